@@ -1,0 +1,83 @@
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static int speaks = 1;
+static log_level shown = LOG_NORMAL;
+static int progress_open; /* a live line stands on the terminal and must be cleared first */
+
+void log_setup(int speaker, log_level level) {
+  speaks = speaker;
+  shown = level;
+}
+
+int log_is_terminal(void) { return isatty(STDERR_FILENO); }
+
+static void print_line(const char *before, const char *format, va_list list) {
+  char text[2048];
+  vsnprintf(text, sizeof text, format, list);
+  flockfile(stderr);
+  if (progress_open) fputs("\r\033[K", stderr);
+  progress_open = 0;
+  fprintf(stderr, "%s%s\n", before, text);
+  funlockfile(stderr);
+}
+
+void log_info(const char *format, ...) {
+  if (!speaks || shown < LOG_NORMAL) return;
+  va_list list;
+  va_start(list, format);
+  print_line("", format, list);
+  va_end(list);
+}
+
+void log_detail(const char *format, ...) {
+  if (!speaks || shown < LOG_VERBOSE) return;
+  va_list list;
+  va_start(list, format);
+  print_line("", format, list);
+  va_end(list);
+}
+
+void log_warning(const char *format, ...) {
+  if (!speaks) return;
+  va_list list;
+  va_start(list, format);
+  print_line("peftscale: warning: ", format, list);
+  va_end(list);
+}
+
+static void print_words(const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  print_line("", format, list);
+  va_end(list);
+}
+
+void log_error(const error *e) {
+  if (!speaks) return;
+  print_words("peftscale: error: %s", e->text);
+  if (e->hint[0]) print_words("  hint: %s", e->hint);
+}
+
+void log_progress(const char *format, ...) {
+  if (!speaks || shown < LOG_NORMAL) return;
+  char text[512];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(text, sizeof text, format, list);
+  va_end(list);
+  if (!log_is_terminal()) {
+    if (text[0]) fprintf(stderr, "%s\n", text);
+    return;
+  }
+  struct winsize size;
+  int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+  fprintf(stderr, "\r\033[K%.*s", width, text);
+  fflush(stderr);
+  progress_open = text[0] != 0;
+}

@@ -1,0 +1,109 @@
+/* The configuration of a run: YAML files and key=value words in, one typed, range-checked structure out.
+ *
+ * Order, last wins: base < model < task < method < preset < study files < command line. `configs/base.yaml`, `configs/model/NAME.yaml`,
+ * `configs/task/NAME.yaml`, `configs/method/NAME.yaml` and `configs/preset/NAME.yaml` are found below `root`; which NAMEs is decided by the keys
+ * model.name, task.name, method.name and preset of the study files and the command line. A section written as one word (`method: lora`) means its name.
+ * Every value remembers where it came from.
+ *
+ * Not collective: every rank composes the same files; the caller agrees on errors. Not thread-safe.
+ */
+#ifndef PEFTSCALE_CONFIG_H
+#define PEFTSCALE_CONFIG_H
+
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "base/option.h"
+
+typedef enum config_init { INIT_PRETRAINED, INIT_RANDOM } config_init;
+typedef enum config_pooling { POOLING_MEAN, POOLING_FIRST } config_pooling;
+typedef enum config_head { HEAD_LINEAR, HEAD_TANH } config_head;
+typedef enum config_objective { OBJECTIVE_CLASSIFY, OBJECTIVE_REGRESS, OBJECTIVE_MLM } config_objective;
+typedef enum config_metric { METRIC_ACCURACY, METRIC_F1, METRIC_MATTHEWS, METRIC_PEARSON, METRIC_SPEARMAN, METRIC_LOSS } config_metric;
+typedef enum config_schedule { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT } config_schedule;
+typedef enum config_keep { KEEP_BEST, KEEP_LAST } config_keep;
+
+/* A field of an `auto` key holds -1 (integers, booleans, choices) or NaN (reals) until its owner resolves it; texts are never NULL. */
+typedef struct config {
+  int64_t seed;
+  int64_t shards;  /* auto: ceil(batch x mean length / 256), at least 2       */
+  int64_t threads; /* execution: threads per rank, each working on whole shards */
+  const char *preset;
+  struct {
+    const char *name, *path; /* path: a Hugging Face directory; relative ones are also looked for below PEFTSCALE_ASSETS */
+    int64_t init;            /* config_init                                                                               */
+    const char *family;      /* the rest of this block: the shape of a backbone made from nothing (init: random)         */
+    int64_t layers, width, heads, ffn, positions;
+    int64_t pooling, head; /* config_pooling, config_head */
+    double dropout_embedding, dropout_attention, dropout_hidden, dropout_adapter, dropout_head;
+  } model;
+  struct {
+    const char *name, *data;
+    int64_t objective; /* config_objective; auto: as the data set says */
+    int64_t metric;    /* config_metric; auto: as the data set says    */
+    int64_t limit;     /* use only so many training examples; 0: all   */
+    double mask_rate;  /* masked language modelling                    */
+  } task;
+  struct {
+    const char *name;
+    option_set options; /* the method's own keys (method.rank ...), as its option table declares them */
+  } method;
+  struct {
+    int64_t batch, epochs;
+    int64_t steps; /* auto: epochs x ceil(examples / batch) */
+    double lr, lr_head; /* lr_head auto: lr */
+    double decay, decay_head;
+    double beta1, beta2, epsilon;
+    int64_t schedule; /* config_schedule */
+    double warmup;    /* share of all steps */
+    double clip;      /* largest norm of the mean gradient; 0: off */
+    int64_t keep;     /* config_keep */
+    int64_t evaluate_every; /* steps between validations; 0: once per epoch */
+  } train;
+  struct {
+    const char *dir, *name; /* run file: DIR/NAME.h5; name auto: TASK-METHOD-sSEED-RUNID8 */
+    int64_t theta;          /* boolean; auto: on unless theta is the whole model */
+    int64_t predictions;    /* boolean */
+    int64_t log_every;      /* steps between log lines where standard error is no terminal */
+    const char *export_dir; /* after training, write the adapted or trained base model there as safetensors; "": no */
+  } output;
+  struct config_entries *entries; /* every key with its text and origin; internal */
+} config;
+
+typedef struct config_request {
+  const char *root;               /* the directory that holds base.yaml, model/, task/ ... */
+  const char *const *files;       /* study files, in order                                  */
+  int file_count;
+  const char *const *assignments; /* "section.key=value", in order                          */
+  int assignment_count;
+  /* The option table of a method by name (count 0 when it has none); an error with the nearest name if there is no such method. */
+  int (*method_options)(const char *method, const option **options, int *count);
+} config_request;
+
+/* Errors: ERROR_USAGE with file, line, column, key, reason and the nearest valid name; ERROR_INPUT when a file cannot be read. *result is destroyed with
+ * config_destroy. */
+int config_compose(const config_request *request, config **result);
+
+/* A configuration from the text that config_write_yaml wrote (as a run file holds it). `origin` names it in messages. */
+int config_restore(const char *text, const char *origin, int (*method_options)(const char *, const option **, int *), const char *const *assignments,
+                   int assignment_count, config **result);
+
+void config_destroy(config *c);
+
+/* Sets a key whose value was `auto` to what its owner resolved, with origin "resolved". Errors: ERROR_INTERNAL for an unknown key. */
+int config_resolve(config *c, const char *key, const char *value);
+
+/* Every key with its value and its origin ("configs/method/lora.yaml:4", "command line", "default"), as aligned text or one JSON object. */
+int config_print(const config *c, FILE *file, int json);
+
+/* All keys as YAML that config_restore reads. *text is malloc'ed; the caller frees it. */
+int config_write_yaml(const config *c, char **text);
+
+/* The canonical text of all keys that decide a run's numbers ("section.key=value\n", sorted, numbers in one spelling; keys at their neutral default left
+ * out; paths, output and execution keys never in). *text is malloc'ed; the caller frees it. */
+int config_canonical(const config *c, char **text);
+
+/* Every key of the schema (not the methods' own) for documentation and completion: name, type, range, default, help. */
+void config_print_schema(FILE *file);
+
+#endif

@@ -1,0 +1,27 @@
+/* Where a run's numbers came from: build, libraries, machine.
+ *
+ * Not collective: each process reads its own; rank 0 writes. Not thread-safe.
+ */
+#ifndef PEFTSCALE_PROVENANCE_H
+#define PEFTSCALE_PROVENANCE_H
+
+typedef struct provenance_item {
+  const char *name;
+  char value[256];
+} provenance_item;
+
+enum { PROVENANCE_MAX = 48 };
+
+typedef struct provenance {
+  provenance_item items[PROVENANCE_MAX];
+  int count;
+} provenance;
+
+/* Fills in what a process can know by itself: version, commit, dirty flag, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
+ * CPU model, cores it may run on (binding), host, SLURM job and restart count where set, user-set OMPI_/SLURM_/OMP_/OPENBLAS_ variables that change speed. */
+void provenance_collect(provenance *p);
+
+/* Adds an item known elsewhere (MPI version, BLAS build and core, ranks). A longer value is cut with "..."; beyond PROVENANCE_MAX items are dropped. */
+void provenance_add(provenance *p, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

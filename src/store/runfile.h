@@ -1,0 +1,75 @@
+/* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file.
+ *
+ * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays -> start (SWMR: from here on no new objects) -> append and write, each
+ * logged step flushed -> finish (closing attributes, renamed to PATH) or abandon (PATH.partial stays, readable to the last flushed row).
+ *
+ * Not collective: rank 0 alone calls. Not thread-safe.
+ */
+#ifndef PEFTSCALE_RUNFILE_H
+#define PEFTSCALE_RUNFILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RUNFILE_SCHEMA_VERSION = 1 };
+
+typedef enum field_type { FIELD_INT32, FIELD_INT64, FIELD_FLOAT, FIELD_DOUBLE, FIELD_TEXT } field_type;
+
+/* One member of a table's rows: `count` elements (an array if > 1), or for FIELD_TEXT a fixed string of `count` bytes. */
+typedef struct field {
+  const char *name;
+  const char *unit; /* "s", "bytes", "1" ...; written as an attribute of the table: unit_NAME */
+  field_type type;
+  int count;
+  size_t offset; /* in the C structure */
+} field;
+
+/* A one-dimensional data set of a compound type that grows by rows. */
+typedef struct table {
+  const char *path; /* "series/steps"; groups on the way are made */
+  const char *help; /* one line, written as the attribute "help"  */
+  size_t row_bytes;
+  const field *fields;
+  int field_count;
+} table;
+
+typedef struct runfile runfile;
+
+/* Makes PATH.partial (replacing an old one that is nobody's) and its directory. Errors: ERROR_INPUT / ERROR_SYSTEM with path and reason. */
+int runfile_create(const char *path, runfile **result);
+
+/* Before start. `where` is a path of a group or data set, "" for the root; groups are made when needed. */
+int runfile_put_text(runfile *r, const char *where, const char *text); /* a scalar string data set */
+int runfile_put_attribute_text(runfile *r, const char *where, const char *name, const char *value);
+int runfile_put_attribute_int(runfile *r, const char *where, const char *name, int64_t value);
+int runfile_put_attribute_double(runfile *r, const char *where, const char *name, double value);
+int runfile_add_table(runfile *r, const table *t, int *id);
+int runfile_add_floats(runfile *r, const char *where, int64_t count, int *id); /* filled with NaN until written */
+
+int runfile_start(runfile *r);
+
+/* After start. Rows are durable against the process's death once runfile_flush returned. */
+int runfile_append(runfile *r, int id, const void *rows, int64_t count);
+int runfile_write_floats(runfile *r, int id, const float *values);
+int runfile_flush(runfile *r, int id);
+
+/* Attributes that are only known at the end are kept until finish writes them (there can be none after start in SWMR mode). */
+int runfile_note_text(runfile *r, const char *where, const char *name, const char *value);
+int runfile_note_int(runfile *r, const char *where, const char *name, int64_t value);
+int runfile_note_double(runfile *r, const char *where, const char *name, double value);
+
+/* Closes, writes the noted attributes and status = "complete", syncs, renames PATH.partial to PATH; destroys r. */
+int runfile_finish(runfile *r);
+
+/* Closes and writes the noted attributes and status = `reason` ("failed: ..."), leaves PATH.partial; destroys r. NULL is allowed. */
+void runfile_abandon(runfile *r, const char *reason);
+
+/* Reading (a finished or partial file). *text and *values are malloc'ed; the caller frees them. Errors: ERROR_INPUT naming file, object and reason, also
+ * for a file that is no run file or has a newer schema. */
+int runfile_read_text(const char *path, const char *where, char **text);
+int runfile_read_attribute_text(const char *path, const char *where, const char *name, char **text);
+int runfile_read_attribute_int(const char *path, const char *where, const char *name, int64_t *value);
+int runfile_read_floats(const char *path, const char *where, float **values, int64_t *count);
+int runfile_has(const char *path, const char *where); /* 1: the object exists; 0: it does not, or the file is unreadable */
+
+#endif
