@@ -2,8 +2,8 @@
  *
  * Order, last wins: base < model < task < method < preset < study files < command line. `configs/base.yaml`, `configs/model/NAME.yaml`,
  * `configs/task/NAME.yaml`, `configs/method/NAME.yaml` and `configs/preset/NAME.yaml` are found below `root`; which NAMEs is decided by the keys
- * model.name, task.name, method.name and preset of the study files and the command line. A section written as one word (`method: lora`) means its name.
- * Every value remembers where it came from.
+ * model.name, task.name, method.name and preset of base.yaml, the study files and the command line; a preset may choose model, task and method. A section
+ * written as one word (`method: lora`) means its name. A method needs no file of its own. Every value remembers where it came from.
  *
  * Not collective: every rank composes the same files; the caller agrees on errors. Not thread-safe.
  */
@@ -71,7 +71,7 @@ typedef struct config {
 } config;
 
 typedef struct config_request {
-  const char *root;               /* the directory that holds base.yaml, model/, task/ ... */
+  const char *root;               /* the directory that holds base.yaml, model/, task/ ...; NULL: defaults, study files and assignments only */
   const char *const *files;       /* study files, in order                                  */
   int file_count;
   const char *const *assignments; /* "section.key=value", in order                          */
@@ -84,13 +84,15 @@ typedef struct config_request {
  * config_destroy. */
 int config_compose(const config_request *request, config **result);
 
-/* A configuration from the text that config_write_yaml wrote (as a run file holds it). `origin` names it in messages. */
+/* A configuration from the text that config_write_yaml wrote (as a run file holds it), with assignments on top. `origin` names it in messages. No other
+ * file is read. A key that the text lacks, because it is newer, gets its neutral value. */
 int config_restore(const char *text, const char *origin, int (*method_options)(const char *, const option **, int *), const char *const *assignments,
                    int assignment_count, config **result);
 
 void config_destroy(config *c);
 
-/* Sets a key whose value was `auto` to what its owner resolved, with origin "resolved". Errors: ERROR_INTERNAL for an unknown key. */
+/* Sets a key (also a method's own: "method.rank") whose value is `auto` to what its owner resolved, with origin "resolved". Errors: ERROR_INTERNAL for an
+ * unknown key, for one that is not `auto`, and for a value that its declaration refuses. */
 int config_resolve(config *c, const char *key, const char *value);
 
 /* Every key with its value and its origin ("configs/method/lora.yaml:4", "command line", "default"), as aligned text or one JSON object. */

@@ -8,9 +8,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Writes `count` bytes to PATH.tmp-PID, syncs, renames it over `path` and syncs the directory. Errors: ERROR_SYSTEM with path and reason; nothing is left
+/* Writes `count` bytes to PATH.tmp-PID-N, syncs, renames it over `path` and syncs the directory. Errors: ERROR_SYSTEM with path and reason; nothing is left
  * behind. */
 int file_write_atomic(const char *path, const void *bytes, size_t count);
+
+/* The same in pieces, for files too large to hold twice: create, add ..., then commit, or discard after an error of the caller. A writer is gone after
+ * commit (also a failed one) and after discard; discard(NULL) is allowed. Errors as above. */
+typedef struct file_writer file_writer;
+int file_writer_create(const char *path, file_writer **result);
+int file_writer_add(file_writer *w, const void *bytes, size_t count);
+int file_writer_commit(file_writer *w);
+void file_writer_discard(file_writer *w);
+
+/* Makes a file's data, and a rename or a new name in the directory that holds `path`, survive a loss of power. Errors: ERROR_SYSTEM with path and reason. */
+int file_sync(const char *path);
+int file_sync_directory_of(const char *path);
 
 /* Makes the directory and its parents. Errors: ERROR_SYSTEM with path and reason. */
 int file_make_directory(const char *path);

@@ -5,12 +5,13 @@
 #ifndef PEFTSCALE_PROVENANCE_H
 #define PEFTSCALE_PROVENANCE_H
 
+enum { PROVENANCE_MAX = 48, PROVENANCE_NAME_BYTES = 64 };
+
+/* `name` is held here: names of environment variables have no other owner. */
 typedef struct provenance_item {
-  const char *name;
+  char name[PROVENANCE_NAME_BYTES];
   char value[256];
 } provenance_item;
-
-enum { PROVENANCE_MAX = 48 };
 
 typedef struct provenance {
   provenance_item items[PROVENANCE_MAX];
@@ -18,7 +19,8 @@ typedef struct provenance {
 } provenance;
 
 /* Fills in what a process can know by itself: version, commit, dirty flag, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
- * CPU model, cores it may run on (binding), host, SLURM job and restart count where set, user-set OMPI_/SLURM_/OMP_/OPENBLAS_ variables that change speed. */
+ * CPU model, cores it may run on (binding), host, SLURM job and restart count where set, user-set OMPI_/SLURM_/OMP_/OPENBLAS_ variables that change speed
+ * (sorted; at least 14 items are left free for provenance_add). */
 void provenance_collect(provenance *p);
 
 /* Adds an item known elsewhere (MPI version, BLAS build and core, ranks). A longer value is cut with "..."; beyond PROVENANCE_MAX items are dropped. */

@@ -35,7 +35,8 @@ typedef struct table {
 
 typedef struct runfile runfile;
 
-/* Makes PATH.partial (replacing an old one that is nobody's) and its directory. Errors: ERROR_INPUT / ERROR_SYSTEM with path and reason. */
+/* Takes the lock of PATH.partial and makes its directory and the new file, which is PATH.partial.new until runfile_start puts it in the place of an old
+ * PATH.partial that is nobody's: so PATH.partial can be read at any time. Errors: ERROR_INPUT / ERROR_SYSTEM with path and reason; a live writer is named. */
 int runfile_create(const char *path, runfile **result);
 
 /* Before start. `where` is a path of a group or data set, "" for the root; groups are made when needed. */
@@ -45,6 +46,10 @@ int runfile_put_attribute_int(runfile *r, const char *where, const char *name, i
 int runfile_put_attribute_double(runfile *r, const char *where, const char *name, double value);
 int runfile_add_table(runfile *r, const table *t, int *id);
 int runfile_add_floats(runfile *r, const char *where, int64_t count, int *id); /* filled with NaN until written */
+
+/* For a run that goes on after a crash or a requeue: copies the rows of table `id` from the PATH.partial that is going to be replaced (members are matched by
+ * name, new ones are zero). The caller has compared the run's identity. *rows (NULL allowed) = how many; 0 if there is none. Errors: ERROR_INPUT. */
+int runfile_carry_over(runfile *r, int id, int64_t *rows);
 
 int runfile_start(runfile *r);
 
@@ -58,10 +63,12 @@ int runfile_note_text(runfile *r, const char *where, const char *name, const cha
 int runfile_note_int(runfile *r, const char *where, const char *name, int64_t value);
 int runfile_note_double(runfile *r, const char *where, const char *name, double value);
 
-/* Closes, writes the noted attributes and status = "complete", syncs, renames PATH.partial to PATH; destroys r. */
+/* Closes, writes the noted attributes and status = "complete" into a copy, syncs it, renames it to PATH and removes PATH.partial: killed at any moment, one
+ * of the two is whole. Destroys r, also on errors, which leave PATH.partial with all its rows. Errors: ERROR_SYSTEM with path and reason. */
 int runfile_finish(runfile *r);
 
-/* Closes and writes the noted attributes and status = `reason` ("failed: ..."), leaves PATH.partial; destroys r. NULL is allowed. */
+/* Closes and writes the noted attributes and status = `reason` ("failed: ...") in the same way, leaves PATH.partial; destroys r. NULL is allowed. A file
+ * that was never started does not replace an older PATH.partial. The thread's last error is kept. */
 void runfile_abandon(runfile *r, const char *reason);
 
 /* Reading (a finished or partial file). *text and *values are malloc'ed; the caller frees them. Errors: ERROR_INPUT naming file, object and reason, also

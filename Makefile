@@ -1,0 +1,352 @@
+# peftscale: one Makefile for everything. `make help` lists what it can do.
+#
+# New files need no edit here: sources and tests are found by their folders.
+#   src/*/*.c            -> build/libpeftscale.a          src/main.c            -> build/peftscale
+#   tests/unit/test_*.c  -> build/tests/unit/test_*       tests/mpi/*.c         -> build/tests/mpi/*
+#   tests/conformance/*.c -> build/tests/conformance/*    tests/bench/*.c       -> build/bench/*
+#   tests/support/*.c    linked into each of these where needed
+#   tests/unit/test_*_double.c, tests/conformance/*_double.c and conformance.c once more -> build/double/*_double, in double precision
+#
+#? Variables (make NAME=value):
+#? CC           compiler, mpicc where there is one; else gcc with the flags of pkg-config ompi-c
+#? MARCH        processor level to compile for; x86-64-v3 runs on all of one cluster, native is this machine alone
+#? OPT          optimisation, -O3
+#? CFLAGS       added to the project's own flags; CPPFLAGS, LDFLAGS and LDLIBS likewise
+#? DEBUG        1: for a debugger, in build/debug
+#? SANITIZE     address,undefined and the like: in build/sanitize-address-undefined
+#? WERROR       1: a warning is an error
+#? V            1: show whole commands
+#? HDF5_DIR     where HDF5 is (include, lib), if pkg-config and h5cc do not know; or HDF5_CFLAGS and HDF5_LIBS
+#? OPENBLAS_DIR where OpenBLAS is (include, lib), if not Debian's openmp build; or BLAS_CFLAGS and BLAS_LIBS
+#? PYTHON       the Python that has h5py, /usr/bin/python3
+#? PREFIX       where to install, /usr/local; DESTDIR is put before it
+#? T            run only the tests whose name contains this
+#? BUILD        where to build, build
+
+VERSION := 0.1.0
+
+MAKEFLAGS += -r --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+
+# ---- tools and flags ----
+
+PKG_CONFIG ?= pkg-config
+PYTHON ?= /usr/bin/python3
+CLANG_FORMAT ?= clang-format
+PREFIX ?= /usr/local
+
+# mpicc brings MPI's flags along; any other compiler is given those of Open MPI (a cluster's own `cc` needs none, and pkg-config then knows none).
+ifeq ($(origin CC),default)
+  CC := $(if $(shell command -v mpicc),mpicc,gcc)
+endif
+ifeq ($(findstring mpi,$(CC)),)
+  MPI_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags ompi-c 2>/dev/null)
+  MPI_LIBS ?= $(shell $(PKG_CONFIG) --libs ompi-c 2>/dev/null)
+endif
+
+BUILD ?= build
+B := $(BUILD)
+comma := ,
+ifneq ($(SANITIZE),)
+  B := $(B)/sanitize-$(subst $(comma),-,$(SANITIZE))
+  OPT ?= -O1
+  SANITIZE_FLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
+else ifneq ($(filter-out 0,$(DEBUG)),)
+  B := $(B)/debug
+  OPT ?= -Og
+endif
+OPT ?= -O3
+MARCH ?= x86-64-v3
+
+# Never -ffast-math: sums keep their order, and NaN is found.
+OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fopenmp $(SANITIZE_FLAGS)
+WARNINGS := -Wall -Wextra -Wshadow $(if $(filter-out 0,$(WERROR)),-Werror)
+COMPILE = $(CC) $(OWN_CFLAGS) $(WARNINGS) $(CFLAGS) $(CPPFLAGS) -Isrc
+ifeq ($(filter-out 0,$(V)),)
+  say = @printf '  %-5s %s\n' $1 $2;
+endif
+
+# ---- libraries ----
+
+pkg_cflags = $(shell $(PKG_CONFIG) --cflags $1 2>/dev/null)
+pkg_libs = $(or $(shell $(PKG_CONFIG) --libs $1 2>/dev/null),$2)
+# Folders of libraries are remembered in the program, so that it runs with what it was linked with.
+with_rpath = $1 $(patsubst -L%,-Wl$(comma)-rpath$(comma)%,$(filter -L%,$1))
+
+# HDF5, the serial build: only rank 0 writes. Plain `hdf5` may be a parallel build, so it comes second.
+ifneq ($(HDF5_DIR),)
+  HDF5_CFLAGS ?= -I$(HDF5_DIR)/include
+  HDF5_LIBS ?= $(call with_rpath,-L$(HDF5_DIR)/lib -lhdf5)
+endif
+ifeq ($(origin HDF5_LIBS),undefined)
+  HDF5_PACKAGE := $(firstword $(foreach p,hdf5-serial hdf5,$(shell $(PKG_CONFIG) --exists $p 2>/dev/null && echo $p)))
+  ifneq ($(HDF5_PACKAGE),)
+    HDF5_CFLAGS := $(call pkg_cflags,$(HDF5_PACKAGE))
+    HDF5_LIBS := $(call with_rpath,$(call pkg_libs,$(HDF5_PACKAGE)))
+  else
+    H5CC_WORDS := $(shell h5cc -show 2>/dev/null)
+    HDF5_CFLAGS := $(filter -I%,$(H5CC_WORDS))
+    HDF5_LIBS := $(call with_rpath,$(filter -L%,$(H5CC_WORDS)) -lhdf5)
+  endif
+endif
+
+# OpenBLAS: an openmp build, or a pthread one. The serial build gives wrong products when several threads call it, so it is never linked. On Debian
+# libopenblas.so.0 is whichever build the administrator chose last; naming the folder keeps that choice out of it.
+ifneq ($(OPENBLAS_DIR),)
+  BLAS_CFLAGS ?= -I$(OPENBLAS_DIR)/include
+  BLAS_LIBS ?= $(call with_rpath,-L$(OPENBLAS_DIR)/lib -lopenblas)
+endif
+ifeq ($(origin BLAS_LIBS),undefined)
+  TRIPLET := $(shell $(CC) -print-multiarch 2>/dev/null)
+  BLAS_BUILD := $(firstword $(foreach b,openmp pthread,$(if $(wildcard /usr/lib/$(TRIPLET)/openblas-$b/libopenblas.so),openblas-$b)))
+  ifneq ($(BLAS_BUILD),)
+    BLAS_CFLAGS := -I/usr/include/$(TRIPLET)/$(BLAS_BUILD)
+    BLAS_LIBS := $(call with_rpath,-L/usr/lib/$(TRIPLET)/$(BLAS_BUILD) -lopenblas)
+  else
+    BLAS_CFLAGS := $(call pkg_cflags,openblas)
+    BLAS_LIBS := $(call with_rpath,$(call pkg_libs,openblas,-lopenblas))
+  endif
+endif
+# Expanded in the recipes that link: everything that needs no BLAS still works.
+REFUSE_SERIAL_BLAS = $(if $(findstring openblas-serial,$(BLAS_LIBS)),$(error only the serial build of OpenBLAS was found, which is not thread-safe; \
+install its openmp build (Debian: libopenblas-openmp-dev) or set OPENBLAS_DIR))
+
+# cJSON is included as <cjson/cJSON.h>, but its pkg-config names the inner folder.
+CJSON_CFLAGS ?= $(patsubst %,-I%,$(filter-out /usr/include,$(shell $(PKG_CONFIG) --variable=includedir libcjson 2>/dev/null)))
+CJSON_LIBS ?= $(call with_rpath,$(call pkg_libs,libcjson,-lcjson))
+YAML_CFLAGS ?= $(call pkg_cflags,yaml-0.1)
+YAML_LIBS ?= $(call with_rpath,$(call pkg_libs,yaml-0.1,-lyaml))
+XXHASH_CFLAGS ?= $(call pkg_cflags,libxxhash)
+XXHASH_LIBS ?= $(call with_rpath,$(call pkg_libs,libxxhash,-lxxhash))
+SLEEF_CFLAGS ?= $(call pkg_cflags,sleef)
+SLEEF_LIBS ?= $(call with_rpath,$(call pkg_libs,sleef,-lsleef))
+CMOCKA_CFLAGS ?= $(call pkg_cflags,cmocka)
+CMOCKA_LIBS ?= $(call with_rpath,$(call pkg_libs,cmocka,-lcmocka))
+
+# A folder sees the headers of the libraries that it may use and no others (with mpicc all see mpi.h; `make layers` checks that one, too).
+INCLUDES_base := $(XXHASH_CFLAGS)
+INCLUDES_linalg := $(BLAS_CFLAGS) $(SLEEF_CFLAGS)
+INCLUDES_model := $(CJSON_CFLAGS)
+INCLUDES_data := $(HDF5_CFLAGS) $(CJSON_CFLAGS)
+INCLUDES_store := $(HDF5_CFLAGS) $(CJSON_CFLAGS) $(XXHASH_CFLAGS) $(YAML_CFLAGS)
+INCLUDES_config := $(YAML_CFLAGS) $(CJSON_CFLAGS)
+INCLUDES_train := $(CJSON_CFLAGS)
+INCLUDES_cmd := $(CJSON_CFLAGS) $(YAML_CFLAGS)
+INCLUDES_comm := $(MPI_CFLAGS)
+INCLUDES_main.c := $(MPI_CFLAGS)
+INCLUDES_tests := -Itests $(MPI_CFLAGS) $(HDF5_CFLAGS) $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(CJSON_CFLAGS) $(YAML_CFLAGS) $(XXHASH_CFLAGS) $(CMOCKA_CFLAGS)
+LIBS := $(BLAS_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(CJSON_LIBS) $(XXHASH_LIBS) $(SLEEF_LIBS) $(MPI_LIBS) -lm
+LIBS_tests := $(CMOCKA_LIBS)
+LINK_FLAGS = $(LDFLAGS)
+LINK_LIBS = $(LIBS) $(LDLIBS)
+
+# ---- files ----
+
+SOURCES := $(filter-out src/main.c,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c)))
+OBJECTS := $(SOURCES:src/%.c=$(B)/obj/%.o)
+LIBRARY := $(B)/libpeftscale.a
+PROGRAM := $(if $(wildcard src/main.c),$(B)/peftscale)
+
+# What gradient tests need, once more in double precision (and position-independent, so that it can become a shared library).
+DOUBLE_SOURCES := $(sort $(wildcard $(foreach f,base linalg method model optim,src/$f/*.c) src/store/safetensors*.c src/store/file.c))
+DOUBLE_OBJECTS := $(DOUBLE_SOURCES:src/%.c=$(B)/double/obj/%.o)
+DOUBLE_LIBRARY := $(B)/double/libpeftscale-double.a
+
+SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
+SUPPORT_OBJECTS := $(SUPPORT_SOURCES:tests/%.c=$(B)/obj/tests/%.o)
+SUPPORT_DOUBLE_OBJECTS := $(SUPPORT_SOURCES:tests/%.c=$(B)/double/obj/tests/%.o)
+SUPPORT_LIBRARY := $(if $(SUPPORT_SOURCES),$(B)/tests/libsupport.a)
+SUPPORT_DOUBLE_LIBRARY := $(if $(SUPPORT_SOURCES),$(B)/double/libsupport-double.a)
+
+TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/conformance/*.c tests/mpi/*.c))
+TEST_PROGRAMS := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out %_double.c,$(TEST_SOURCES)))
+DOUBLE_PROGRAMS := $(patsubst %.c,$(B)/double/%,$(notdir $(filter %_double.c,$(TEST_SOURCES)))) \
+  $(patsubst tests/conformance/%.c,$(B)/double/%_double,$(wildcard tests/conformance/conformance.c))
+BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
+
+# ---- library and program ----
+
+.PHONY: all FORCE
+all: $(LIBRARY) $(PROGRAM) ## the library and the program (what plain `make` does)
+
+# A stamp is rewritten only when its text changes; what depends on it is made again exactly then.
+keep_if_same = @mkdir -p $(@D); printf '%s\n' "$$STAMP" | cmp -s - $@ || printf '%s\n' "$$STAMP" > $@
+$(B)/flags.stamp: export STAMP = $(COMPILE) $(foreach f,$(filter INCLUDES_%,$(.VARIABLES)),$(sort $($f))) $(LINK_FLAGS) $(LINK_LIBS)
+$(B)/objects.stamp: export STAMP = $(OBJECTS) $(DOUBLE_OBJECTS) $(SUPPORT_OBJECTS)
+$(B)/flags.stamp $(B)/objects.stamp: FORCE
+	$(keep_if_same)
+
+# What src/store/provenance.c says about this build. "Dirty" looks at what decides the numbers alone; outside the project's own git checkout the state is
+# not known, and that is never called clean.
+GIT := git --no-optional-locks
+hash := \#
+quoted = "$(subst ",\",$(subst \,\\,$(strip $1)))"
+define newline
+
+
+endef
+$(B)/provenance_build.h: IN_GIT = $(shell $(GIT) rev-parse --show-cdup 2>/dev/null | grep -qx '' && echo yes)
+$(B)/provenance_build.h: COMMIT ?= $(if $(IN_GIT),$(shell $(GIT) rev-parse HEAD 2>/dev/null),unknown)
+$(B)/provenance_build.h: DIRTY ?= $(if $(IN_GIT),$(if $(shell $(GIT) status --porcelain -- src configs Makefile),1,0),1)
+fact = $(hash)define PEFTSCALE_$1 $(call quoted,$2)$(newline)
+$(B)/provenance_build.h: export STAMP = $(call fact,VERSION,$(VERSION))$(call fact,COMMIT,$(COMMIT))$(call fact,DIRTY,$(DIRTY))$(call \
+  fact,COMPILER,$(shell $(CC) --version 2>/dev/null | head -n 1))$(call fact,CFLAGS,$(OWN_CFLAGS) $(CFLAGS))
+$(B)/provenance_build.h: FORCE
+	$(keep_if_same)
+$(B)/obj/store/provenance.o: $(B)/provenance_build.h
+$(B)/obj/store/provenance.o: EXTRA := -include $(B)/provenance_build.h
+
+# The first folder of a source decides which library headers it sees.
+includes_of = $(INCLUDES_$(firstword $(subst /, ,$1)))
+
+$(B)/obj/%.o: src/%.c $(B)/flags.stamp
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(COMPILE) $(call includes_of,$(<:src/%=%)) $(EXTRA) -MMD -MP -c $< -o $@
+
+$(B)/double/obj/%.o: src/%.c $(B)/flags.stamp
+	@mkdir -p $(@D)
+	$(call say,CC64,$<)$(COMPILE) -fPIC -DPEFTSCALE_DOUBLE $(call includes_of,$(<:src/%=%)) -MMD -MP -c $< -o $@
+
+# Made anew each time, so that the object of a deleted source does not stay inside.
+archive = $(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+$(LIBRARY): $(OBJECTS) $(B)/objects.stamp
+	$(archive)
+$(DOUBLE_LIBRARY): $(DOUBLE_OBJECTS) $(B)/objects.stamp
+	$(archive)
+
+$(B)/peftscale: $(B)/obj/main.o $(LIBRARY)
+	$(REFUSE_SERIAL_BLAS)$(call say,LINK,$@)$(CC) $(OWN_CFLAGS) $(CFLAGS) $(LINK_FLAGS) $^ $(LINK_LIBS) -o $@
+
+# ---- tests and benchmarks ----
+
+$(B)/obj/tests/%.o: tests/%.c $(B)/flags.stamp
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(COMPILE) $(INCLUDES_tests) -MMD -MP -c $< -o $@
+$(B)/double/obj/tests/%.o: tests/%.c $(B)/flags.stamp
+	@mkdir -p $(@D)
+	$(call say,CC64,$<)$(COMPILE) -fPIC -DPEFTSCALE_DOUBLE $(INCLUDES_tests) -MMD -MP -c $< -o $@
+$(B)/tests/libsupport.a: $(SUPPORT_OBJECTS) $(B)/objects.stamp
+	@mkdir -p $(@D)
+	$(archive)
+$(B)/double/libsupport-double.a: $(SUPPORT_DOUBLE_OBJECTS) $(B)/objects.stamp
+	@mkdir -p $(@D)
+	$(archive)
+
+# One source, one program. $1: flags of this variant, $2: its libraries.
+build_test = $(REFUSE_SERIAL_BLAS)$(call say,TEST,$@)mkdir -p $(@D) && \
+  $(COMPILE) $1 $(INCLUDES_tests) -MMD -MP -MF $@.d -MT $@ $(LINK_FLAGS) $< $2 $(LIBS_tests) $(LINK_LIBS) -o $@
+
+$(B)/tests/%: tests/%.c $(SUPPORT_LIBRARY) $(LIBRARY) $(B)/flags.stamp
+	$(call build_test,,$(SUPPORT_LIBRARY) $(LIBRARY))
+$(B)/bench/%: tests/bench/%.c $(SUPPORT_LIBRARY) $(LIBRARY) $(B)/flags.stamp
+	$(call build_test,,$(SUPPORT_LIBRARY) $(LIBRARY))
+
+DOUBLE_NEEDS := $(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY) $(B)/flags.stamp
+$(B)/double/conformance_double: tests/conformance/conformance.c $(DOUBLE_NEEDS)
+	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
+$(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
+	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
+$(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
+	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
+
+.PHONY: tests bench-programs test test-all unit layers deps venv demo bench tables
+tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
+bench-programs: $(BENCH_PROGRAMS)
+
+# After the check for dependencies comes a second make: this one asked pkg-config for flags before they may have been installed.
+DEPS := PYTHON='$(PYTHON)' bash tests/support/deps.sh
+RUN_TESTS := $(PYTHON) tests/support/run_tests.py --build '$(B)' $(if $(T),--only '$(T)')
+
+test: ## check the dependencies, build, run all tests that need no root, network or downloaded weights
+	@$(DEPS)
+	@$(MAKE) tests
+	@$(RUN_TESTS)
+
+test-all: ## the same with every test; first makes a Python environment with tokenizers
+	@$(DEPS) --all
+	@$(DEPS) --venv || echo 'Tests that need it will be skipped.'
+	@$(MAKE) tests bench-programs
+	@$(RUN_TESTS) --all
+
+unit: $(filter $(B)/tests/unit/%,$(TEST_PROGRAMS)) $(filter %_double,$(DOUBLE_PROGRAMS)) ## the unit tests alone, without checking dependencies
+	@$(RUN_TESTS) unit
+
+layers: ## check which folder of src includes which
+	@bash tests/support/layers.sh
+
+deps: ## install what is missing, or say what to install (PEFTSCALE_NO_INSTALL=1: only say)
+	@$(DEPS)
+
+venv: ## build/venv: a Python with the tokenizers package
+	@$(DEPS) --venv
+
+demo: ## train real adapters with two ranks and print the comparison
+	@$(DEPS)
+	@$(MAKE) all
+	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' experiments/quickstart/demo.sh
+
+bench: ## all benchmarks; bench-NAME is one of them
+	@$(DEPS)
+	@$(MAKE) bench-programs
+	@bash tests/support/bench.sh '$(B)'
+
+bench-%: $(B)/bench/bench_%
+	@bash tests/support/bench.sh '$(B)' $*
+
+tables: ## tables of the results that lie under results/
+	@$(PYTHON) -m analysis $(TABLES)
+
+# ---- installation ----
+
+BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(PREFIX)/lib
+INCLUDE := $(DESTDIR)$(PREFIX)/include/peftscale
+SHARE := $(DESTDIR)$(PREFIX)/share/peftscale
+# Headers that a folder shares only among its own files stay at home.
+PUBLIC_HEADERS := $(filter-out %_private.h %/internal.h %/lanes.h,$(sort $(wildcard src/*/*.h)))
+SHARED_FILES = $(sort $(shell find configs experiments/prepare analysis -type f ! -name '*.pyc' ! -name '.*' 2>/dev/null)) LICENSE CITATION.cff
+
+.PHONY: install uninstall
+install: all ## program, library, headers, configurations, preparation and analysis, under DESTDIR PREFIX
+	install -d '$(BIN)' '$(LIB)' '$(INCLUDE)' '$(SHARE)'
+	install -m 755 '$(B)/peftscale' '$(BIN)/peftscale'
+	install -m 644 '$(LIBRARY)' '$(LIB)/libpeftscale.a'
+	@for f in $(PUBLIC_HEADERS:src/%=%); do echo "install $(INCLUDE)/$$f"; install -D -m 644 "src/$$f" "$(INCLUDE)/$$f" || exit 1; done
+	@for f in $(SHARED_FILES); do echo "install $(SHARE)/$$f"; install -D -m 644 "$$f" "$(SHARE)/$$f" || exit 1; done
+
+uninstall: ## remove what install put there
+	rm -f '$(BIN)/peftscale' '$(LIB)/libpeftscale.a'
+	rm -rf '$(INCLUDE)' '$(SHARE)'
+
+# ---- the rest ----
+
+.PHONY: clean distclean format help probe-flags
+clean: ## remove what was built, keep build/venv and the note that dependencies are there
+	@[ ! -d '$(BUILD)' ] || find '$(BUILD)' -mindepth 1 -maxdepth 1 ! -name venv ! -name 'deps*.stamp' -exec rm -rf {} +
+
+distclean: ## remove the whole build folder
+	rm -rf '$(BUILD)'
+	find experiments analysis tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+format: ## put the C sources into their form
+	$(CLANG_FORMAT) -i $(shell find src tests -name '*.[ch]')
+
+help: ## this list
+	@sed -n -E 's/^([a-z-]+):[^=]*## (.*)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-12s %s\n' $$name "$$text"; done
+	@echo
+	@sed -n -E 's/^#\? ?//p' Makefile | sed -E '2,$$s/^/  /'
+
+# Asked by tests/support/deps.sh, so that it tries exactly what the build will use.
+probe-flags:
+	@$(foreach v,CC OWN_CFLAGS MPI_CFLAGS MPI_LIBS HDF5_CFLAGS HDF5_LIBS BLAS_CFLAGS BLAS_LIBS YAML_CFLAGS YAML_LIBS CJSON_CFLAGS CJSON_LIBS XXHASH_CFLAGS \
+	  XXHASH_LIBS SLEEF_CFLAGS SLEEF_LIBS CMOCKA_CFLAGS CMOCKA_LIBS,printf '%s\n' '$v=$(strip $($v))';)
+
+# make print-LIBS: the value of a variable, for tools such as clang-tidy.
+print-%:
+	@printf '%s\n' '$($*)'
+
+-include $(OBJECTS:.o=.d) $(B)/obj/main.d $(DOUBLE_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d) $(SUPPORT_DOUBLE_OBJECTS:.o=.d)
+-include $(addsuffix .d,$(TEST_PROGRAMS) $(DOUBLE_PROGRAMS) $(BENCH_PROGRAMS))

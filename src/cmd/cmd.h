@@ -1,0 +1,48 @@
+/* The verbs of the program: each reads its arguments, calls the library and prints. Nothing here is worth calling from a test but the program itself.
+ *
+ * Results go to standard output, everything else to standard error (base/log.h).
+ */
+#ifndef PEFTSCALE_CMD_H
+#define PEFTSCALE_CMD_H
+
+#include "comm/comm.h"
+#include "config/config.h"
+
+typedef struct verb {
+  const char *name, *summary, *help;
+  int uses_mpi; /* runs under mpirun; `c` is NULL for the others */
+  int (*act)(comm *c, int argc, char **argv);
+} verb;
+
+extern const verb verb_train, verb_evaluate, verb_predict, verb_count, verb_config, verb_list, verb_info;
+
+/* ---- arguments (arguments.c) ---- */
+
+/* A flag: --name (present: *set = 1) or, with value not NULL, --name VALUE. */
+typedef struct flag {
+  const char *name;
+  const char **value;
+  int *set;
+} flag;
+
+enum { ARGUMENTS_MAX = 256 };
+
+/* Everything that is no flag: words with '=' are assignments, the others positional. */
+typedef struct arguments {
+  const char *words[ARGUMENTS_MAX], *assignments[ARGUMENTS_MAX];
+  int word_count, assignment_count;
+} arguments;
+
+/* Errors: ERROR_USAGE with the nearest flag. */
+int arguments_parse(const char *verb_name, int argc, char **argv, const flag *flags, int flag_count, arguments *result);
+
+/* Where configs/ is: PEFTSCALE_CONFIGS, ./configs, beside the program's build folder, or PREFIX/share/peftscale/configs. Errors: ERROR_INPUT. */
+int configs_root(char *path, size_t bytes);
+
+/* The configuration of positional study files and assignments. */
+int compose_arguments(const arguments *a, config **result);
+
+/* The stored configuration of a run file, with assignments over it. */
+int restore_arguments(const char *run_path, const arguments *a, config **result);
+
+#endif

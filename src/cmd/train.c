@@ -1,0 +1,74 @@
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cmd/cmd.h"
+#include "train/export.h"
+#include "train/run.h"
+
+static void describe(const run *r) {
+  char trained[32], store[32], message[32];
+  const config *c = r->config;
+  log_info("%s on %s: %s, seed %lld, experiment %.8s", c->method.name, *c->task.name ? c->task.name : r->data->name, *c->model.name ? c->model.name : "model",
+           (long long)c->seed, r->experiment_id);
+  log_info("trains %s numbers over %s frozen bytes; %d ranks x %d threads, %d shards, %s per step and rank", text_thousands(r->theta_count, trained),
+           text_bytes((double)model_store_count(r->model) * 4, store), comm_size(r->comm), r->threads, r->shards,
+           text_bytes(4.0 * (double)(r->theta_count + TAIL_FLOATS), message));
+}
+
+static int finish(run *r, int json) {
+  TRY(run_train(r));
+  if (comm_rank(r->comm) == 0 && *r->config->output.export_dir) TRY(export_backbone(r, r->config->output.export_dir));
+  if (comm_rank(r->comm) != 0) return ERROR_NONE;
+  if (json) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "run", r->path);
+    cJSON_AddStringToObject(o, "experiment_id", r->experiment_id);
+    cJSON_AddStringToObject(o, "run_id", r->run_id);
+    char *text = cJSON_Print(o);
+    printf("%s\n", text ? text : "{}");
+    free(text);
+    cJSON_Delete(o);
+  } else {
+    printf("%s\n", r->path);
+  }
+  return ERROR_NONE;
+}
+
+static int act(comm *c, int argc, char **argv) {
+  int json = 0, quiet = 0, verbose = 0;
+  const flag flags[] = {{"json", NULL, &json}, {"quiet", NULL, &quiet}, {"verbose", NULL, &verbose}};
+  arguments a;
+  config *conf = NULL;
+  run *r;
+  int code = arguments_parse("train", argc, argv, flags, 3, &a);
+  log_setup(comm_rank(c) == 0, quiet ? LOG_QUIET : verbose ? LOG_VERBOSE : LOG_NORMAL);
+  if (!code) code = compose_arguments(&a, &conf);
+  code = comm_agree(c, code);
+  if (code) {
+    config_destroy(conf);
+    return code;
+  }
+  TRY(run_create(c, conf, 1, &r));
+  if (comm_rank(c) == 0) describe(r);
+  code = comm_agree(c, finish(r, json));
+  run_destroy(r);
+  return code;
+}
+
+const verb verb_train = {
+    "train", "train a method on a task and write a run file",
+    "usage: mpirun -np N peftscale train [CONFIG.yaml ...] [section.key=value ...] [--json] [--quiet | --verbose]\n"
+    "\n"
+    "Composes base < model < task < method < preset < CONFIG files < key=value, trains, and writes output.dir/NAME.h5,\n"
+    "whose path is the last line on standard output. `peftscale config` shows what would be used, and why.\n"
+    "\n"
+    "  --json     print the result as a JSON object\n"
+    "  --quiet    no progress lines          --verbose  more of them\n"
+    "\n"
+    "example:\n"
+    "  mpirun -np 2 peftscale train model=minilm-l6 task=trec6 method=lora method.rank=8 train.epochs=2 seed=1\n",
+    1, act};

@@ -1,0 +1,14 @@
+/* What `evaluate` and `predict` share: a run put together again from its run file. */
+#ifndef PEFTSCALE_TRAINED_H
+#define PEFTSCALE_TRAINED_H
+
+#include "cmd/cmd.h"
+#include "train/run.h"
+
+/* Collective. r->chosen holds the run file's theta. Errors: no theta in the file, other base weights, a theta of another size. */
+int trained_open(comm *c, const char *path, const arguments *a, run **result);
+
+/* Not collective. Errors: ERROR_USAGE. */
+int trained_split(const char *name, split_name *which);
+
+#endif

@@ -1,0 +1,35 @@
+/* What the files of src/comm share. Not for others. */
+#ifndef PEFTSCALE_COMM_INTERNAL_H
+#define PEFTSCALE_COMM_INTERNAL_H
+
+#include <mpi.h>
+
+#include "comm/comm.h"
+
+enum { BUCKET_FLOATS = 1 << 20, MAX_WINDOWS = 4 };
+
+struct comm {
+  MPI_Comm world, node;
+  int rank, size, node_rank, node_size, nodes;
+  char host[MPI_MAX_PROCESSOR_NAME + 1];
+  comm_meter meters[COMM_PURPOSES];
+  /* the sum under way */
+  float *vector;
+  int64_t count;
+  int buckets, started, finished;
+  MPI_Request *requests;
+  int request_capacity;
+  /* shared windows */
+  MPI_Win windows[MAX_WINDOWS];
+  int window_count;
+  void *private_memory[MAX_WINDOWS];
+  int private_count;
+};
+
+/* MPI's code to ours, with MPI's words. */
+int comm_check(int mpi_code, const char *what);
+
+/* Adds a call to a meter. */
+void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double start_s);
+
+#endif

@@ -1,0 +1,73 @@
+/* The program: finds the verb, starts MPI where the verb wants it, prints an error once, and turns it into an exit status. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cmd/cmd.h"
+#include "linalg/linalg.h"
+
+static const verb *const verbs[] = {&verb_train, &verb_evaluate, &verb_predict, &verb_count, &verb_config, &verb_list, &verb_info};
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+static void print_help(FILE *file) {
+  fprintf(file,
+          "peftscale: parameter-efficient fine-tuning methods compared under identical distributed runs\n"
+          "\n"
+          "usage: peftscale VERB [arguments]        (peftscale VERB --help explains each, with an example)\n"
+          "\n");
+  for (int i = 0; i < VERBS; i++) fprintf(file, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
+  fprintf(file, "\nexit status: 0 done, 1 failed, 2 wrong usage, 75 stopped at a checkpoint\n");
+}
+
+static const verb *find_verb(const char *name) {
+  const char *names[VERBS];
+  char hint[128] = "see: peftscale --help";
+  for (int i = 0; i < VERBS; i++) {
+    if (!strcmp(verbs[i]->name, name)) return verbs[i];
+    names[i] = verbs[i]->name;
+  }
+  int near = text_nearest(name, names, VERBS);
+  if (near >= 0) snprintf(hint, sizeof hint, "did you mean '%s'? See: peftscale --help", names[near]);
+  FAIL(ERROR_USAGE, hint, "there is no verb '%s'", name);
+  return NULL;
+}
+
+static int wants_help(int argc, char **argv) {
+  for (int i = 0; i < argc; i++)
+    if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return 1;
+  return 0;
+}
+
+static int fail(void) {
+  log_error(error_last());
+  return error_exit_status(error_last()->code);
+}
+
+int main(int argc, char **argv) {
+  comm *c = NULL;
+  signal(SIGPIPE, SIG_DFL);
+  if (argc < 2) {
+    print_help(stderr);
+    return 2;
+  }
+  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+    print_help(stdout);
+    return 0;
+  }
+  const verb *v = find_verb(argv[1]);
+  if (!v) return fail();
+  if (wants_help(argc - 2, argv + 2)) {
+    fputs(v->help, stdout);
+    return 0;
+  }
+  if (v->uses_mpi && comm_initialize(&argc, &argv, &c)) return fail();
+  if (c) log_setup(comm_rank(c) == 0, LOG_NORMAL);
+  int code = v->uses_mpi ? comm_agree(c, linalg_setup()) : ERROR_NONE;
+  if (!code) code = v->act(c, argc - 2, argv + 2);
+  int status = code ? fail() : 0;
+  comm_finalize(c);
+  return status;
+}

@@ -1,0 +1,157 @@
+/* What a parameter-efficient fine-tuning method is: one static table of functions; and the adapter: a method bound to one model's sites.
+ *
+ * A method acts on sites. Sites that read the same input form a group (q, k, v of a layer), the unit of a call, so that their skinny products can be one.
+ * Its trainable numbers are one vector, theta, described by segments. An adapter is read-only between expand and the optimiser's update; all that changes
+ * inside a step lives in the caller's workspace, one per thread.
+ *
+ * Not collective. Thread-safe as said above: forward and backward may run in many threads with different workspaces.
+ */
+#ifndef PEFTSCALE_METHOD_H
+#define PEFTSCALE_METHOD_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/option.h"
+#include "base/random.h"
+#include "base/real.h"
+
+enum { METHOD_NAME_BYTES = 96, GROUP_MAX_SITES = 3 };
+
+/* ---- places in a model ---- */
+
+/* A linear map y = x W^T + b. W: [out][in], b: [out] or NULL; both NULL where only counts are asked for. The model keeps the pointers up to date. */
+typedef struct site {
+  char name[METHOD_NAME_BYTES]; /* "layer.3.q"                                    */
+  const char *module;           /* "q", "k", "v", "o", "up", "down"               */
+  int layer, out, in;
+  const real *weight, *bias;
+} site;
+
+/* Sites with the same input; their outputs lie beside each other in rows of the same stride. */
+typedef struct site_group {
+  int layer, in;
+  int site_count;
+  int site[GROUP_MAX_SITES]; /* index into the model's sites */
+} site_group;
+
+typedef enum param_kind { PARAM_WEIGHT, PARAM_BIAS, PARAM_NORM_GAIN, PARAM_NORM_SHIFT, PARAM_EMBEDDING } param_kind;
+
+/* ---- theta ---- */
+
+typedef enum segment_role { SEGMENT_ADAPTER, SEGMENT_BASE, SEGMENT_HEAD } segment_role;
+extern const char *const segment_role_names[3];
+
+/* A named view into theta: rows x cols numbers from offset on. */
+typedef struct segment {
+  char name[METHOD_NAME_BYTES];
+  segment_role role;     /* what its numbers count as                                                                    */
+  const char *rate;      /* learning-rate group: "adapter", "base", "head", or a method's own ("bank"), static storage    */
+  int decays;            /* weight decay applies                                                                          */
+  int64_t offset;
+  int rows, cols;
+} segment;
+
+/* Numbers of a method on a model, apart from the head. Bytes are exact. */
+typedef struct method_counts {
+  int64_t trainable;    /* floats of theta that are the method's                    */
+  int64_t stored_bytes; /* what a checkpoint of the result must hold (with seeds)    */
+  int64_t sent_floats;  /* floats per rank in a step's message                       */
+} method_counts;
+
+/* ---- the adapter and its surroundings ---- */
+
+/* Which rows a call works on, for random numbers: row i belongs to stream[i] (step and global sequence number) at position[i]. */
+typedef struct row_keys {
+  const uint64_t *stream;
+  const uint64_t *position;
+} row_keys;
+
+/* One thread's changing memory. Sizes come from the adapter (below) and the largest shard. */
+typedef struct method_workspace {
+  real *factor_gradient; /* [adapter.factor_count] gradient of what expand made; accumulates over a thread's shards until gather        */
+  real **saved;          /* [model groups] kept from forward to backward: [rows][saved_width of the group]; NULL for untouched groups     */
+  real *scratch;         /* [rows][adapter.scratch_width]                                                                                 */
+  uint64_t *element;     /* [rows] first element of each row for random numbers                                                           */
+  row_keys keys;
+  int training;          /* dropout on, activations kept */
+} method_workspace;
+
+typedef struct adapter adapter;
+
+enum {
+  METHOD_IDENTITY_AT_START = 1, /* the adapted model equals the base model before the first step */
+  METHOD_MERGEABLE = 2,         /* can be folded into the base weights                             */
+  METHOD_TRAINS_BASE = 4        /* theta holds base parameters; there are no factors               */
+};
+
+typedef struct method {
+  const char *name, *title, *paper;
+  unsigned flags;
+  const option *options; /* its own configuration keys */
+  int option_count;
+  /* Whether a base parameter is trained (full fine-tuning, BitFit); NULL: none. */
+  int (*trains)(param_kind kind);
+  /* Declares segments (adapter_add_segment), factor_count, touched groups and widths. No float work: also serves counting. NULL: nothing to add. */
+  int (*plan)(adapter *a);
+  /* Writes the initial theta. */
+  int (*init)(const adapter *a, real *theta);
+  /* theta to per-site factors, once per step. */
+  int (*expand)(adapter *a, const real *theta);
+  /* For a touched group: x [n][in], y[s] [n][out_s] with row distance y_stride holds the base map's output and becomes the adapted one. */
+  int (*forward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride);
+  /* dy[s] is the gradient for the adapted output and becomes the gradient for the base map's output; dx [n][in] += the method's own part (NULL: not wanted). */
+  int (*backward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx);
+  /* grad += adjoint of expand applied to w->factor_gradient, which is cleared. */
+  int (*gather)(const adapter *a, method_workspace *w, real *grad);
+  int (*count)(const adapter *a, method_counts *counts);
+  /* W [out][in] and b [out] become the adapted map's; either is NULL where it is not wanted (the model asks for one at a time). site: index into the model's
+   * sites, whose weight and bias hold the base map's numbers. */
+  int (*merge)(const adapter *a, int site, real *weight, real *bias);
+} method;
+
+struct adapter {
+  const method *method;
+  const option_set *options;
+  uint64_t seed;
+  double dropout; /* on the adapter branch's input */
+  const site *sites;
+  int site_count;
+  const site_group *groups;
+  int group_count;
+  /* Filled in by plan. Offsets are relative to the adapter's part of theta. */
+  segment *segments;
+  int segment_count, segment_capacity;
+  int64_t theta_count;  /* floats of the adapter's part of theta             */
+  int64_t factor_count; /* floats of factor_gradient                          */
+  uint8_t *touched;     /* [group_count] the method acts on this group        */
+  uint8_t *keeps_input; /* [group_count] backward wants the group's input x   */
+  int *saved_width;     /* [group_count] floats per row kept for backward     */
+  int scratch_width;    /* floats per row of scratch, the largest of a call   */
+  void *state;          /* the method's own, from `memory`                    */
+  const real *theta;    /* of the last expand                                 */
+  arena *memory;
+};
+
+/* Binds a method to a model's sites and plans it. sites and groups outlive the adapter. Errors: those of plan (an option that does not fit the model: ERROR_USAGE). */
+int adapter_create(const method *m, const option_set *options, uint64_t seed, double dropout, const site *sites, int site_count, const site_group *groups,
+                   int group_count, adapter **result);
+void adapter_destroy(adapter *a);
+
+/* For plan: appends a segment of rows x cols to the adapter's theta; *offset (may be NULL) is where it begins. */
+int adapter_add_segment(adapter *a, const char *name, const char *rate, int decays, int rows, int cols, int64_t *offset);
+
+/* For plan: whether option `modules` names this site ("all" names every one); and the number of named sites. Errors are left to the method. */
+int adapter_targets(const adapter *a, const site *s);
+
+/* ---- the registry (list.c) ---- */
+
+extern const method *const method_list[]; /* NULL-terminated */
+
+/* The method of that name. Errors: ERROR_USAGE with the nearest name. */
+int method_find(const char *name, const method **result);
+
+/* For config_request: a method's option table. */
+int method_options(const char *name, const option **options, int *count);
+
+#endif

@@ -1,0 +1,184 @@
+/* Embeddings and layers, forward and backward.
+ *
+ * A layer (norms behind the sub-layers):  a = attention(x);  m = norm1(x + drop(o(a)));  y = norm2(m + drop(down(gelu(up(m))))).
+ * Each linear map is a group of sites: the adapter sees its input and edits its output. Frozen maps get no weight gradient, and backward stops at the lowest
+ * place that anything trained hangs on.
+ */
+#include <string.h>
+
+#include "linalg/linalg.h"
+#include "base/error.h"
+#include "model/internal.h"
+
+void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y) {
+  int d = m->shape.width;
+  for (int i = 0; i < b->tokens; i++) w->element[i] = b->position[i] * (uint64_t)d;
+  linalg_dropout(b->tokens, d, p, random_key_make(m->options.seed, purpose, (uint64_t)layer), b->stream, w->element, x, d, y, d, 0);
+}
+
+/* Outputs of a group's sites inside rows of a common stride. */
+static void site_columns(const model *m, int group, real *y, real *columns[GROUP_MAX_SITES]) {
+  const site_group *g = &m->groups[group];
+  for (int i = 0, at = 0; i < g->site_count; i++) {
+    columns[i] = y + at;
+    at += m->sites[g->site[i]].out;
+  }
+}
+
+/* y = x W^T + b, then the adapter's part. */
+static int map_forward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *y) {
+  const param *p = &m->params[weight];
+  int group = layer * STAGES + stage;
+  linalg_set_rows(n, p->rows, m->value[bias], y, p->rows);
+  linalg_product_nt(n, p->rows, p->cols, 1, x, p->cols, m->value[weight], p->cols, 1, y, p->rows);
+  if (!m->adapter->touched[group]) return ERROR_NONE;
+  real *columns[GROUP_MAX_SITES];
+  site_columns(m, group, y, columns);
+  return m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows);
+}
+
+/* Gradients of a map from dy (which the adapter may edit). dx: NULL if nothing below wants it; add: dx += instead of dx =. */
+static int map_backward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *dy, real *dx, int add,
+                        real *grad) {
+  const param *p = &m->params[weight];
+  int group = layer * STAGES + stage;
+  if (m->adapter->touched[group]) {
+    real *columns[GROUP_MAX_SITES];
+    site_columns(m, group, dy, columns);
+    if (dx && !add) memset(dx, 0, (size_t)n * (size_t)p->cols * sizeof(real));
+    add = 1;
+    TRY(m->adapter->method->backward(m->adapter, &w->method, group, n, x, columns, p->rows, dx));
+  }
+  real *dweight = param_gradient(m, weight, grad), *dbias = param_gradient(m, bias, grad);
+  if (dweight) linalg_product_tn(p->rows, p->cols, n, 1, dy, p->rows, x, p->cols, 1, dweight, p->cols);
+  if (dbias) linalg_column_sum(n, p->rows, dy, p->rows, dbias);
+  if (dx) linalg_product_nn(n, p->cols, p->rows, 1, dy, p->rows, m->value[weight], p->cols, add, dx, p->cols);
+  return ERROR_NONE;
+}
+
+static void norm_forward(const model *m, int n, int gain, int shift, const real *x, real *hat, real *deviation, real *y) {
+  linalg_norm_forward(n, m->shape.width, x, m->value[gain], m->value[shift], m->shape.norm_epsilon, hat, deviation, y);
+}
+
+static void norm_backward(const model *m, int n, int gain, int shift, const real *dy, const real *hat, const real *deviation, real *dx, real *grad) {
+  linalg_norm_backward(n, m->shape.width, dy, m->value[gain], hat, deviation, dx, param_gradient(m, gain, grad), param_gradient(m, shift, grad));
+}
+
+static void embed(const model *m, model_workspace *w, const batch *b, real *x) {
+  int d = m->shape.width, offset = m->shape.family->position_offset, several = m->shape.types > 1;
+  for (int i = 0; i < b->tokens; i++) {
+    const real *word = m->value[m->words] + (int64_t)b->token[i] * d, *place = m->value[m->positions] + (int64_t)(b->position[i] + (uint64_t)offset) * d;
+    const real *type = m->value[m->types] + (int64_t)(several ? b->type[i] : 0) * d;
+    real *row = x + (int64_t)i * d;
+#pragma omp simd
+    for (int j = 0; j < d; j++) row[j] = word[j] + place[j] + type[j];
+  }
+  norm_forward(m, b->tokens, m->embedding_gain, m->embedding_shift, x, w->method.training && m->lowest == 0 ? w->embedding_hat : NULL, w->embedding_deviation, x);
+  if (w->method.training && m->options.dropout_embedding > 0) drop_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding, x, x);
+}
+
+/* sum = residual + drop(branch), written to branch. */
+static void join(const model *m, model_workspace *w, const batch *b, int place, const real *residual, real *branch) {
+  if (w->method.training && m->options.dropout_hidden > 0) drop_rows(m, w, b, RANDOM_DROP_HIDDEN, place, m->options.dropout_hidden, branch, branch);
+  linalg_add((int64_t)b->tokens * m->shape.width, residual, branch);
+}
+
+static int layer_forward(const model *m, model_workspace *w, const batch *b, int l) {
+  const layer_params *p = &m->layers[l];
+  layer_memory *k = &w->layers[l];
+  int n = b->tokens, keeps = w->method.training && level_of(l, STAGE_DOWN) >= m->lowest;
+  TRY(map_forward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
+  attention_forward(m, w, b, l, k->qkv, k->share, k->context);
+  TRY(map_forward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, k->middle));
+  join(m, w, b, 2 * l, w->hidden[l], k->middle);
+  norm_forward(m, n, p->norm1_gain, p->norm1_shift, k->middle, keeps ? k->hat1 : NULL, k->deviation1, k->middle);
+  TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
+  linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
+  real *out = w->hidden[l + 1];
+  TRY(map_forward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, out));
+  join(m, w, b, 2 * l + 1, k->middle, out);
+  norm_forward(m, n, p->norm2_gain, p->norm2_shift, out, keeps ? k->hat2 : NULL, k->deviation2, out);
+  return ERROR_NONE;
+}
+
+int encoder_forward(const model *m, model_workspace *w, const batch *b) {
+  w->method.keys = (row_keys){b->stream, b->position};
+  embed(m, w, b, w->hidden[0]);
+  for (int l = 0; l < m->shape.layers; l++) TRY(layer_forward(m, w, b, l));
+  return ERROR_NONE;
+}
+
+static void tell(const model_progress *progress, int64_t ready) {
+  if (progress) progress->tell(progress->context, ready);
+}
+
+/* theta is complete up to behind this parameter (if it is trained). */
+static void tell_done(const model *m, const model_progress *progress, int index) {
+  const param *p = &m->params[index];
+  if (progress && p->theta_offset >= 0) tell(progress, p->theta_offset + (int64_t)p->rows * p->cols);
+}
+
+/* The gradient of a residual branch: a copy of dsum through the same dropout mask. */
+static real *branch_gradient(const model *m, model_workspace *w, const batch *b, int place, const real *dsum) {
+  if (m->options.dropout_hidden > 0) drop_rows(m, w, b, RANDOM_DROP_HIDDEN, place, m->options.dropout_hidden, dsum, w->dropped);
+  else memcpy(w->dropped, dsum, (size_t)b->tokens * (size_t)m->shape.width * sizeof(real));
+  return w->dropped;
+}
+
+/* w->dhidden: gradient for the layer's output on entry, for its input on return (if anything below wants it). */
+static int layer_backward(const model *m, model_workspace *w, const batch *b, int l, real *grad, const model_progress *progress) {
+  const layer_params *p = &m->layers[l];
+  layer_memory *k = &w->layers[l];
+  int n = b->tokens;
+  real *dsum = w->dhidden, *dmiddle = w->dmiddle;
+  norm_backward(m, n, p->norm2_gain, p->norm2_shift, dsum, k->hat2, k->deviation2, dsum, grad);
+  real *dbranch = branch_gradient(m, w, b, 2 * l + 1, dsum);
+  int more = m->lowest < level_of(l, STAGE_DOWN);
+  TRY(map_backward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, dbranch, more ? w->dwide : NULL, 0, grad));
+  tell_done(m, progress, p->down_bias);
+  if (!more) return ERROR_NONE;
+
+  linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
+  memcpy(dmiddle, dsum, (size_t)n * (size_t)m->shape.width * sizeof(real));
+  more = m->lowest < level_of(l, STAGE_UP);
+  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dmiddle : NULL, 1, grad));
+  tell_done(m, progress, p->up_bias);
+  if (!more) return ERROR_NONE;
+
+  norm_backward(m, n, p->norm1_gain, p->norm1_shift, dmiddle, k->hat1, k->deviation1, dmiddle, grad);
+  dbranch = branch_gradient(m, w, b, 2 * l, dmiddle);
+  more = m->lowest < level_of(l, STAGE_O);
+  TRY(map_backward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, dbranch, more ? w->dcontext : NULL, 0, grad));
+  tell_done(m, progress, p->o_bias);
+  if (!more) return ERROR_NONE;
+
+  attention_backward(m, w, b, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  more = m->lowest < level_of(l, STAGE_QKV);
+  memcpy(w->dhidden, dmiddle, (size_t)n * (size_t)m->shape.width * sizeof(real));
+  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? w->dhidden : NULL, 1, grad));
+  tell_done(m, progress, p->qkv_bias);
+  return ERROR_NONE;
+}
+
+static void embed_backward(const model *m, model_workspace *w, const batch *b, real *grad) {
+  int d = m->shape.width, offset = m->shape.family->position_offset, several = m->shape.types > 1;
+  real *dx = w->dhidden, *words = param_gradient(m, m->words, grad), *places = param_gradient(m, m->positions, grad), *types = param_gradient(m, m->types, grad);
+  if (m->options.dropout_embedding > 0) drop_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding, dx, dx);
+  norm_backward(m, b->tokens, m->embedding_gain, m->embedding_shift, dx, w->embedding_hat, w->embedding_deviation, dx, grad);
+  for (int i = 0; i < b->tokens; i++) {
+    const real *row = dx + (int64_t)i * d;
+    if (words) linalg_add(d, row, words + (int64_t)b->token[i] * d);
+    if (places) linalg_add(d, row, places + (int64_t)(b->position[i] + (uint64_t)offset) * d);
+    if (types) linalg_add(d, row, types + (int64_t)(several ? b->type[i] : 0) * d);
+  }
+}
+
+int encoder_backward(const model *m, model_workspace *w, const batch *b, real *grad, const model_progress *progress) {
+  for (int l = m->shape.layers - 1; l >= 0; l--) {
+    if (m->lowest > level_of(l, STAGE_DOWN)) break;
+    TRY(layer_backward(m, w, b, l, grad, progress));
+  }
+  if (m->lowest == 0) embed_backward(m, w, b, grad);
+  tell(progress, m->adapter_offset);
+  return ERROR_NONE;
+}

@@ -1,0 +1,90 @@
+/* What the files of src/model share. Not for others. */
+#ifndef PEFTSCALE_MODEL_INTERNAL_H
+#define PEFTSCALE_MODEL_INTERNAL_H
+
+#include "model/model.h"
+
+/* The stages of a layer, in forward order; each is one group of sites. */
+enum { STAGE_QKV, STAGE_O, STAGE_UP, STAGE_DOWN, STAGES };
+enum { SITES_PER_LAYER = 6 };
+
+/* Indices of a layer's parameters. */
+typedef struct layer_params {
+  int qkv_weight, qkv_bias, o_weight, o_bias, norm1_gain, norm1_shift, up_weight, up_bias, down_weight, down_bias, norm2_gain, norm2_shift;
+} layer_params;
+
+struct model {
+  model_shape shape;
+  model_options options;
+  arena *memory;
+  param *params;
+  int param_count;
+  int words, positions, types, embedding_gain, embedding_shift;
+  layer_params *layers;
+  int dense_weight, dense_bias, out_weight, out_bias; /* the head; -1 where it has none */
+  int mlm_weight, mlm_bias, mlm_gain, mlm_shift, mlm_output_bias;
+  site *sites;
+  site_group *groups;
+  segment *segments;
+  int segment_count;
+  int64_t theta_count, store_count, adapter_offset;
+  real *store;
+  const real **value; /* [param_count] */
+  adapter *adapter;
+  int lowest; /* level of the lowest trained place: 0 embeddings, 1 + layer * STAGES + stage; above all: only the head */
+};
+
+/* Activations of one layer, kept from forward to backward. */
+typedef struct layer_memory {
+  real *qkv;       /* [tokens][3 width]                                    */
+  real *share;     /* attention probabilities, per head [len][len] by sequence */
+  real *context;   /* [tokens][width] attention output before o            */
+  real *hat1, *deviation1, *middle; /* norm 1: normalised, 1/deviation, output */
+  real *slope;     /* [tokens][ffn] gelu'(u)                                */
+  real *activated; /* [tokens][ffn] gelu(u)                                 */
+  real *hat2, *deviation2;
+} layer_memory;
+
+struct model_workspace {
+  arena *memory;
+  method_workspace method;
+  int64_t tokens, sequences, masked, squares; /* capacities */
+  int training;
+  int layer_count;
+  real **hidden; /* [layers + 1] input of each layer; the last: the model's output */
+  real *embedding_hat, *embedding_deviation;
+  layer_memory *layers;
+  int first_kept; /* layers below share one set of buffers: nothing of them is needed for backward */
+  real *dhidden, *dmiddle, *dwide, *dqkv, *dcontext, *attention_scratch; /* backward */
+  real *dropped;                                                          /* [tokens][width] */
+  /* head */
+  real *pooled, *pooled_input, *dense, *dense_input, *logits, *dlogits, *dpooled, *ddense;
+  real *mlm_rows, *mlm_u, *mlm_act, *mlm_slope, *mlm_hat, *mlm_deviation, *mlm_normal;
+  uint64_t *element; /* [tokens] */
+  uint64_t *first_stream, *first_position; /* [sequences] keys of pooled rows */
+  model_times times;
+};
+
+static inline int level_of(int layer, int stage) { return 1 + layer * STAGES + stage; }
+
+/* Where a trained parameter's gradient goes; NULL: frozen. */
+static inline real *param_gradient(const model *m, int index, real *grad) {
+  int64_t offset = m->params[index].theta_offset;
+  return offset < 0 ? NULL : grad + offset;
+}
+
+/* attention.c: context from qkv and back (dqkv written whole). share holds the probabilities for backward. */
+void attention_forward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, real *share, real *context);
+void attention_backward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, const real *share, const real *dcontext, real *dqkv);
+
+/* encoder.c: embeddings and layers. dhidden of the last layer is in w->dhidden when backward is called. */
+int encoder_forward(const model *m, model_workspace *w, const batch *b);
+int encoder_backward(const model *m, model_workspace *w, const batch *b, real *grad, const model_progress *progress);
+
+/* heads.c: *sums += loss; outputs (may be NULL) receive logits; with grad not NULL the gradient of the head is added and w->dhidden set. */
+int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *grad);
+
+/* Rows x += mask over a random purpose keyed by layer: hidden dropout, forward and (same call) backward. */
+void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y);
+
+#endif

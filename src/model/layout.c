@@ -1,0 +1,261 @@
+/* Which parameters a model has, which places a method may act on, and how theta is laid out. No float work. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "model/internal.h"
+
+static const char *const module_names[SITES_PER_LAYER] = {"q", "k", "v", "o", "up", "down"};
+
+/* Fills name from a family's pattern (%d: the layer) and a suffix. */
+static void write_name(char name[METHOD_NAME_BYTES], const char *pattern, int layer, const char *suffix) {
+  char stem[METHOD_NAME_BYTES];
+  const char *mark = strstr(pattern, "%d");
+  if (mark) snprintf(stem, sizeof stem, "%.*s%d%s", (int)(mark - pattern), pattern, layer, mark + 2);
+  else snprintf(stem, sizeof stem, "%s", pattern);
+  if (snprintf(name, METHOD_NAME_BYTES, "%.80s%s", stem, suffix) >= METHOD_NAME_BYTES) name[METHOD_NAME_BYTES - 1] = 0;
+}
+
+/* Appends a parameter; returns its index. */
+static int add_param(model *m, const char *pattern, int layer, const char *suffix, param_kind kind, segment_role role, int rows, int cols, double deviation) {
+  param *p = &m->params[m->param_count];
+  *p = (param){.kind = kind, .role = role, .rows = rows, .cols = cols, .store_offset = -1, .theta_offset = -1, .deviation = deviation};
+  write_name(p->name, pattern, layer, suffix);
+  if (role == SEGMENT_BASE) {
+    p->store_offset = m->store_count;
+    m->store_count += ((int64_t)rows * cols + 15) / 16 * 16; /* each tensor begins on a cache line */
+  }
+  return m->param_count++;
+}
+
+static const double start_deviation = 0.02; /* BERT's initializer_range */
+
+static void add_linear(model *m, const char *pattern, int layer, segment_role role, int out, int in, int *weight, int *bias) {
+  *weight = add_param(m, pattern, layer, ".weight", PARAM_WEIGHT, role, out, in, start_deviation);
+  *bias = add_param(m, pattern, layer, ".bias", PARAM_BIAS, role, 1, out, 0);
+}
+
+static void add_norm(model *m, const char *pattern, int layer, segment_role role, int *gain, int *shift) {
+  *gain = add_param(m, pattern, layer, ".weight", PARAM_NORM_GAIN, role, 1, m->shape.width, 0);
+  *shift = add_param(m, pattern, layer, ".bias", PARAM_NORM_SHIFT, role, 1, m->shape.width, 0);
+}
+
+static void add_params(model *m) {
+  const model_shape *s = &m->shape;
+  const family *f = s->family;
+  int d = s->width;
+  m->words = add_param(m, f->words, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->vocabulary, d, start_deviation);
+  m->positions = add_param(m, f->positions, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->positions, d, start_deviation);
+  m->types = add_param(m, f->types, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->types, d, start_deviation);
+  add_norm(m, f->embedding_norm, 0, SEGMENT_BASE, &m->embedding_gain, &m->embedding_shift);
+  for (int l = 0; l < s->layers; l++) {
+    layer_params *p = &m->layers[l];
+    add_linear(m, "layer.%d.qkv", l, SEGMENT_BASE, 3 * d, d, &p->qkv_weight, &p->qkv_bias);
+    add_linear(m, f->attention_out, l, SEGMENT_BASE, d, d, &p->o_weight, &p->o_bias);
+    add_norm(m, f->attention_norm, l, SEGMENT_BASE, &p->norm1_gain, &p->norm1_shift);
+    add_linear(m, f->up, l, SEGMENT_BASE, s->ffn, d, &p->up_weight, &p->up_bias);
+    add_linear(m, f->down, l, SEGMENT_BASE, d, s->ffn, &p->down_weight, &p->down_bias);
+    add_norm(m, f->ffn_norm, l, SEGMENT_BASE, &p->norm2_gain, &p->norm2_shift);
+  }
+  m->dense_weight = m->dense_bias = m->out_weight = m->out_bias = -1;
+  m->mlm_weight = m->mlm_bias = m->mlm_gain = m->mlm_shift = m->mlm_output_bias = -1;
+  if (m->options.objective == MODEL_MLM) { /* BERT's head: dense, GELU, norm, the word embeddings once more, a bias per word */
+    add_linear(m, f->mlm_dense, 0, SEGMENT_HEAD, d, d, &m->mlm_weight, &m->mlm_bias);
+    add_norm(m, f->mlm_norm, 0, SEGMENT_HEAD, &m->mlm_gain, &m->mlm_shift);
+    m->mlm_output_bias = add_param(m, f->mlm_bias, 0, "", PARAM_BIAS, SEGMENT_HEAD, 1, s->vocabulary, 0);
+    return;
+  }
+  if (m->options.head == MODEL_HEAD_TANH) add_linear(m, "classifier.dense", 0, SEGMENT_HEAD, d, d, &m->dense_weight, &m->dense_bias);
+  add_linear(m, "classifier.out_proj", 0, SEGMENT_HEAD, m->options.classes, d, &m->out_weight, &m->out_bias);
+}
+
+static void add_sites(model *m) {
+  int d = m->shape.width, f = m->shape.ffn;
+  for (int l = 0; l < m->shape.layers; l++) {
+    for (int i = 0; i < SITES_PER_LAYER; i++) {
+      site *s = &m->sites[l * SITES_PER_LAYER + i];
+      *s = (site){.module = module_names[i], .layer = l, .out = i == 4 ? f : d, .in = i == 5 ? f : d};
+      snprintf(s->name, sizeof s->name, "layer.%d.%s", l, module_names[i]);
+    }
+    for (int stage = 0; stage < STAGES; stage++) {
+      site_group *g = &m->groups[l * STAGES + stage];
+      int first = l * SITES_PER_LAYER + (stage == STAGE_QKV ? 0 : stage + 2);
+      *g = (site_group){.layer = l, .in = m->sites[first].in, .site_count = stage == STAGE_QKV ? 3 : 1};
+      for (int i = 0; i < g->site_count; i++) g->site[i] = first + i;
+    }
+  }
+}
+
+static void add_segment(model *m, const segment *s) { m->segments[m->segment_count++] = *s; }
+
+static int trains(const model *m, int index) {
+  const param *p = &m->params[index];
+  if (p->role == SEGMENT_HEAD) return 1;
+  return m->adapter->method->trains && m->adapter->method->trains(p->kind);
+}
+
+/* The order in which gradients become complete during backward: head first, then from the last layer down to the embeddings. */
+static int backward_order(const model *m, int *order) {
+  int count = 0;
+  const int head[] = {m->mlm_output_bias, m->mlm_gain, m->mlm_shift, m->mlm_weight, m->mlm_bias, m->out_weight, m->out_bias, m->dense_weight, m->dense_bias};
+  for (size_t i = 0; i < sizeof head / sizeof *head; i++)
+    if (head[i] >= 0) order[count++] = head[i];
+  for (int l = m->shape.layers - 1; l >= 0; l--) {
+    const layer_params *p = &m->layers[l];
+    const int layer[] = {p->norm2_gain, p->norm2_shift, p->down_weight, p->down_bias, p->up_weight, p->up_bias, p->norm1_gain, p->norm1_shift,
+                         p->o_weight, p->o_bias, p->qkv_weight, p->qkv_bias};
+    for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) order[count++] = layer[i];
+  }
+  const int embeddings[] = {m->embedding_gain, m->embedding_shift, m->types, m->positions, m->words};
+  for (size_t i = 0; i < sizeof embeddings / sizeof *embeddings; i++) order[count++] = embeddings[i];
+  return count;
+}
+
+static void lay_out_theta(model *m, int *order) {
+  int count = backward_order(m, order);
+  for (int i = 0; i < count; i++) {
+    param *p = &m->params[order[i]];
+    if (!trains(m, order[i])) continue;
+    segment s = {.role = p->role, .rate = p->role == SEGMENT_HEAD ? "head" : "base", .offset = m->theta_count, .rows = p->rows, .cols = p->cols};
+    s.decays = p->kind == PARAM_WEIGHT || p->kind == PARAM_EMBEDDING;
+    snprintf(s.name, sizeof s.name, "%s", p->name);
+    p->theta_offset = m->theta_count;
+    m->theta_count += (int64_t)p->rows * p->cols;
+    add_segment(m, &s);
+  }
+  m->adapter_offset = m->theta_count;
+  for (int i = 0; i < m->adapter->segment_count; i++) {
+    segment s = m->adapter->segments[i];
+    s.offset += m->adapter_offset;
+    add_segment(m, &s);
+  }
+  m->theta_count += m->adapter->theta_count;
+}
+
+/* Backward goes down to the lowest place that anything trainable hangs on, and no further. */
+static int find_lowest(const model *m) {
+  const int top = level_of(m->shape.layers, 0);
+  int lowest = top;
+  for (int g = 0; g < m->shape.layers * STAGES; g++)
+    if (m->adapter->touched[g] && 1 + g < lowest) lowest = 1 + g;
+  const int embeddings[] = {m->words, m->positions, m->types, m->embedding_gain, m->embedding_shift};
+  for (int i = 0; i < 5; i++)
+    if (m->params[embeddings[i]].theta_offset >= 0) return 0;
+  for (int l = 0; l < m->shape.layers; l++) {
+    const layer_params *p = &m->layers[l];
+    /* a norm's own gradient is found on the way to the stage below it */
+    const int at[STAGES][4] = {{p->qkv_weight, p->qkv_bias, p->qkv_weight, p->qkv_bias},
+                               {p->o_weight, p->o_bias, p->norm1_gain, p->norm1_shift},
+                               {p->up_weight, p->up_bias, p->up_weight, p->up_bias},
+                               {p->down_weight, p->down_bias, p->norm2_gain, p->norm2_shift}};
+    for (int stage = 0; stage < STAGES; stage++)
+      for (int i = 0; i < 4; i++)
+        if (m->params[at[stage][i]].theta_offset >= 0 && level_of(l, stage) < lowest) lowest = level_of(l, stage);
+  }
+  return lowest;
+}
+
+static int check_options(const model_options *o) {
+  if (o->objective == MODEL_CLASSIFY && o->classes < 2) return FAIL(ERROR_USAGE, NULL, "a classification needs at least 2 classes, not %d", o->classes);
+  if (o->objective == MODEL_REGRESS && o->classes != 1) return FAIL(ERROR_INTERNAL, NULL, "a regression has one output, not %d", o->classes);
+  return ERROR_NONE;
+}
+
+static int plan(model *m, const method *chosen, const option_set *method_options) {
+  int layers = m->shape.layers, params = 16 + 12 * layers, *order;
+  TRY(arena_take(m->memory, (size_t)params, sizeof *m->params, &m->params));
+  TRY(arena_take(m->memory, (size_t)params, sizeof *m->value, &m->value));
+  TRY(arena_take(m->memory, (size_t)params, sizeof *order, &order));
+  TRY(arena_take(m->memory, (size_t)layers, sizeof *m->layers, &m->layers));
+  TRY(arena_take(m->memory, (size_t)layers * SITES_PER_LAYER, sizeof *m->sites, &m->sites));
+  TRY(arena_take(m->memory, (size_t)layers * STAGES, sizeof *m->groups, &m->groups));
+  add_params(m);
+  add_sites(m);
+  TRY(adapter_create(chosen, method_options, m->options.seed, m->options.dropout_adapter, m->sites, layers * SITES_PER_LAYER, m->groups, layers * STAGES,
+                     &m->adapter));
+  TRY(arena_take(m->memory, (size_t)(m->param_count + m->adapter->segment_count), sizeof *m->segments, &m->segments));
+  lay_out_theta(m, order);
+  m->lowest = find_lowest(m);
+  return ERROR_NONE;
+}
+
+int model_create(const model_shape *shape, const model_options *options, const method *chosen, const option_set *method_options, model **result) {
+  arena *memory;
+  model *m;
+  *result = NULL;
+  TRY(model_shape_check(shape, "model"));
+  TRY(check_options(options));
+  TRY(arena_create(&memory));
+  int code = arena_take(memory, 1, sizeof *m, &m);
+  if (code) {
+    arena_destroy(memory);
+    return code;
+  }
+  m->memory = memory;
+  m->shape = *shape;
+  m->options = *options;
+  code = plan(m, chosen, method_options);
+  if (code) model_destroy(m);
+  else *result = m;
+  return code;
+}
+
+void model_destroy(model *m) {
+  if (!m) return;
+  adapter_destroy(m->adapter);
+  arena_destroy(m->memory);
+}
+
+const model_shape *model_shape_of(const model *m) { return &m->shape; }
+int model_param_count(const model *m) { return m->param_count; }
+const param *model_param(const model *m, int index) { return &m->params[index]; }
+int model_segment_count(const model *m) { return m->segment_count; }
+const segment *model_segment(const model *m, int index) { return &m->segments[index]; }
+int64_t model_theta_count(const model *m) { return m->theta_count; }
+int64_t model_store_count(const model *m) { return m->store_count; }
+const adapter *model_adapter(const model *m) { return m->adapter; }
+int model_output_count(const model *m) { return m->options.objective == MODEL_MLM ? 0 : m->options.classes; }
+
+int64_t model_role_count(const model *m, segment_role role) {
+  int64_t count = 0;
+  for (int i = 0; i < m->segment_count; i++)
+    if (m->segments[i].role == role) count += (int64_t)m->segments[i].rows * m->segments[i].cols;
+  return count;
+}
+
+int model_counts(const model *m, method_counts *counts) {
+  if (m->adapter->method->count) return m->adapter->method->count(m->adapter, counts);
+  int64_t base = model_role_count(m, SEGMENT_BASE); /* the baselines: what is trained is stored and sent */
+  *counts = (method_counts){.trainable = base, .stored_bytes = 4 * base, .sent_floats = base};
+  return ERROR_NONE;
+}
+
+/* q, k and v are one tensor inside and three in files. */
+static int layer_of_qkv(const model *m, int index, int *is_bias) {
+  for (int l = 0; l < m->shape.layers; l++) {
+    *is_bias = index == m->layers[l].qkv_bias;
+    if (*is_bias || index == m->layers[l].qkv_weight) return l;
+  }
+  return -1;
+}
+
+int model_param_parts(const model *m, int index) {
+  int is_bias;
+  return layer_of_qkv(m, index, &is_bias) >= 0 ? 3 : 1;
+}
+
+void model_param_part(const model *m, int index, int part, char name[METHOD_NAME_BYTES], int *first_row, int *rows) {
+  int is_bias, layer = layer_of_qkv(m, index, &is_bias), d = m->shape.width;
+  const param *p = &m->params[index];
+  if (layer < 0) {
+    snprintf(name, METHOD_NAME_BYTES, "%s", p->name);
+    *first_row = 0;
+    *rows = p->rows;
+    return;
+  }
+  const family *f = m->shape.family;
+  const char *pattern[3] = {f->query, f->key, f->value};
+  write_name(name, pattern[part], layer, is_bias ? ".bias" : ".weight");
+  *first_row = part * d; /* for the bias: of its one row, elements instead of rows */
+  *rows = d;
+}

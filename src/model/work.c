@@ -1,0 +1,179 @@
+/* A thread's memory, and the calls that do a shard's work. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "model/internal.h"
+
+static int take(model_workspace *w, int64_t count, real **result) { return arena_take(w->memory, (size_t)count, sizeof(real), result); }
+
+static int take_layer(const model *m, model_workspace *w, layer_memory *k, int keeps) {
+  int64_t t = w->tokens, d = m->shape.width;
+  TRY(take(w, t * 3 * d, &k->qkv));
+  TRY(take(w, w->squares * m->shape.heads, &k->share));
+  TRY(take(w, t * d, &k->context));
+  TRY(take(w, t * d, &k->middle));
+  TRY(take(w, t, &k->deviation1));
+  TRY(take(w, t, &k->deviation2));
+  TRY(take(w, t * m->shape.ffn, &k->slope));
+  TRY(take(w, t * m->shape.ffn, &k->activated));
+  if (!keeps) return ERROR_NONE;
+  TRY(take(w, t * d, &k->hat1));
+  return take(w, t * d, &k->hat2);
+}
+
+/* Layers below the lowest trained place (all of them, when only predicting) share the buffers of one. */
+static int take_layers(const model *m, model_workspace *w) {
+  int layers = m->shape.layers;
+  w->layer_count = layers;
+  int64_t hidden = w->tokens * m->shape.width;
+  TRY(arena_take(w->memory, (size_t)layers, sizeof *w->layers, &w->layers));
+  TRY(arena_take(w->memory, (size_t)layers + 1, sizeof *w->hidden, &w->hidden));
+  w->first_kept = layers;
+  if (w->training)
+    while (w->first_kept > 0 && level_of(w->first_kept - 1, STAGE_DOWN) >= m->lowest) w->first_kept--;
+  TRY(take(w, hidden, &w->hidden[0]));
+  for (int l = 0; l < layers; l++) {
+    int keeps = l >= w->first_kept;
+    if (l > 0 && !keeps) w->layers[l] = w->layers[0];
+    else TRY(take_layer(m, w, &w->layers[l], keeps));
+    if (keeps) TRY(take(w, hidden, &w->hidden[l + 1]));
+    else w->hidden[l + 1] = w->hidden[0]; /* a layer's input is dead once its first norm is done */
+  }
+  /* The input of `down` is only wanted for its own weight gradient or by an adapter there: otherwise one buffer serves every layer. */
+  for (int l = w->first_kept + 1; l < layers; l++) {
+    int wanted = m->params[m->layers[l].down_weight].theta_offset >= 0 || m->adapter->keeps_input[l * STAGES + STAGE_DOWN];
+    int first_wanted = m->params[m->layers[w->first_kept].down_weight].theta_offset >= 0 || m->adapter->keeps_input[w->first_kept * STAGES + STAGE_DOWN];
+    if (!wanted && !first_wanted) w->layers[l].activated = w->layers[w->first_kept].activated;
+  }
+  return ERROR_NONE;
+}
+
+static int take_backward(const model *m, model_workspace *w) {
+  int64_t t = w->tokens, d = m->shape.width;
+  TRY(take(w, t * d, &w->dhidden));
+  TRY(take(w, t * d, &w->dmiddle));
+  TRY(take(w, t * d, &w->dcontext));
+  TRY(take(w, t * m->shape.ffn, &w->dwide));
+  TRY(take(w, t * 3 * d, &w->dqkv));
+  TRY(take(w, t * d, &w->dropped));
+  TRY(take(w, t * d, &w->embedding_hat));
+  return ERROR_NONE;
+}
+
+static int take_method(const model *m, model_workspace *w) {
+  const adapter *a = m->adapter;
+  TRY(take(w, a->factor_count, &w->method.factor_gradient));
+  TRY(take(w, w->tokens * a->scratch_width, &w->method.scratch));
+  TRY(arena_take(w->memory, (size_t)w->tokens, sizeof *w->method.element, &w->method.element));
+  TRY(arena_take(w->memory, (size_t)a->group_count, sizeof *w->method.saved, &w->method.saved));
+  for (int g = 0; g < a->group_count; g++)
+    if (w->training && a->touched[g]) TRY(take(w, w->tokens * a->saved_width[g], &w->method.saved[g]));
+  return ERROR_NONE;
+}
+
+static int take_head(const model *m, model_workspace *w) {
+  int64_t n = w->sequences, d = m->shape.width;
+  TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_stream, &w->first_stream));
+  TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_position, &w->first_position));
+  if (m->options.objective == MODEL_MLM) {
+    int64_t k = w->masked;
+    TRY(take(w, k * m->shape.vocabulary, &w->logits));
+    TRY(take(w, k, &w->mlm_deviation));
+    real **rows[] = {&w->mlm_rows, &w->mlm_u, &w->mlm_act, &w->mlm_slope, &w->mlm_hat, &w->mlm_normal};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) TRY(take(w, k * d, rows[i]));
+    return ERROR_NONE;
+  }
+  TRY(take(w, n * m->options.classes, &w->logits));
+  TRY(take(w, n * m->options.classes, &w->dlogits));
+  real **rows[] = {&w->pooled, &w->pooled_input, &w->dense, &w->dense_input, &w->dpooled, &w->ddense};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) TRY(take(w, n * d, rows[i]));
+  return ERROR_NONE;
+}
+
+static int take_all(const model *m, model_workspace *w) {
+  TRY(take_layers(m, w));
+  TRY(take(w, w->tokens, &w->embedding_deviation));
+  TRY(take(w, w->squares, &w->attention_scratch));
+  TRY(arena_take(w->memory, (size_t)w->tokens, sizeof *w->element, &w->element));
+  if (w->training) TRY(take_backward(m, w));
+  TRY(take_method(m, w));
+  return take_head(m, w);
+}
+
+int model_workspace_create(const model *m, int64_t tokens, int64_t sequences, int64_t masked, int64_t squares, int training, model_workspace **result) {
+  arena *memory;
+  model_workspace *w;
+  *result = NULL;
+  TRY(arena_create(&memory));
+  int code = arena_take(memory, 1, sizeof *w, &w);
+  if (!code) {
+    *w = (model_workspace){.memory = memory, .tokens = tokens, .sequences = sequences, .masked = masked, .squares = squares, .training = training};
+    code = take_all(m, w);
+  }
+  if (code) arena_destroy(memory);
+  else *result = w;
+  return code;
+}
+
+void model_workspace_destroy(model_workspace *w) {
+  if (w) arena_destroy(w->memory);
+}
+
+int64_t model_workspace_bytes(const model_workspace *w) { return (int64_t)arena_used_bytes(w->memory); }
+
+model_times model_workspace_times(model_workspace *w) {
+  model_times times = w->times;
+  w->times = (model_times){0};
+  return times;
+}
+
+static int fits(const model_workspace *w, const batch *b) {
+  int64_t squares = 0;
+  for (int s = 0; s < b->sequences; s++) {
+    int64_t length = b->first[s + 1] - b->first[s];
+    squares += length * length;
+  }
+  if (b->tokens > w->tokens || b->sequences > w->sequences || b->masked > w->masked || squares > w->squares)
+    return FAIL(ERROR_INTERNAL, NULL, "a shard of %d tokens in %d sequences is larger than its workspace (%lld tokens)", b->tokens, b->sequences, (long long)w->tokens);
+  return ERROR_NONE;
+}
+
+int model_gradient(const model *m, model_workspace *w, const batch *b, real *grad, model_sums *sums, const model_progress *progress) {
+  TRY(fits(w, b));
+  if (!w->training) return FAIL(ERROR_INTERNAL, NULL, "a workspace for predictions cannot hold a gradient's activations");
+  if (b->sequences == 0) {
+    if (progress) progress->tell(progress->context, m->adapter_offset);
+    return ERROR_NONE;
+  }
+  double start = clock_wall_s();
+  w->method.training = 1;
+  TRY(encoder_forward(m, w, b));
+  double middle = clock_wall_s();
+  TRY(head_apply(m, w, b, NULL, sums, grad));
+  TRY(encoder_backward(m, w, b, grad, progress));
+  w->times.forward_s += middle - start;
+  w->times.backward_s += clock_wall_s() - middle;
+  return ERROR_NONE;
+}
+
+int model_gather(const model *m, model_workspace *w, real *grad) {
+  if (!m->adapter->method->gather) return ERROR_NONE;
+  double start = clock_wall_s();
+  TRY(m->adapter->method->gather(m->adapter, &w->method, grad + m->adapter_offset));
+  w->times.gather_s += clock_wall_s() - start;
+  return ERROR_NONE;
+}
+
+int model_predict(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums) {
+  TRY(fits(w, b));
+  if (b->sequences == 0) return ERROR_NONE;
+  double start = clock_wall_s();
+  w->method.training = 0;
+  TRY(encoder_forward(m, w, b));
+  TRY(head_apply(m, w, b, outputs, sums, NULL));
+  w->times.forward_s += clock_wall_s() - start;
+  return ERROR_NONE;
+}
+
+const real *model_hidden(const model_workspace *w) { return w->hidden[w->layer_count]; }

@@ -1,0 +1,30 @@
+/* What a run is: experiment_id hashes all that decides its numbers, run_id adds how it was executed. */
+#include "train/identity.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+int identity_make(run *r) {
+  char *canonical, line[256];
+  hash *h;
+  TRY(config_canonical(r->config, &canonical));
+  int code = hash_create(&h);
+  if (!code) {
+    hash_add_text(h, canonical);
+    hash_add_text(h, r->weights_hash);
+    hash_add_text(h, r->data->hash);
+    hash_add_text(h, "precision=f32;backend=openblas");
+    hash_finish(h, r->experiment_id);
+    code = hash_create(&h);
+  }
+  if (!code) {
+    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=float", comm_size(r->comm), r->threads, comm_nodes(r->comm));
+    hash_add_text(h, r->experiment_id);
+    hash_add_text(h, line);
+    hash_finish(h, r->run_id);
+  }
+  free(canonical);
+  return code;
+}

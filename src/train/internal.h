@@ -1,0 +1,63 @@
+/* What the files of src/train share. Not for others. */
+#ifndef PEFTSCALE_TRAIN_INTERNAL_H
+#define PEFTSCALE_TRAIN_INTERNAL_H
+
+#include "train/run.h"
+
+/* Tokens of an evaluation group: large enough for fast products, small enough to spread over ranks. Part of a prediction's bits: do not derive it. */
+enum { EVALUATION_TOKENS = 256 };
+
+/* evaluate.c: largest group of a split. */
+int evaluation_measure(const split *s, batch_sizes *sizes);
+
+/* ---- one step (step.c) ---- */
+
+typedef struct step_times {
+  double expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s, step_s; /* of this rank; threads: the slowest */
+} step_times;
+
+typedef struct step_result {
+  double loss; /* mean over the step's examples (or predicted tokens) */
+  double norm; /* of the mean gradient before clipping */
+  int64_t count, tokens;
+  int64_t my_tokens;
+  step_times times;
+} step_result;
+
+/* Collective. Sum of the gradient over all shards and ranks into r->message; no update. */
+int step_gradient(run *r, int64_t step, step_result *result);
+/* Collective. step_gradient and the optimiser's update of r->theta. Errors: ERROR_DIVERGED. */
+int step_train(run *r, optim *o, int64_t step, step_result *result);
+
+/* ---- the run file (record.c); all calls on rank 0 ---- */
+
+typedef struct record record;
+
+typedef struct record_totals {
+  double train_s, total_s, start_s;
+  int64_t steps, tokens, best_step;
+  double communication_s, step_s, wait_s;
+  double validation, test; /* NaN where there was none */
+} record_totals;
+
+int record_create(run *r, record **result);
+int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *result, int64_t payload_bytes);
+int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric);
+
+/* Sums of one rank since the last such row. */
+typedef struct rank_row {
+  int32_t attempt;
+  int64_t step;
+  int32_t rank;
+  int64_t tokens;
+  double compute_s, communication_s, cpu_s;
+  int64_t involuntary_switches;
+  double load_average;
+  char host[64];
+} rank_row;
+int record_ranks(record *rec, rank_row *rows, int count);
+int record_predictions(record *rec, split_name which, const split *s, const predictions *p);
+int record_finish(record *rec, const real *theta, const record_totals *totals);
+void record_abandon(record *rec, const char *reason);
+
+#endif

@@ -1,0 +1,293 @@
+/* Assembling a run: find files, settle what was left open, make the model, load its weights, take memory. */
+#define _GNU_SOURCE /* sched_getaffinity */
+#include "train/run.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "store/file.h"
+#include "store/safetensors.h"
+#include "train/identity.h"
+#include "train/internal.h"
+
+enum { SHARD_TOKENS = 256, MAX_CONFIG_JSON = 1 << 20 }; /* below about 200 rows products lose speed */
+
+int run_find_file(const char *name, const char *variable, char *path, size_t bytes) {
+  const char *root = getenv(variable);
+  TRY(text_format(path, bytes, "%s", name));
+  if (access(path, R_OK) == 0) return ERROR_NONE;
+  if (name[0] != '/' && root && *root) {
+    TRY(text_format(path, bytes, "%s/%s", root, name));
+    if (access(path, R_OK) == 0) return ERROR_NONE;
+    return FAIL(ERROR_INPUT, NULL, "cannot read '%s', neither as given nor below %s (%s)", name, variable, root);
+  }
+  char hint[128];
+  snprintf(hint, sizeof hint, "give the path, or set %s to the directory that holds it", variable);
+  return FAIL(ERROR_INPUT, name[0] == '/' ? NULL : hint, "cannot read '%s'", name);
+}
+
+/* ---- data and open values ---- */
+
+static int settle_int(config *c, const char *key, int64_t value) {
+  char text[32];
+  snprintf(text, sizeof text, "%lld", (long long)value);
+  return config_resolve(c, key, text);
+}
+
+static int settle_real(config *c, const char *key, double value) {
+  char text[32];
+  snprintf(text, sizeof text, "%.9g", value);
+  return config_resolve(c, key, text);
+}
+
+static int settle_task(run *r) {
+  config *c = r->config;
+  const char *metric = r->data->metric;
+  if (c->task.objective < 0) TRY(config_resolve(c, "task.objective", r->data->objective));
+  if (c->task.objective == OBJECTIVE_MLM) metric = "loss";
+  if (c->task.metric < 0) TRY(config_resolve(c, "task.metric", metric));
+  r->metric = (metric_kind)c->task.metric;
+  int labels_are_classes = !strcmp(r->data->objective, "classify");
+  if (c->task.objective == OBJECTIVE_CLASSIFY && !labels_are_classes)
+    return FAIL(ERROR_USAGE, "leave task.objective out", "task.objective is classify, but the labels of %s are no classes", r->data->path);
+  int fits = r->metric == METRICS_LOSS || (c->task.objective == OBJECTIVE_CLASSIFY ? r->metric <= METRICS_MATTHEWS
+                                                                                   : c->task.objective == OBJECTIVE_REGRESS && r->metric >= METRICS_PEARSON);
+  if (!fits) return FAIL(ERROR_USAGE, "leave task.metric out for the data set's own", "task.metric=%s does not fit the objective", metric_names[r->metric]);
+  if (c->task.objective == OBJECTIVE_MLM && r->data->mask_token < 0)
+    return FAIL(ERROR_USAGE, NULL, "%s: its tokenizer has no mask token, which masked language modelling needs", r->data->path);
+  return ERROR_NONE;
+}
+
+/* Shards follow from the data and the batch, never from ranks or threads: they are part of a run's identity. */
+static int settle_shards(run *r, int training) {
+  config *c = r->config;
+  const split *train = &r->data->splits[SPLIT_TRAIN];
+  if (c->shards < 0) {
+    double mean = (double)train->offset[train->count] / (double)train->count;
+    int64_t shards = (int64_t)ceil((double)c->train.batch * mean / SHARD_TOKENS);
+    TRY(settle_int(c, "shards", shards < 2 ? 2 : shards));
+  }
+  int ranks = comm_size(r->comm);
+  r->shards = (int)c->shards;
+  r->threads = (int)c->threads;
+  if (!training) return ERROR_NONE;
+  if (r->shards < ranks) {
+    char hint[64];
+    snprintf(hint, sizeof hint, "set shards=%d (or a multiple), or use fewer ranks", ranks);
+    return FAIL(ERROR_USAGE, hint, "%d ranks share %d shards: some would have nothing to do", ranks, r->shards);
+  }
+  if (r->shards < ranks * r->threads)
+    log_warning("%d shards for %d ranks x %d threads: some threads will idle (shards=%d would use all)", r->shards, ranks, r->threads, ranks * r->threads);
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) < r->threads)
+    log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores), r->threads, r->threads);
+  return ERROR_NONE;
+}
+
+static int settle_training(run *r) {
+  config *c = r->config;
+  if (isnan(c->train.lr_head)) TRY(settle_real(c, "train.lr_head", c->train.lr));
+  if (isnan(c->train.decay_head)) TRY(settle_real(c, "train.decay_head", c->train.decay));
+  TRY(batch_plan_create(&r->data->splits[SPLIT_TRAIN], c->task.limit, (int)c->train.batch, r->shards, (uint64_t)c->seed, r->memory, &r->plan));
+  if (c->train.steps < 0) TRY(settle_int(c, "train.steps", c->train.epochs * r->plan.steps_per_epoch));
+  r->steps = c->train.steps;
+  r->masking = (batch_masking){.rate = c->task.objective == OBJECTIVE_MLM ? c->task.mask_rate : 0, .mask_token = r->data->mask_token,
+                               .first_word = r->data->first_word, .vocabulary = r->data->vocabulary, .seed = (uint64_t)c->seed};
+  return ERROR_NONE;
+}
+
+/* ---- model ---- */
+
+static int read_shape(run *r, const char *directory, model_shape *shape) {
+  char path[4200], *text;
+  size_t count;
+  TRY(text_format(path, sizeof path, "%s/config.json", directory));
+  TRY(file_read(path, MAX_CONFIG_JSON, &text, &count));
+  int code = model_shape_parse(text, path, shape);
+  free(text);
+  (void)r;
+  return code;
+}
+
+static int own_shape(run *r, model_shape *shape) {
+  const config *c = r->config;
+  *shape = (model_shape){.layers = (int)c->model.layers, .width = (int)c->model.width, .heads = (int)c->model.heads, .ffn = (int)c->model.ffn,
+                         .vocabulary = r->data->vocabulary, .positions = (int)c->model.positions, .types = 2, .norm_epsilon = 1e-12};
+  TRY(family_find(c->model.family, &shape->family));
+  return model_shape_check(shape, "model");
+}
+
+static int check_data_fits(const run *r, const model_shape *shape) {
+  int places = shape->positions - shape->family->position_offset;
+  if (r->data->vocabulary > shape->vocabulary)
+    return FAIL(ERROR_INPUT, "prepare the data with this model's tokenizer", "%s: its tokenizer has %d tokens, the model %d", r->data->path, r->data->vocabulary,
+                shape->vocabulary);
+  if (r->data->longest > places)
+    return FAIL(ERROR_INPUT, "prepare the data with a smaller --max-tokens", "%s: a sequence has %d tokens, the model takes %d", r->data->path, r->data->longest, places);
+  return ERROR_NONE;
+}
+
+static int make_model(run *r, const char *directory) {
+  const config *c = r->config;
+  const method *chosen;
+  model_shape shape;
+  if (c->model.init == INIT_RANDOM) TRY(own_shape(r, &shape));
+  else TRY(read_shape(r, directory, &shape));
+  TRY(check_data_fits(r, &shape));
+  if (!*c->method.name) return FAIL(ERROR_USAGE, "for example method=lora; see: peftscale list methods", "no method is chosen");
+  TRY(method_find(c->method.name, &chosen));
+  model_options options = {.pooling = (model_pooling)c->model.pooling, .head = (model_head)c->model.head, .objective = (model_objective)c->task.objective,
+                           .classes = c->task.objective == OBJECTIVE_CLASSIFY ? r->data->class_count : 1, .dropout_embedding = c->model.dropout_embedding,
+                           .dropout_attention = c->model.dropout_attention, .dropout_hidden = c->model.dropout_hidden,
+                           .dropout_adapter = c->model.dropout_adapter, .dropout_head = c->model.dropout_head, .seed = (uint64_t)c->seed};
+  TRY(model_create(&shape, &options, chosen, &c->method.options, &r->model));
+  r->theta_count = model_theta_count(r->model);
+  return ERROR_NONE;
+}
+
+/* The model's view of a safetensors file. */
+static int source_find(void *handle, const char *name) { return safetensors_find(handle, name); }
+static void source_describe(void *handle, int index, int *dims, int64_t shape[8]) {
+  const safetensors_entry *e = safetensors_entry_at(handle, index);
+  *dims = e->dims;
+  memcpy(shape, e->shape, sizeof e->shape);
+}
+static int source_read(void *handle, int index, int64_t first, int64_t count, real *values) { return safetensors_read(handle, index, first, count, values); }
+
+static int fill_store(run *r, const char *directory) {
+  safetensors *file;
+  if (r->config->model.init == INIT_RANDOM) {
+    model_randomize(r->model);
+    return ERROR_NONE;
+  }
+  TRY(safetensors_open(directory, &file));
+  tensor_source source = {file, source_find, source_describe, source_read, safetensors_path(file)};
+  int code = model_load(r->model, &source);
+  safetensors_close(file);
+  return code;
+}
+
+/* One copy of the frozen numbers per node; rank 0 alone hashes the file. */
+static int load_model(run *r, const char *directory) {
+  comm *c = r->comm;
+  void *memory;
+  int filler, code;
+  TRY(comm_agree(c, comm_share(c, (size_t)model_store_count(r->model) * sizeof(real), &memory, &filler, &r->store_copies)));
+  model_attach(r->model, memory);
+  code = filler ? fill_store(r, directory) : ERROR_NONE;
+  snprintf(r->weights_hash, sizeof r->weights_hash, "random");
+  if (!code && comm_rank(c) == 0 && r->config->model.init == INIT_PRETRAINED) {
+    safetensors *file;
+    code = safetensors_open(directory, &file);
+    if (!code) {
+      code = safetensors_hash(file, r->weights_hash);
+      safetensors_close(file);
+    }
+  }
+  TRY(comm_agree(c, code));
+  TRY(comm_share_wait(c));
+  return comm_broadcast(c, COMM_CONTROL, 0, r->weights_hash, sizeof r->weights_hash);
+}
+
+/* ---- memory ---- */
+
+static int take_memory(run *r, int training) {
+  batch_sizes sizes = {1, 1, 1};
+  for (int s = 0; s < SPLIT_COUNT; s++) TRY(evaluation_measure(&r->data->splits[s], &sizes));
+  if (training) TRY(batch_plan_measure(&r->plan, r->steps, &sizes));
+  size_t theta = (size_t)r->theta_count, threads = (size_t)r->threads;
+  TRY(arena_take(r->memory, theta, sizeof(real), &r->theta));
+  TRY(arena_take(r->memory, theta, sizeof(real), &r->chosen));
+  TRY(arena_take(r->memory, threads, sizeof *r->workspaces, &r->workspaces));
+  TRY(arena_take(r->memory, threads, sizeof *r->packs, &r->packs));
+  TRY(arena_take(r->memory, threads, sizeof *r->gradient, &r->gradient));
+  for (int t = 0; t < r->threads; t++) {
+    TRY(model_workspace_create(r->model, sizes.tokens, sizes.sequences, r->masking.rate > 0 ? sizes.tokens : 0, sizes.squares, training, &r->workspaces[t]));
+    TRY(batch_pack_create(&sizes, r->memory, &r->packs[t]));
+    if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
+  }
+  r->message = r->gradient[0];
+  return ERROR_NONE;
+}
+
+static void name_run_file(const config *c, const char *run_id, char *name, size_t bytes) {
+  if (strcmp(c->output.name, "auto")) snprintf(name, bytes, "%s", c->output.name);
+  else snprintf(name, bytes, "%s-%s-s%lld-%.8s", *c->task.name ? c->task.name : "task", c->method.name, (long long)c->seed, run_id);
+}
+
+static int prepare_output(run *r) {
+  char name[512];
+  name_run_file(r->config, r->run_id, name, sizeof name);
+  TRY(text_format(r->path, sizeof r->path, "%s/%s.h5", r->config->output.dir, name));
+  if (comm_rank(r->comm) != 0) return ERROR_NONE;
+  TRY(file_make_directory(r->config->output.dir));
+  return file_check_writable(r->config->output.dir);
+}
+
+/* What every rank can do without the others. */
+static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
+  const config *c = r->config;
+  char path[4096];
+  if (!*c->task.data) return FAIL(ERROR_USAGE, "for example task=trec6, or task.data=FILE.h5", "no data set is chosen");
+  TRY(run_find_file(c->task.data, "PEFTSCALE_DATA", path, sizeof path));
+  TRY(dataset_open(path, &r->data));
+  TRY(settle_task(r));
+  TRY(settle_shards(r, training));
+  TRY(settle_training(r));
+  if (c->model.init == INIT_PRETRAINED) {
+    if (!*c->model.path) return FAIL(ERROR_USAGE, "for example model=minilm-l6, or model.path=DIRECTORY", "no model is chosen");
+    TRY(run_find_file(c->model.path, "PEFTSCALE_ASSETS", directory, bytes));
+  }
+  return make_model(r, directory);
+}
+
+static int assemble(run *r, int training) {
+  char directory[4096] = "";
+  TRY(comm_agree(r->comm, assemble_alone(r, training, directory, sizeof directory)));
+  TRY(load_model(r, directory));
+  TRY(comm_agree(r->comm, take_memory(r, training)));
+  TRY(comm_agree(r->comm, model_init_theta(r->model, r->theta)));
+  hash_bytes(r->theta, (size_t)r->theta_count * sizeof(real), r->theta_hash);
+  TRY(comm_agree(r->comm, identity_make(r)));
+  if (training) TRY(comm_agree(r->comm, prepare_output(r)));
+  r->start_s = clock_since_start_s();
+  return ERROR_NONE;
+}
+
+int run_create(comm *c, config *conf, int training, run **result) {
+  run *r = calloc(1, sizeof *r);
+  *result = NULL;
+  int code = r ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory");
+  if (!code) {
+    r->config = conf;
+    r->comm = c;
+    code = arena_create(&r->memory);
+  }
+  code = comm_agree(c, code);
+  if (!code) code = assemble(r, training);
+  if (code) {
+    if (r) run_destroy(r);
+    else config_destroy(conf);
+  } else {
+    *result = r;
+  }
+  return code;
+}
+
+void run_destroy(run *r) {
+  if (!r) return;
+  for (int t = 0; r->workspaces && t < r->threads; t++) model_workspace_destroy(r->workspaces[t]);
+  model_destroy(r->model);
+  dataset_destroy(r->data);
+  config_destroy(r->config);
+  arena_destroy(r->memory);
+  free(r);
+}

@@ -1,0 +1,77 @@
+/* A run: one training (or one evaluation of a trained one), assembled from a configuration.
+ *
+ * Collective unless said otherwise: all ranks call with the same configuration. Every function agrees on errors before it communicates.
+ */
+#ifndef PEFTSCALE_RUN_H
+#define PEFTSCALE_RUN_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "comm/comm.h"
+#include "config/config.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "optim/optim.h"
+#include "store/runfile.h"
+#include "train/batches.h"
+#include "train/metrics.h"
+
+/* Behind theta's gradient in the one message of a step: the sums that go with it. */
+enum { TAIL_LOSS, TAIL_COUNT, TAIL_TOKENS, TAIL_ERRORS, TAIL_FLOATS };
+
+typedef struct run {
+  config *config;
+  comm *comm;
+  arena *memory;
+  dataset *data;
+  model *model;
+  int64_t theta_count;
+  int threads, shards;
+  metric_kind metric;
+  int64_t steps;
+  char experiment_id[HASH_TEXT_BYTES], run_id[HASH_TEXT_BYTES], weights_hash[HASH_TEXT_BYTES], theta_hash[HASH_TEXT_BYTES];
+  char path[4096]; /* of the run file */
+  batch_plan plan;
+  batch_masking masking;
+  real *theta, *chosen; /* chosen: the theta that is evaluated and stored in the end */
+  real *message;        /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
+  real **gradient;      /* [threads] gradient[0] is message */
+  model_workspace **workspaces; /* [threads] */
+  batch_pack **packs;           /* [threads] */
+  int store_copies;             /* copies of the base weights on this node */
+  error pending; /* of this rank alone (a run file that cannot be written); goes out with the next step's message */
+  double start_s;               /* process start to now, when assembled */
+} run;
+
+/* Assembles everything: data, model, weights, memory. Takes the configuration (destroyed with the run, also on failure). training = 0: only what an
+ * evaluation needs. */
+int run_create(comm *c, config *conf, int training, run **result);
+void run_destroy(run *r);
+
+/* Trains, evaluates and writes the run file; r->chosen is the resulting theta. */
+int run_train(run *r);
+
+/* One split, in groups that do not depend on ranks or threads. predictions (rank 0; may be NULL): see prediction. */
+typedef struct evaluation {
+  double loss;    /* mean */
+  int64_t count;  /* examples, or predicted tokens */
+  metric_values metrics;
+  double seconds;
+} evaluation;
+
+/* Outputs of a split in the order of its examples; owned by the caller (free outputs, prediction). */
+typedef struct predictions {
+  int64_t count;
+  int classes;
+  float *outputs;    /* [count][classes] logits or scores */
+  float *prediction; /* [count] class number or score      */
+} predictions;
+
+int run_evaluate(run *r, const real *theta, split_name which, evaluation *result, predictions *details);
+void predictions_free(predictions *p);
+
+/* Not collective. Where a file named in a configuration is: as given, else below the directory in environment variable `variable`, if that exists.
+ * Errors: ERROR_INPUT naming the places looked at. */
+int run_find_file(const char *name, const char *variable, char *path, size_t bytes);
+
+#endif

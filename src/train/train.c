@@ -1,0 +1,205 @@
+/* The training of a run: steps, validations, the model that is kept, one look at the test split. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "train/internal.h"
+
+typedef struct training {
+  run *r;
+  optim *optim;
+  record *record; /* rank 0 */
+  double best;    /* validation metric of r->chosen */
+  int64_t best_step;
+  double last_validation;
+  record_totals totals;
+  /* since the last row per rank */
+  step_times since;
+  int64_t since_tokens;
+  long switches_before;
+  double cpu_before, shown_at_s, began_s;
+  int64_t shown_step, shown_tokens, tokens;
+  double shown_communication_s;
+} training;
+
+static int make_optimizer(run *r, optim **result) {
+  const config *c = r->config;
+  int count = model_segment_count(r->model), code = ERROR_NONE;
+  optim_segment *segments = malloc((size_t)count * sizeof *segments);
+  if (!segments) return FAIL(ERROR_MEMORY, NULL, "out of memory for %d segments", count);
+  for (int i = 0; i < count; i++) {
+    const segment *s = model_segment(r->model, i);
+    int head = s->role == SEGMENT_HEAD;
+    segments[i] = (optim_segment){.offset = s->offset, .count = (int64_t)s->rows * s->cols, .rate = head ? c->train.lr_head : c->train.lr,
+                                  .decay = s->decays ? (head ? c->train.decay_head : c->train.decay) : 0};
+  }
+  optim_options options = {.beta1 = c->train.beta1, .beta2 = c->train.beta2, .epsilon = c->train.epsilon, .clip = c->train.clip,
+                           .schedule = (optim_schedule)c->train.schedule, .steps = r->steps, .warmup = (int64_t)ceil(c->train.warmup * (double)r->steps)};
+  code = optim_create(&options, segments, count, r->theta_count, result);
+  free(segments);
+  return code;
+}
+
+static double share_of(const config *c, int64_t steps, int64_t step) {
+  optim_options options = {.schedule = (optim_schedule)c->train.schedule, .steps = steps, .warmup = (int64_t)ceil(c->train.warmup * (double)steps)};
+  return optim_share(&options, step);
+}
+
+static int speaks(const training *t) { return comm_rank(t->r->comm) == 0; }
+
+static void show_progress(training *t, int64_t step, const step_result *s, int force) {
+  const config *c = t->r->config;
+  double now = clock_wall_s();
+  int64_t done = step + 1;
+  if (!speaks(t) || (!force && (log_is_terminal() ? now - t->shown_at_s < 0.2 : done % c->output.log_every != 0))) return;
+  double elapsed = now - t->shown_at_s, per_step = (now - t->began_s) / (double)done;
+  double rate = (double)(t->tokens - t->shown_tokens) / elapsed, share = 100 * (t->totals.communication_s - t->shown_communication_s) / elapsed;
+  char metric[64] = "", left[32];
+  if (!isnan(t->last_validation)) snprintf(metric, sizeof metric, "  %s %.4f", metric_names[t->r->metric], t->last_validation);
+  int64_t seconds = (int64_t)(per_step * (double)(t->r->steps - done) + 0.5);
+  snprintf(left, sizeof left, "%lld:%02lld", (long long)(seconds / 60), (long long)(seconds % 60));
+  log_progress("step %lld/%lld  loss %.4f%s  %.0f tok/s  comm %.1f%%  ETA %s", (long long)done, (long long)t->r->steps, s->loss, metric, rate, share, left);
+  t->shown_at_s = now;
+  t->shown_step = done;
+  t->shown_tokens = t->tokens;
+  t->shown_communication_s = t->totals.communication_s;
+}
+
+/* A row per rank: what it did since the last one. Collective. */
+static int note_ranks(training *t, int64_t step) {
+  run *r = t->r;
+  struct rusage usage;
+  double load[1] = {NAN};
+  getrusage(RUSAGE_SELF, &usage);
+  if (getloadavg(load, 1) != 1) load[0] = NAN;
+  double cpu = clock_process_cpu_s();
+  rank_row mine = {.step = step, .rank = comm_rank(r->comm), .tokens = t->since_tokens,
+                   .compute_s = t->since.expand_s + t->since.forward_s + t->since.backward_s + t->since.gather_s + t->since.optimizer_s,
+                   .communication_s = t->since.communication_s, .cpu_s = cpu - t->cpu_before, .involuntary_switches = usage.ru_nivcsw - t->switches_before,
+                   .load_average = load[0]};
+  snprintf(mine.host, sizeof mine.host, "%.63s", comm_host(r->comm));
+  int64_t *counts = calloc((size_t)comm_size(r->comm), sizeof *counts);
+  void *rows = NULL;
+  int code = comm_agree(r->comm, counts ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory"));
+  if (!code) code = comm_gather(r->comm, COMM_CONTROL, &mine, sizeof mine, counts, &rows);
+  if (!code && t->record) code = record_ranks(t->record, rows, comm_size(r->comm));
+  free(rows);
+  free(counts);
+  t->since = (step_times){0};
+  t->since_tokens = 0;
+  t->switches_before = usage.ru_nivcsw;
+  t->cpu_before = cpu;
+  return comm_agree(r->comm, code);
+}
+
+static int validate(training *t, int64_t step, int64_t epoch) {
+  run *r = t->r;
+  evaluation e;
+  TRY(run_evaluate(r, r->theta, SPLIT_VALIDATION, &e, NULL));
+  double value = e.metrics.value[r->metric];
+  t->last_validation = value;
+  if (r->config->train.keep == KEEP_LAST || metrics_better(r->metric, value, t->best)) {
+    memcpy(r->chosen, r->theta, (size_t)r->theta_count * sizeof(real));
+    t->best = value;
+    t->best_step = step;
+  }
+  if (speaks(t)) log_info("epoch %lld  step %lld  validation %s %.4f  loss %.4f  (%.1f s)", (long long)epoch, (long long)step, metric_names[r->metric], value, e.loss, e.seconds);
+  int code = t->record ? record_evaluation(t->record, step, epoch, SPLIT_VALIDATION, &e, value) : ERROR_NONE;
+  TRY(comm_agree(r->comm, code));
+  return note_ranks(t, step);
+}
+
+static void add_step(training *t, const step_result *s) {
+  const step_times *from = &s->times;
+  step_times *to = &t->since;
+  to->expand_s += from->expand_s;
+  to->forward_s += from->forward_s;
+  to->backward_s += from->backward_s;
+  to->gather_s += from->gather_s;
+  to->communication_s += from->communication_s;
+  to->optimizer_s += from->optimizer_s;
+  t->since_tokens += s->my_tokens;
+  t->tokens += s->tokens;
+  t->totals.communication_s += from->communication_s;
+  t->totals.step_s += from->step_s;
+}
+
+static int loop(training *t) {
+  run *r = t->r;
+  int64_t per_epoch = r->plan.steps_per_epoch, every = r->config->train.evaluate_every ? r->config->train.evaluate_every : per_epoch;
+  for (int64_t step = 0; step < r->steps; step++) {
+    step_result s;
+    int64_t payload = comm_meter_read(r->comm, COMM_GRADIENT).payload_bytes, epoch = step / per_epoch;
+    TRY(step_train(r, t->optim, step, &s));
+    add_step(t, &s);
+    int code = t->record ? record_step(t->record, step, epoch, share_of(r->config, r->steps, step) * r->config->train.lr, &s,
+                                       comm_meter_read(r->comm, COMM_GRADIENT).payload_bytes - payload)
+                         : ERROR_NONE;
+    int last = step + 1 == r->steps, validates = last || (step + 1) % every == 0;
+    show_progress(t, step, &s, last);
+    if (code && !r->pending.code) r->pending = *error_last(); /* told to the others with the next step's message */
+    if (validates) {
+      TRY(comm_agree(r->comm, r->pending.code ? error_restore(&r->pending) : ERROR_NONE));
+      TRY(validate(t, step + 1, (step + 1) / per_epoch));
+    }
+  }
+  return ERROR_NONE;
+}
+
+/* The chosen theta on a split, with its predictions. */
+static int conclude_split(training *t, split_name which, double *metric) {
+  run *r = t->r;
+  evaluation e;
+  predictions p = {0};
+  *metric = NAN;
+  if (r->data->splits[which].count == 0) return ERROR_NONE;
+  TRY(run_evaluate(r, r->chosen, which, &e, &p));
+  *metric = e.metrics.value[r->metric];
+  int code = ERROR_NONE;
+  if (t->record) {
+    code = record_evaluation(t->record, r->steps, r->steps / r->plan.steps_per_epoch, which, &e, *metric);
+    if (!code && r->config->output.predictions && p.count) code = record_predictions(t->record, which, &r->data->splits[which], &p);
+  }
+  predictions_free(&p);
+  return comm_agree(r->comm, code);
+}
+
+static int train_and_conclude(training *t) {
+  run *r = t->r;
+  TRY(comm_agree(r->comm, make_optimizer(r, &t->optim)));
+  TRY(comm_agree(r->comm, comm_rank(r->comm) == 0 ? record_create(r, &t->record) : ERROR_NONE));
+  t->began_s = t->shown_at_s = clock_wall_s();
+  t->cpu_before = clock_process_cpu_s();
+  TRY(loop(t));
+  t->totals.train_s = clock_wall_s() - t->began_s;
+  TRY(conclude_split(t, SPLIT_VALIDATION, &t->totals.validation));
+  TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));
+  t->totals.total_s = clock_since_start_s();
+  t->totals.start_s = r->start_s;
+  t->totals.steps = r->steps;
+  t->totals.tokens = t->tokens;
+  t->totals.best_step = t->best_step;
+  int code = ERROR_NONE;
+  if (t->record) {
+    code = record_finish(t->record, r->chosen, &t->totals);
+    t->record = NULL;
+  }
+  TRY(comm_agree(r->comm, code));
+  if (speaks(t))
+    log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps", metric_names[r->metric], t->totals.validation, t->totals.test,
+             (long long)t->best_step, t->totals.total_s, (double)t->tokens / t->totals.train_s, t->totals.step_s > 0 ? 100 * t->totals.communication_s / t->totals.step_s : 0);
+  return ERROR_NONE;
+}
+
+int run_train(run *r) {
+  training t = {.r = r, .best = NAN, .last_validation = NAN};
+  int code = train_and_conclude(&t);
+  if (t.record) record_abandon(t.record, error_last()->text);
+  optim_destroy(t.optim);
+  return code;
+}

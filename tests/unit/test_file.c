@@ -1,0 +1,209 @@
+/* store/file: files are whole or absent, failures name the path and leave nothing behind. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "store/file.h"
+
+static char folder[512];
+
+static const char *in_folder(const char *name) {
+  static char path[4][1024];
+  static int turn;
+  turn = (turn + 1) % 4;
+  snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+  return path[turn];
+}
+
+static int entries(void) {
+  int count = 0;
+  DIR *d = opendir(folder);
+  assert_non_null(d);
+  for (struct dirent *e; (e = readdir(d));) count += e->d_name[0] != '.' || strlen(e->d_name) > 2;
+  closedir(d);
+  return count;
+}
+
+static void remove_tree(const char *path) {
+  char command[700];
+  snprintf(command, sizeof command, "rm -rf '%s'", path);
+  if (system(command)) fprintf(stderr, "cannot remove %s\n", path);
+}
+
+static int setup(void **state) {
+  (void)state;
+  const char *base = getenv("TMPDIR");
+  snprintf(folder, sizeof folder, "%s/peftscale-file-XXXXXX", base && *base ? base : "/tmp");
+  return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+  (void)state;
+  remove_tree(folder);
+  return 0;
+}
+
+static void expect_text(const char *part) {
+  if (!strstr(error_last()->text, part)) fail_msg("'%s' lacks '%s'", error_last()->text, part);
+}
+
+static void expect_content(const char *path, const char *wanted) {
+  char *bytes;
+  size_t count;
+  assert_int_equal(file_read(path, 1000000, &bytes, &count), ERROR_NONE);
+  assert_int_equal(count, strlen(wanted));
+  assert_string_equal(bytes, wanted); /* with its end mark */
+  free(bytes);
+}
+
+static void test_write_and_read(void **state) {
+  (void)state;
+  const char *path = in_folder("a.txt");
+  assert_int_equal(file_write_atomic(path, "first", 5), ERROR_NONE);
+  expect_content(path, "first");
+  assert_int_equal(file_write_atomic(path, "second one", 10), ERROR_NONE);
+  expect_content(path, "second one");
+  assert_int_equal(file_write_atomic(path, "", 0), ERROR_NONE);
+  expect_content(path, "");
+  assert_int_equal(entries(), 1);
+  struct stat status;
+  mode_t mask = umask(0);
+  umask(mask);
+  assert_int_equal(stat(path, &status), 0);
+  assert_int_equal(status.st_mode & 0777, 0666 & ~mask);
+}
+
+static void test_write_in_place_of_names_taken(void **state) {
+  (void)state;
+  char stale[1024];
+  snprintf(stale, sizeof stale, "%s.tmp-%ld-0", in_folder("b.txt"), (long)getpid());
+  FILE *f = fopen(stale, "w"); /* what a killed process of this number would leave */
+  assert_non_null(f);
+  fclose(f);
+  assert_int_equal(file_write_atomic(in_folder("b.txt"), "new", 3), ERROR_NONE);
+  expect_content(in_folder("b.txt"), "new");
+  assert_int_equal(access(stale, F_OK), 0); /* it might be another host's: not ours to remove */
+  assert_int_equal(unlink(stale), 0);
+}
+
+static void test_failures_leave_nothing(void **state) {
+  (void)state;
+  int before = entries();
+  assert_int_equal(file_write_atomic(in_folder("absent/x"), "x", 1), ERROR_SYSTEM);
+  expect_text("absent/x");
+  expect_text("No such file");
+  assert_int_equal(file_write_atomic("/proc/peftscale-x", "x", 1), ERROR_SYSTEM);
+  assert_int_equal(mkdir(in_folder("taken"), 0777), 0);
+  assert_int_equal(file_write_atomic(in_folder("taken"), "x", 1), ERROR_SYSTEM); /* the rename fails */
+  expect_text("taken");
+  assert_int_equal(entries(), before + 1);
+  file_writer *w;
+  assert_int_equal(file_writer_create(in_folder("never"), &w), ERROR_NONE);
+  assert_int_equal(file_writer_add(w, "abc", 3), ERROR_NONE);
+  assert_int_equal(entries(), before + 2);
+  file_writer_discard(w);
+  file_writer_discard(NULL);
+  assert_int_equal(entries(), before + 1);
+}
+
+static void test_full_disk(void **state) {
+  (void)state;
+  const char *path = in_folder("full.txt");
+  assert_int_equal(file_write_atomic(path, "old", 3), ERROR_NONE);
+  int before = entries();
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) { /* a size limit stands in for a full disk */
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {1000, 1000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    char *large = calloc(1, 5000);
+    int code = file_write_atomic(path, large, 5000);
+    _exit(code == ERROR_SYSTEM && strstr(error_last()->text, "full.txt") ? 0 : 1);
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  assert_int_equal(entries(), before);
+  expect_content(path, "old");
+}
+
+static void test_directories(void **state) {
+  (void)state;
+  assert_int_equal(file_make_directory(in_folder("d/e//f/")), ERROR_NONE);
+  assert_int_equal(file_make_directory(in_folder("d/e/f")), ERROR_NONE);
+  assert_int_equal(file_make_directory("."), ERROR_NONE);
+  assert_int_equal(file_make_directory("/"), ERROR_NONE);
+  assert_int_equal(file_check_writable(in_folder("d/e/f")), ERROR_NONE);
+  assert_int_equal(rmdir(in_folder("d/e/f")), 0); /* the check left nothing */
+  assert_int_equal(file_write_atomic(in_folder("plain"), "x", 1), ERROR_NONE);
+  assert_int_equal(file_make_directory(in_folder("plain/sub")), ERROR_SYSTEM);
+  expect_text("plain/sub");
+  expect_text("no directory");
+  assert_int_equal(file_make_directory("/proc/peftscale"), ERROR_SYSTEM);
+  assert_int_equal(file_check_writable(in_folder("plain")), ERROR_INPUT);
+  assert_int_equal(file_check_writable(in_folder("nowhere")), ERROR_INPUT);
+  expect_text("nowhere");
+  assert_int_equal(file_check_writable("/proc"), ERROR_INPUT);
+}
+
+static void test_read_limits(void **state) {
+  (void)state;
+  char *bytes;
+  size_t count;
+  assert_int_equal(file_write_atomic(in_folder("ten"), "0123456789", 10), ERROR_NONE);
+  assert_int_equal(file_read(in_folder("ten"), 10, &bytes, &count), ERROR_NONE);
+  assert_int_equal(count, 10);
+  free(bytes);
+  assert_int_equal(file_read(in_folder("ten"), 9, &bytes, &count), ERROR_INPUT);
+  expect_text("larger than the 9 bytes");
+  assert_null(bytes);
+  assert_int_equal(file_read(in_folder("missing"), 9, &bytes, &count), ERROR_INPUT);
+  expect_text("missing");
+  assert_int_equal(file_read(folder, 9, &bytes, &count), ERROR_INPUT);
+  expect_text("a directory");
+  assert_int_equal(file_read("/proc/self/status", 1 << 20, &bytes, &count), ERROR_NONE); /* says it has 0 bytes */
+  assert_true(count > 100 && strstr(bytes, "Pid:"));
+  free(bytes);
+  assert_int_equal(mkfifo(in_folder("pipe"), 0666), 0);
+  assert_int_equal(file_read(in_folder("pipe"), 9, &bytes, &count), ERROR_INPUT); /* and does not hang */
+}
+
+static void test_maps(void **state) {
+  (void)state;
+  file_map map;
+  assert_int_equal(file_write_atomic(in_folder("map"), "mapped", 6), ERROR_NONE);
+  assert_int_equal(file_map_open(in_folder("map"), &map), ERROR_NONE);
+  assert_int_equal(map.count, 6);
+  assert_memory_equal(map.bytes, "mapped", 6);
+  file_map_close(&map);
+  file_map_close(&map);
+  assert_null(map.bytes);
+  assert_int_equal(file_write_atomic(in_folder("map"), "", 0), ERROR_NONE);
+  assert_int_equal(file_map_open(in_folder("map"), &map), ERROR_INPUT);
+  expect_text("empty");
+  assert_int_equal(file_map_open(in_folder("gone"), &map), ERROR_INPUT);
+  assert_int_equal(file_map_open(folder, &map), ERROR_INPUT);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_write_in_place_of_names_taken), cmocka_unit_test(test_failures_leave_nothing),
+      cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_directories),                   cmocka_unit_test(test_read_limits),
+      cmocka_unit_test(test_maps),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
