@@ -286,7 +286,7 @@ venv: ## build/venv: a Python with the tokenizers package
 demo: ## train real adapters with two ranks and print the comparison
 	@$(DEPS)
 	@$(MAKE) all
-	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' experiments/quickstart/demo.sh
+	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' bash experiments/quickstart/demo.sh
 
 bench: ## all benchmarks; bench-NAME is one of them
 	@$(DEPS)

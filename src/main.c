@@ -1,6 +1,8 @@
 /* The program: finds the verb, starts MPI where the verb wants it, prints an error once, and turns it into an exit status. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -22,23 +24,32 @@ static void print_help(FILE *file) {
   fprintf(file, "\nexit status: 0 done, 1 failed, 2 wrong usage, 75 stopped at a checkpoint\n");
 }
 
-static const verb *find_verb(const char *name) {
+static int find_verb(const char *name, const verb **result) {
   const char *names[VERBS];
   char hint[128] = "see: peftscale --help";
   for (int i = 0; i < VERBS; i++) {
-    if (!strcmp(verbs[i]->name, name)) return verbs[i];
     names[i] = verbs[i]->name;
+    if (strcmp(names[i], name)) continue;
+    *result = verbs[i];
+    return ERROR_NONE;
   }
   int near = text_nearest(name, names, VERBS);
   if (near >= 0) snprintf(hint, sizeof hint, "did you mean '%s'? See: peftscale --help", names[near]);
-  FAIL(ERROR_USAGE, hint, "there is no verb '%s'", name);
-  return NULL;
+  return FAIL(ERROR_USAGE, hint, "there is no verb '%s'", name);
 }
+
+/* Whether this is one of several processes of an MPI job. */
+static int is_launched(void) { return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"); }
 
 static int wants_help(int argc, char **argv) {
   for (int i = 0; i < argc; i++)
     if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return 1;
   return 0;
+}
+
+static int check_output(void) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return ERROR_NONE;
+  return FAIL(ERROR_SYSTEM, NULL, "standard output: %s", strerror(errno));
 }
 
 static int fail(void) {
@@ -49,6 +60,7 @@ static int fail(void) {
 int main(int argc, char **argv) {
   comm *c = NULL;
   signal(SIGPIPE, SIG_DFL);
+  signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is an error with a message, not a death */
   if (argc < 2) {
     print_help(stderr);
     return 2;
@@ -57,16 +69,19 @@ int main(int argc, char **argv) {
     print_help(stdout);
     return 0;
   }
-  const verb *v = find_verb(argv[1]);
-  if (!v) return fail();
-  if (wants_help(argc - 2, argv + 2)) {
+  const verb *v = NULL;
+  int code = find_verb(argv[1], &v);
+  if (v && wants_help(argc - 2, argv + 2)) {
     fputs(v->help, stdout);
     return 0;
   }
-  if (v->uses_mpi && comm_initialize(&argc, &argv, &c)) return fail();
-  if (c) log_setup(comm_rank(c) == 0, LOG_NORMAL);
-  int code = v->uses_mpi ? comm_agree(c, linalg_setup()) : ERROR_NONE;
+  if (v ? v->uses_mpi : is_launched()) { /* a wrong verb of several processes is reported by one of them */
+    if (comm_initialize(&argc, &argv, &c)) return fail();
+    log_setup(comm_rank(c) == 0, LOG_NORMAL);
+    code = comm_agree(c, code ? code : linalg_setup());
+  }
   if (!code) code = v->act(c, argc - 2, argv + 2);
+  if (!code) code = check_output();
   int status = code ? fail() : 0;
   comm_finalize(c);
   return status;

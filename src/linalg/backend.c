@@ -1,5 +1,4 @@
 #include <cblas.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "linalg/linalg.h"

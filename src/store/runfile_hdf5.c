@@ -115,7 +115,8 @@ int runfile_write_attribute(const char *path, hid_t file, const attribute *a) {
   if (file_type >= 0) handle = H5Acreate2(object, a->name, file_type, space, H5P_DEFAULT, H5P_DEFAULT);
   herr_t written = -1;
   if (handle >= 0 && a->type == ATTRIBUTE_TEXT) written = H5Awrite(handle, file_type, a->text);
-  else if (handle >= 0) written = H5Awrite(handle, a->type == ATTRIBUTE_INT ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE, a->type == ATTRIBUTE_INT ? (const void *)&a->whole : &a->real);
+  else if (handle >= 0 && a->type == ATTRIBUTE_INT) written = H5Awrite(handle, H5T_NATIVE_INT64, &a->whole);
+  else if (handle >= 0) written = H5Awrite(handle, H5T_NATIVE_DOUBLE, &a->real);
   if (written < 0) {
     const char *reason = runfile_reason();
     code = FAIL(ERROR_SYSTEM, runfile_hint(reason), "%s: /%s: cannot write attribute '%s': %s", path, a->where, a->name, reason);

@@ -30,7 +30,8 @@ static int add_tensor(const char *path, cJSON *header, const safetensors_output 
   if (shape) offsets = cJSON_AddArrayToObject(node, "data_offsets");
   if (!offsets) return out_of_memory(path);
   for (int i = 0; i < t->dims; i++) {
-    if (t->shape[i] < 0 || __builtin_mul_overflow(bytes, t->shape[i], &bytes)) return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has an impossible shape", path, t->name);
+    if (t->shape[i] < 0 || __builtin_mul_overflow(bytes, t->shape[i], &bytes))
+      return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has an impossible shape", path, t->name);
     if (!cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->shape[i]))) return out_of_memory(path);
   }
   if (__builtin_add_overflow(begin, bytes, end)) return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': the file would be too large", path, t->name);

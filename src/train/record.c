@@ -11,6 +11,8 @@
 #include "store/provenance.h"
 #include "train/internal.h"
 
+enum { FIRST_ATTEMPT = 1 }; /* attempts count from 1: a row with 0 was never written whole */
+
 typedef struct step_row {
   int32_t attempt, epoch;
   int64_t step;
@@ -159,7 +161,7 @@ static int put_segments(record *rec) {
 
 static int put_attempt(record *rec) {
   const run *r = rec->r;
-  attempt_row row = {.ranks = comm_size(r->comm), .threads = r->threads, .nodes = comm_nodes(r->comm)};
+  attempt_row row = {.attempt = FIRST_ATTEMPT, .ranks = comm_size(r->comm), .threads = r->threads, .nodes = comm_nodes(r->comm)};
   clock_utc(row.started, sizeof row.started);
   return runfile_append(rec->file, rec->attempts, &row, 1);
 }
@@ -266,7 +268,7 @@ int record_create(run *r, record **result) {
 }
 
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s, int64_t payload_bytes) {
-  const step_row row = {.epoch = (int32_t)epoch, .step = step, .loss = s->loss, .lr = rate, .grad_norm = s->norm, .examples = s->count, .tokens = s->tokens,
+  const step_row row = {.attempt = FIRST_ATTEMPT, .epoch = (int32_t)epoch, .step = step, .loss = s->loss, .lr = rate, .grad_norm = s->norm, .examples = s->count, .tokens = s->tokens,
                         .step_s = s->times.step_s, .expand_s = s->times.expand_s, .forward_s = s->times.forward_s, .backward_s = s->times.backward_s,
                         .gather_s = s->times.gather_s, .communication_s = s->times.communication_s, .optimizer_s = s->times.optimizer_s,
                         .payload_bytes = payload_bytes};
@@ -276,7 +278,7 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
 
 int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric) {
   const double *v = e->metrics.value;
-  evaluation_row row = {.epoch = (int32_t)epoch, .step = step, .count = e->count, .loss = e->loss, .metric = metric, .accuracy = v[METRICS_ACCURACY],
+  evaluation_row row = {.attempt = FIRST_ATTEMPT, .epoch = (int32_t)epoch, .step = step, .count = e->count, .loss = e->loss, .metric = metric, .accuracy = v[METRICS_ACCURACY],
                         .f1 = v[METRICS_F1], .matthews = v[METRICS_MATTHEWS], .pearson = v[METRICS_PEARSON], .spearman = v[METRICS_SPEARMAN], .seconds = e->seconds};
   snprintf(row.split, sizeof row.split, "%s", split_names[which]);
   TRY(runfile_append(rec->file, rec->evaluations, &row, 1));
@@ -284,6 +286,7 @@ int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which
 }
 
 int record_ranks(record *rec, rank_row *rows, int count) {
+  for (int i = 0; i < count; i++) rows[i].attempt = FIRST_ATTEMPT;
   TRY(runfile_append(rec->file, rec->ranks, rows, count));
   return runfile_flush(rec->file, rec->ranks);
 }

@@ -218,18 +218,36 @@ static int take_memory(run *r, int training) {
   return ERROR_NONE;
 }
 
-static void name_run_file(const config *c, const char *run_id, char *name, size_t bytes) {
-  if (strcmp(c->output.name, "auto")) snprintf(name, bytes, "%s", c->output.name);
-  else snprintf(name, bytes, "%s-%s-s%lld-%.8s", *c->task.name ? c->task.name : "task", c->method.name, (long long)c->seed, run_id);
+static int name_run_file(const config *c, const char *run_id, char *path, size_t bytes) {
+  if (strcmp(c->output.name, "auto")) return text_format(path, bytes, "%s/%s.h5", c->output.dir, c->output.name);
+  return text_format(path, bytes, "%s/%s-%s-s%lld-%.8s.h5", c->output.dir, *c->task.name ? c->task.name : "task", c->method.name, (long long)c->seed, run_id);
+}
+
+/* Found out now, not after hours of training. */
+static int check_directory(const char *directory) {
+  TRY(file_make_directory(directory));
+  return file_check_writable(directory);
 }
 
 static int prepare_output(run *r) {
-  char name[512];
-  name_run_file(r->config, r->run_id, name, sizeof name);
-  TRY(text_format(r->path, sizeof r->path, "%s/%s.h5", r->config->output.dir, name));
+  const config *c = r->config;
+  TRY(name_run_file(c, r->run_id, r->path, sizeof r->path));
   if (comm_rank(r->comm) != 0) return ERROR_NONE;
-  TRY(file_make_directory(r->config->output.dir));
-  return file_check_writable(r->config->output.dir);
+  TRY(check_directory(c->output.dir));
+  return *c->output.export_dir ? check_directory(c->output.export_dir) : ERROR_NONE;
+}
+
+/* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
+static int identify(run *r) {
+  int same;
+  TRY(comm_agree(r->comm, identity_make(r)));
+  TRY(comm_same_text(r->comm, r->experiment_id, &same));
+  return same ? ERROR_NONE : FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
+}
+
+static int check_keep(const run *r) {
+  if (r->config->train.keep == KEEP_LAST || r->data->splits[SPLIT_VALIDATION].count > 0) return ERROR_NONE;
+  return FAIL(ERROR_USAGE, "set train.keep=last", "train.keep is best, but the validation split of %s is empty", r->data->path);
 }
 
 /* What every rank can do without the others. */
@@ -242,6 +260,7 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
   TRY(settle_task(r));
   TRY(settle_shards(r, training));
   TRY(settle_training(r));
+  if (training) TRY(check_keep(r));
   if (c->model.init == INIT_PRETRAINED) {
     if (!*c->model.path) return FAIL(ERROR_USAGE, "for example model=minilm-l6, or model.path=DIRECTORY", "no model is chosen");
     TRY(run_find_file(c->model.path, "PEFTSCALE_ASSETS", directory, bytes));
@@ -253,10 +272,10 @@ static int assemble(run *r, int training) {
   char directory[4096] = "";
   TRY(comm_agree(r->comm, assemble_alone(r, training, directory, sizeof directory)));
   TRY(load_model(r, directory));
+  TRY(identify(r));
   TRY(comm_agree(r->comm, take_memory(r, training)));
   TRY(comm_agree(r->comm, model_init_theta(r->model, r->theta)));
   hash_bytes(r->theta, (size_t)r->theta_count * sizeof(real), r->theta_hash);
-  TRY(comm_agree(r->comm, identity_make(r)));
   if (training) TRY(comm_agree(r->comm, prepare_output(r)));
   r->start_s = clock_since_start_s();
   return ERROR_NONE;

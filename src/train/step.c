@@ -1,6 +1,5 @@
 /* One step: expand, the shards that are mine, one sum, one update. */
 #include <math.h>
-#include <omp.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -74,13 +73,11 @@ int step_gradient(run *r, int64_t step, step_result *result) {
   _Atomic int64_t ready[r->threads];
   overlap o = {.r = r, .ready = ready};
   model_sums sums[r->threads];
-  int codes[r->threads];
   error failed = {0};
   *result = (step_result){0};
   for (int t = 0; t < r->threads; t++) {
     atomic_init(&ready[t], 0);
     sums[t] = (model_sums){0};
-    codes[t] = 0;
   }
   double start = clock_wall_s();
   int code = r->pending.code ? error_restore(&r->pending) : batch_plan_step(&r->plan, step);
@@ -90,13 +87,12 @@ int step_gradient(run *r, int64_t step, step_result *result) {
   double before = comm_meter_read(r->comm, COMM_GRADIENT).seconds;
   int begun = comm_sum_begin(r->comm, r->message, theta + TAIL_FLOATS);
   if (!code) {
-#pragma omp parallel num_threads(r->threads)
-    {
-      int t = omp_get_thread_num();
+    /* A loop, so that a smaller team than asked for (OMP_THREAD_LIMIT) still does all of it; number 0 falls to the master thread. */
+#pragma omp parallel for num_threads(r->threads) schedule(static, 1)
+    for (int t = 0; t < r->threads; t++) {
       int64_t begin, end;
       order_share(mine_end - mine_begin, r->threads, t, &begin, &end);
-      codes[t] = work_shards(r, &o, step, mine_begin + begin, mine_begin + end, t, &sums[t]);
-      if (codes[t]) {
+      if (work_shards(r, &o, step, mine_begin + begin, mine_begin + end, t, &sums[t])) {
 #pragma omp critical
         failed = *error_last();
       }

@@ -97,13 +97,19 @@ static int note_ranks(training *t, int64_t step) {
   return comm_agree(r->comm, code);
 }
 
+static int diverged(int64_t step, double loss) {
+  return FAIL(ERROR_DIVERGED, "use a smaller learning rate (train.lr) or clip gradients (train.clip)", "diverged: after step %lld the validation loss is %g",
+              (long long)step, loss);
+}
+
 static int validate(training *t, int64_t step, int64_t epoch) {
   run *r = t->r;
   evaluation e;
   TRY(run_evaluate(r, r->theta, SPLIT_VALIDATION, &e, NULL));
+  if (e.count > 0 && !isfinite(e.loss)) return diverged(step, e.loss); /* the same on all ranks */
   double value = e.metrics.value[r->metric];
   t->last_validation = value;
-  if (r->config->train.keep == KEEP_LAST || metrics_better(r->metric, value, t->best)) {
+  if (r->config->train.keep == KEEP_LAST || !t->best_step || metrics_better(r->metric, value, t->best)) {
     memcpy(r->chosen, r->theta, (size_t)r->theta_count * sizeof(real));
     t->best = value;
     t->best_step = step;
@@ -151,7 +157,7 @@ static int loop(training *t) {
   return ERROR_NONE;
 }
 
-/* The chosen theta on a split, with its predictions. */
+/* The chosen theta on a split, with its predictions. Its rows carry the step that it comes from. */
 static int conclude_split(training *t, split_name which, double *metric) {
   run *r = t->r;
   evaluation e;
@@ -162,7 +168,7 @@ static int conclude_split(training *t, split_name which, double *metric) {
   *metric = e.metrics.value[r->metric];
   int code = ERROR_NONE;
   if (t->record) {
-    code = record_evaluation(t->record, r->steps, r->steps / r->plan.steps_per_epoch, which, &e, *metric);
+    code = record_evaluation(t->record, t->best_step, t->best_step / r->plan.steps_per_epoch, which, &e, *metric);
     if (!code && r->config->output.predictions && p.count) code = record_predictions(t->record, which, &r->data->splits[which], &p);
   }
   predictions_free(&p);

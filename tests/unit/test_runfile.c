@@ -444,7 +444,8 @@ static void test_finish_under_a_reader(void **state) {
   fflush(NULL);
   pid_t child = fork();
   if (child == 0) {
-    execl("/proc/self/exe", "test_runfile", "--follow", in_folder("w.h5.partial"), (char[]){(char)('A' + ready[1]), 0}, (char[]){(char)('A' + done[0]), 0}, NULL);
+    const char tell[] = {(char)('A' + ready[1]), 0}, hear[] = {(char)('A' + done[0]), 0};
+    execl("/proc/self/exe", "test_runfile", "--follow", in_folder("w.h5.partial"), tell, hear, NULL);
     _exit(9);
   }
   close(ready[1]);

@@ -99,7 +99,8 @@ static void test_values(void **state) {
   memcpy(data + 12 + sizeof halves, bfloats, sizeof bfloats);
   char header[500];
   int n = snprintf(header, sizeof header,
-                   "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"BF16\",\"shape\":[%d],\"data_offsets\":[%d,%d]},\"f\":{\"dtype\":\"F32\",\"shape\":[3,1],"
+                   "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"BF16\",\"shape\":[%d],\"data_offsets\":[%d,%d]},"
+                   "\"f\":{\"dtype\":\"F32\",\"shape\":[3,1],"
                    "\"data_offsets\":[0,12]},\"h\":{\"dtype\":\"F16\",\"shape\":[2,%d],\"data_offsets\":[12,%d]}}",
                    BFLOATS, 12 + 2 * HALVES, 12 + 2 * HALVES + 2 * BFLOATS, HALVES / 2, 12 + 2 * HALVES);
   while (n % 2 == 0) header[n++] = ' ';
