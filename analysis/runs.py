@@ -37,11 +37,11 @@ class Run:
     head: int
     stored_bytes: int
     sent_bytes: int  # per step and rank, the method's part
-    sent_bytes_with_head: int
+    sent_bytes_with_head: int  # the whole message
     step_s: float
     communication_share: float
     tokens_per_s: float
-    steps: int = 0
+    steps: int
 
 
 @dataclass
@@ -110,20 +110,18 @@ def read_open(path: Path, file: h5py.File) -> Run:
     provenance, accounting, result = (file[group].attrs for group in ("provenance", "accounting", "result"))
     attempts = file["attempts"][()]
     last = attempts[np.argmax(attempts["attempt"])]
-    head = int(accounting["head_floats"])
-    sent = 4 * int(accounting["sent_floats"])
     series = newest(file["series/steps"][()], "step")
     step_s, share, speed = measure_steps(series)
-    trained = int(accounting["trainable"]) - int(accounting["trainable_head"])
     dataset = as_text(provenance.get("dataset", ""))
     return Run(
         path=path, run_id=as_text(file.attrs["run_id"]), experiment_id=as_text(file.attrs["experiment_id"]), seed=int(settings.pop("seed")),
         settings=settings, task=names.get("task", "") or dataset, dataset=dataset, dataset_hash=as_text(provenance.get("dataset_hash", "")),
         model=names.get("model", ""), weights_hash=as_text(provenance.get("weights_hash", "")), method=settings["method.name"],
         ranks=int(last["ranks"]), threads=int(last["threads"]), metric=as_text(result["metric"]), test=float(result["test_metric"]),
-        validation=float(result["validation_metric"]), trainable=trained, head=int(accounting["trainable_head"]),
-        stored_bytes=int(accounting["stored_bytes"]), sent_bytes=sent, sent_bytes_with_head=sent + 4 * head, step_s=step_s, communication_share=share,
-        tokens_per_s=speed, steps=len(series))
+        validation=float(result["validation_metric"]),
+        trainable=int(accounting["trainable"]) - int(accounting["trainable_head"]), head=int(accounting["trainable_head"]),
+        stored_bytes=int(accounting["stored_bytes"]), sent_bytes=4 * int(accounting["sent_floats"]),
+        sent_bytes_with_head=int(accounting["sent_bytes_per_step"]), step_s=step_s, communication_share=share, tokens_per_s=speed, steps=len(series))
 
 
 def read_run(path: Path) -> Run:

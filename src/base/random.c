@@ -62,7 +62,9 @@ void random_fill_uniform(random_key key, uint64_t stream, int64_t count, real lo
   uint32_t bits[4];
   for (int64_t i = 0; i < count; i++) {
     if (i % 4 == 0) stream_block(key, stream, (uint64_t)i / 4, bits);
-    values[i] = (real)((float)low + ((float)high - (float)low) * (float)unit(bits[i % 4]));
+    float share = (float)(bits[i % 4] >> 8) * 0x1p-24f; /* 24 bits: exact in float, so always below 1 */
+    float value = (float)low + ((float)high - (float)low) * share;
+    values[i] = value < (float)high ? value : nextafterf((float)high, (float)low);
   }
 }
 

@@ -71,7 +71,8 @@ int text_nearest(const char *word, const char *const *names, int count) {
 
 const char *text_thousands(int64_t value, char buffer[32]) {
   char digits[24];
-  int length = snprintf(digits, sizeof digits, "%lld", (long long)(value < 0 ? -value : value)), used = 0;
+  unsigned long long size = value < 0 ? 0ull - (unsigned long long)value : (unsigned long long)value; /* INT64_MIN has no positive twin */
+  int length = snprintf(digits, sizeof digits, "%llu", size), used = 0;
   if (value < 0) buffer[used++] = '-';
   for (int i = 0; i < length; i++) {
     if (i && (length - i) % 3 == 0) buffer[used++] = ',';

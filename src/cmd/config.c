@@ -10,6 +10,7 @@ static int act(comm *none, int argc, char **argv) {
   config *c;
   (void)none;
   TRY(arguments_parse("config", argc, argv, flags, 2, &a));
+  if (keys && json) return FAIL(ERROR_USAGE, "see: peftscale config --help", "--keys has no JSON form");
   if (keys) {
     config_print_schema(stdout);
     return ERROR_NONE;
@@ -22,7 +23,7 @@ static int act(comm *none, int argc, char **argv) {
 
 const verb verb_config = {
     "config", "show every configuration value and where it came from",
-    "usage: peftscale config [CONFIG.yaml ...] [section.key=value ...] [--keys] [--json]\n"
+    "usage: peftscale config [CONFIG.yaml ...] [section.key=value ...] [--json | --keys]\n"
     "\n"
     "Composes the configuration as `train` would and prints each key, its value and its origin (file and line, command line,\n"
     "or default).\n"

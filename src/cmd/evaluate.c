@@ -9,15 +9,25 @@
 #include "cmd/cmd.h"
 #include "cmd/trained.h"
 
-int trained_open(comm *c, const char *path, const arguments *a, run **result) {
+/* A partial file holds a theta, too, but not one to trust. */
+static int check_complete(const char *path) {
+  char *status;
+  TRY(runfile_read_attribute_text(path, "", "status", &status));
+  int code = strcmp(status, "complete") ? FAIL(ERROR_INPUT, NULL, "%s: its training has not been completed (%s)", path, status) : ERROR_NONE;
+  free(status);
+  return code;
+}
+
+int trained_open(comm *c, const char *path, const arguments *a, split_name which, run **result) {
   config *conf = NULL;
   float *theta = NULL;
   int64_t count = 0;
   char *weights = NULL;
   *result = NULL;
-  int code = restore_arguments(path, a, &conf);
+  int code = check_complete(path);
+  if (!code) code = restore_arguments(path, a, &conf);
   if (!code && !runfile_has(path, "theta"))
-    code = FAIL(ERROR_INPUT, "train with output.theta=on", "%s: it holds no trained numbers (theta)", path);
+    code = FAIL(ERROR_INPUT, "train with output.theta=true", "%s: it holds no trained numbers (theta)", path);
   if (!code) code = runfile_read_floats(path, "theta", &theta, &count);
   if (!code) code = runfile_read_attribute_text(path, "provenance", "weights_hash", &weights);
   code = comm_agree(c, code);
@@ -29,7 +39,8 @@ int trained_open(comm *c, const char *path, const arguments *a, run **result) {
   if (!code && strcmp(weights, r->weights_hash))
     code = FAIL(ERROR_INPUT, "give the backbone it was trained on: model.path=DIRECTORY", "%s: it was trained on other base weights (%.8s, not %.8s)", path, weights, r->weights_hash);
   for (int64_t i = 0; !code && i < count; i++)
-    if (!isfinite(theta[i])) code = FAIL(ERROR_INPUT, "its training has not finished", "%s: theta holds a number that is not finite", path);
+    if (!isfinite(theta[i])) code = FAIL(ERROR_INPUT, NULL, "%s: theta holds a number that is not finite", path);
+  if (!code && r->data->splits[which].count == 0) code = FAIL(ERROR_INPUT, NULL, "%s: split %s has no examples", r->data->path, split_names[which]);
   if (!code) memcpy(r->chosen, theta, (size_t)count * sizeof *theta);
   free(theta);
   free(weights);
@@ -84,7 +95,7 @@ static int act(comm *c, int argc, char **argv) {
   if (!code && a.word_count != 1) code = FAIL(ERROR_USAGE, "see: peftscale evaluate --help", "evaluate takes one run file, not %d", a.word_count);
   if (!code) code = trained_split(split_text, &which);
   TRY(comm_agree(c, code));
-  TRY(trained_open(c, a.words[0], &a, &r));
+  TRY(trained_open(c, a.words[0], &a, which, &r));
   code = run_evaluate(r, r->chosen, which, &e, NULL);
   if (!code && comm_rank(c) == 0) print_values(r, which, &e, json);
   run_destroy(r);

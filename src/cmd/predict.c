@@ -73,7 +73,7 @@ static int act(comm *c, int argc, char **argv) {
   if (!code && a.word_count != 1) code = FAIL(ERROR_USAGE, "see: peftscale predict --help", "predict takes one run file, not %d", a.word_count);
   if (!code) code = trained_split(split_text, &which);
   TRY(comm_agree(c, code));
-  TRY(trained_open(c, a.words[0], &a, &r));
+  TRY(trained_open(c, a.words[0], &a, which, &r));
   if (model_output_count(r->model) == 0) code = FAIL(ERROR_USAGE, NULL, "%s: masked language modelling has no predictions per example", a.words[0]);
   if (!code) code = run_evaluate(r, r->chosen, which, &e, &p);
   if (!code && comm_rank(c) == 0) code = print_all(r, which, &p, out, json);

@@ -49,7 +49,7 @@ static void sink_top(load *heap, int count) {
 
 int order_split(const int32_t *lengths, int n, int shards, int32_t *member, int32_t *first) {
   if (n < 0 || shards < 1) return FAIL(ERROR_INTERNAL, NULL, "%d sequences cannot be split into %d shards", n, shards);
-  item *items;
+  item *items = NULL;
   TRY(sort_lengths(lengths, n, &items));
   load *heap = malloc((size_t)shards * sizeof *heap);
   int32_t *owner = malloc((size_t)(n > 0 ? n : 1) * sizeof *owner);
@@ -85,7 +85,7 @@ void order_share(int64_t count, int workers, int index, int64_t *begin, int64_t 
 
 int order_pack(const int32_t *lengths, int64_t n, int64_t tokens, int32_t *member, int32_t *first, int64_t *groups) {
   if (n < 0 || n > INT32_MAX) return FAIL(ERROR_INTERNAL, NULL, "%lld sequences are too many to pack", (long long)n);
-  item *items;
+  item *items = NULL;
   TRY(sort_lengths(lengths, n, &items));
   int64_t count = 0, held = 0;
   for (int64_t i = 0; i < n; i++) {

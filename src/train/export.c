@@ -21,7 +21,7 @@ static int gather_param(run *r, int index, gathering *g) {
   real *value;
   TRY(arena_take(g->memory, (size_t)p->rows * (size_t)p->cols, sizeof(real), &value));
   TRY(model_merged_value(r->model, index, value));
-  int parts = model_param_parts(r->model, index), vector = p->rows == 1 && p->kind != PARAM_EMBEDDING;
+  int parts = model_param_parts(r->model, index), vector = p->kind != PARAM_WEIGHT && p->kind != PARAM_EMBEDDING;
   for (int part = 0; part < parts; part++) {
     char name[METHOD_NAME_BYTES], full[METHOD_NAME_BYTES + 16], *kept;
     int first_row, rows;

@@ -41,6 +41,7 @@ typedef struct record_totals {
 } record_totals;
 
 int record_create(run *r, record **result);
+/* step and epoch: 0-based; written 1-based, as the count of updates that evaluations use. */
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *result, int64_t payload_bytes);
 int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric);
 

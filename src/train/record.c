@@ -268,8 +268,8 @@ int record_create(run *r, record **result) {
 }
 
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s, int64_t payload_bytes) {
-  const step_row row = {.attempt = FIRST_ATTEMPT, .epoch = (int32_t)epoch, .step = step, .loss = s->loss, .lr = rate, .grad_norm = s->norm, .examples = s->count, .tokens = s->tokens,
-                        .step_s = s->times.step_s, .expand_s = s->times.expand_s, .forward_s = s->times.forward_s, .backward_s = s->times.backward_s,
+  const step_row row = {.attempt = FIRST_ATTEMPT, .epoch = (int32_t)epoch + 1, .step = step + 1, .loss = s->loss, .lr = rate, .grad_norm = s->norm,
+                        .examples = s->count, .tokens = s->tokens, .step_s = s->times.step_s, .expand_s = s->times.expand_s, .forward_s = s->times.forward_s, .backward_s = s->times.backward_s,
                         .gather_s = s->times.gather_s, .communication_s = s->times.communication_s, .optimizer_s = s->times.optimizer_s,
                         .payload_bytes = payload_bytes};
   TRY(runfile_append(rec->file, rec->steps, &row, 1));

@@ -131,7 +131,7 @@ int step_train(run *r, optim *o, int64_t step, step_result *result) {
     result->norm = optim_step(o, step, r->theta, r->message, 1.0 / (double)result->count, NULL);
     if (!isfinite(result->norm) || !isfinite(result->loss)) /* the sum is the same on all ranks, so all leave here */
       return FAIL(ERROR_DIVERGED, "use a smaller learning rate (train.lr) or clip gradients (train.clip)", "diverged at step %lld: loss %g, gradient norm %g",
-                  (long long)step, result->loss, result->norm);
+                  (long long)step + 1, result->loss, result->norm);
   }
   result->times.optimizer_s = clock_wall_s() - middle;
   result->times.step_s = clock_wall_s() - start;

@@ -17,25 +17,13 @@
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "support/tiny.h"
+#include "support/tiny_bench.h"
 
 #ifdef PEFTSCALE_DOUBLE
 static const double gradient_tolerance = 1e-6, output_tolerance = 1e-10, sum_tolerance = 1e-10, zero_floor = 1e-6;
 #else
 static const double gradient_tolerance = 1e-3, output_tolerance = 1e-5, sum_tolerance = 1e-4, zero_floor = 1e-4;
 #endif
-
-static inline void must(int code) {
-  if (!code) return;
-  const error *e = error_last();
-  fail_msg("%s:%d: %s", e->source, e->line, e->text);
-}
-
-static inline void *must_take(size_t count, size_t size) {
-  void *memory = calloc(count ? count : 1, size);
-  assert_non_null(memory);
-  return memory;
-}
 
 /* ---- cases ---- */
 

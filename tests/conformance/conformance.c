@@ -32,7 +32,8 @@ static void move(stand *s, const piece *p, const real *base, int64_t element, co
 }
 
 /* Central differences of sixth order, and of fourth order from the same losses. */
-static void differences(stand *s, real *scratch, const piece *p, const real *base, int64_t element, const double *sign, double h, double *sixth, double *fourth) {
+static void differences(stand *s, real *scratch, const piece *p, const real *base, int64_t element, const double *sign, double h,
+                        double *sixth, double *fourth) {
   double change[3], up, down;
   for (int k = 0; k < 3; k++) {
     move(s, p, base, element, sign, (k + 1) * h);
@@ -114,7 +115,8 @@ static int print_gradient(const char *name) {
         return 1;
       }
       head[0] = (double)s->count;
-      int written = fwrite(head, sizeof *head, 2, stdout) == 2 && fwrite(s->grad, sizeof(double), (size_t)s->count, stdout) == (size_t)s->count && !fflush(stdout);
+      size_t count = (size_t)s->count;
+      int written = fwrite(head, sizeof *head, 2, stdout) == 2 && fwrite(s->grad, sizeof *s->grad, count, stdout) == count && !fflush(stdout);
       stand_destroy(s);
       free(list);
       return !written;

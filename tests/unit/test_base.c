@@ -276,7 +276,9 @@ static void hashes_in_pieces_and_of_files(void **state) {
   hash_finish(h, other);
   assert_string_equal(other, whole);
 
-  char path[] = "/tmp/peftscale-test-XXXXXX";
+  char path[512];
+  const char *folder = getenv("TMPDIR");
+  assert_int_equal(text_format(path, sizeof path, "%s/peftscale-base-XXXXXX", folder && *folder ? folder : "/tmp"), 0);
   int file = mkstemp(path);
   assert_true(file >= 0);
   assert_int_equal(write(file, bytes, COUNT), COUNT);

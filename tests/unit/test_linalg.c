@@ -63,9 +63,9 @@ static void check_product(int which, int m, int n, int k, double alpha, double b
 
 static void products_equal_plain_loops(void **state) {
   (void)state;
-  static const int shape[][3] = {
+  static const int shape[][3] = { /* a good part of them just below, at and above 8192 multiply-adds, where the small products end */
       {1, 1, 1},    {1, 1, 0},     {3, 5, 0},     {2, 3, 4},      {5, 9, 7},      {9, 9, 32},    {1, 384, 384}, {384, 1, 17},   {17, 384, 1},
-      {16, 16, 31}, {16, 16, 32},  {16, 16, 33},  {8, 32, 32},    {32, 8, 33},    {1, 1, 8192},  {1, 1, 8193},  {64, 128, 1},   {64, 129, 1}, /* both sides of the switch */
+      {16, 16, 31}, {16, 16, 32},  {16, 16, 33},  {8, 32, 32},    {32, 8, 33},    {1, 1, 8192},  {1, 1, 8193},  {64, 128, 1},   {64, 129, 1},
       {33, 65, 17}, {54, 24, 384}, {54, 384, 24}, {13, 768, 64},  {23, 23, 32},   {50, 50, 12},  {128, 7, 100}, {100, 130, 70}, {257, 64, 96},
   };
   static const double scale[][2] = {{1, 0}, {1, 1}, {-0.5, 0}, {0.25, -2}, {0, 1}, {0, 0.5}};
@@ -223,7 +223,9 @@ static void gelu_and_its_slope(void **state) {
   for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
     int n = 4, w = widths[k];
     real *u = draw(1, (int64_t)n * w, 2), *bias = draw(2, w, 1), *y = draw(3, (int64_t)n * w, 1), *slope = draw(4, (int64_t)n * w, 1);
-    real *place = malloc((size_t)n * (size_t)w * sizeof *place), *again = malloc((size_t)n * (size_t)w * sizeof *again), *input = malloc((size_t)n * (size_t)w * sizeof *input);
+    real *place = malloc((size_t)n * (size_t)w * sizeof *place), *again = malloc((size_t)n * (size_t)w * sizeof *again);
+    real *input = malloc((size_t)n * (size_t)w * sizeof *input);
+    assert_true(place && again && input);
     static const double edge[] = {0, -0.0, 1e-20, -1e-20, 6, -6, 12, -12, 40, -40};
     for (int i = 0; i < 10 && i < n * w; i++) u[i] = (real)edge[i];
     memcpy(place, u, (size_t)n * (size_t)w * sizeof *u);

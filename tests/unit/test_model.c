@@ -1,4 +1,4 @@
-/* The model: shapes and their files, weights from a source, the layout of theta, packing, and what backward tells about its progress. */
+/* The model at work: packing, the layout of theta, what backward tells about its progress, dropout, and the same bits again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,144 +10,14 @@
 #include <cmocka.h>
 
 #include "linalg/linalg.h"
-#include "support/tiny.h"
-
-static void must(int code) {
-  if (!code) return;
-  const error *e = error_last();
-  fail_msg("%s:%d: %s", e->source, e->line, e->text);
-}
-
-static void says(const char *words) {
-  if (!strstr(error_last()->text, words)) fail_msg("'%s' does not say '%s'", error_last()->text, words);
-}
-
-static void *must_take(size_t count, size_t size) {
-  void *memory = calloc(count ? count : 1, size);
-  assert_non_null(memory);
-  return memory;
-}
+#include "support/tiny_bench.h"
 
 static int setup(void **state) {
   (void)state;
   return linalg_setup();
 }
 
-/* ---- config.json ---- */
-
-static const char *const good_config =
-    "{\"model_type\": \"bert\", \"hidden_act\": \"gelu\", \"num_hidden_layers\": 6, \"hidden_size\": 384, \"num_attention_heads\": 12, \"intermediate_size\": 1536,"
-    " \"vocab_size\": 30522, \"max_position_embeddings\": 512, \"type_vocab_size\": 2, \"layer_norm_eps\": 1e-12, \"use_cache\": true}";
-
-static void config_is_read(void **state) {
-  (void)state;
-  model_shape s;
-  must(model_shape_parse(good_config, "config.json", &s));
-  assert_string_equal(s.family->name, "bert");
-  assert_true(s.layers == 6 && s.width == 384 && s.heads == 12 && s.ffn == 1536 && s.vocabulary == 30522 && s.positions == 512 && s.types == 2);
-  assert_true(s.norm_epsilon == 1e-12);
-}
-
-/* The good file with one text in it replaced. */
-static void refuse_config(const char *old, const char *fresh, const char *reason) {
-  char text[2048];
-  const char *place = strstr(good_config, old);
-  assert_non_null(place);
-  snprintf(text, sizeof text, "%.*s%s%s", (int)(place - good_config), good_config, fresh, place + strlen(old));
-  model_shape s;
-  int code = model_shape_parse(text, "some/config.json", &s);
-  if (!code) fail_msg("accepted: %s for %s", fresh, old);
-  assert_true(code == ERROR_INPUT || code == ERROR_USAGE);
-  says("some/config.json");
-  says(reason);
-}
-
-static void config_is_refused_with_a_reason(void **state) {
-  (void)state;
-  model_shape s;
-  static const char *const no_json[] = {"", "[]", "{\"model_type\": ", "7"};
-  for (size_t i = 0; i < sizeof no_json / sizeof *no_json; i++) {
-    assert_int_equal(model_shape_parse(no_json[i], "x", &s), ERROR_INPUT);
-    says("not a JSON object");
-  }
-  refuse_config("\"model_type\": \"bert\",", "", "'model_type' is missing");
-  refuse_config("\"bert\"", "7", "'model_type' is missing");
-  refuse_config("\"bert\"", "\"llama\"", "model_type 'llama' is not supported");
-  refuse_config("\"gelu\"", "\"relu\"", "'hidden_act' is 'relu'");
-  refuse_config("\"use_cache\": true", "\"position_embedding_type\": \"relative_key\"", "'position_embedding_type' is 'relative_key'");
-  refuse_config("\"hidden_size\": 384,", "", "'hidden_size' is missing");
-  refuse_config("\"hidden_size\": 384", "\"hidden_size\": \"384\"", "'hidden_size' is not a whole number");
-  refuse_config("\"hidden_size\": 384", "\"hidden_size\": 384.5", "'hidden_size' is not a whole number");
-  refuse_config("\"hidden_size\": 384", "\"hidden_size\": 0", "must be from 1");
-  refuse_config("\"hidden_size\": 384", "\"hidden_size\": -384", "must be from 1");
-  refuse_config("\"hidden_size\": 384", "\"hidden_size\": 385", "no multiple of the number of attention heads");
-  refuse_config("\"vocab_size\": 30522", "\"vocab_size\": 1e9", "must be from 1");
-  refuse_config("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 0", "'layer_norm_eps'");
-  refuse_config("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": -1", "'layer_norm_eps'");
-}
-
-static void shapes_are_written_as_they_are_read(void **state) {
-  (void)state;
-  char text[2048], small[64];
-  for (int i = 0; known_shapes[i].name; i++) {
-    model_shape a, b;
-    must(model_shape_known(known_shapes[i].name, &a));
-    must(model_shape_write(&a, text, sizeof text));
-    must(model_shape_parse(text, "written", &b));
-    assert_memory_equal(&a, &b, sizeof a);
-    assert_true(model_shape_write(&a, small, sizeof small) != 0);
-  }
-  model_shape s;
-  assert_int_equal(model_shape_known("roberta-bse", &s), ERROR_USAGE);
-  assert_non_null(strstr(error_last()->hint, "roberta-base"));
-}
-
 /* ---- models without weights ---- */
-
-static const model_options classify = {.pooling = MODEL_POOL_MEAN, .head = MODEL_HEAD_LINEAR, .objective = MODEL_CLASSIFY, .classes = 3, .seed = 9};
-
-static model *plan_model(const model_shape *shape, const model_options *options, const char *method_name, const char *key, const char *text) {
-  static chosen_options chosen[64]; /* options outlive the model */
-  static int turn;
-  const method *m;
-  model *result;
-  chosen_options *o = &chosen[turn++ % 64];
-  must(method_find(method_name, &m));
-  must(options_default(m, o));
-  if (key) must(options_change(o, key, text));
-  must(model_create(shape, options, m, &o->set, &result));
-  return result;
-}
-
-/* Numbers that papers print, and those of a known file. */
-static void known_models_have_known_counts(void **state) {
-  (void)state;
-  static const struct {
-    const char *shape, *method, *key, *text;
-    int64_t count;
-  } known[] = {
-      {"minilm-l6", "full", NULL, NULL, 22565376},
-      {"roberta-base", "bitfit", NULL, NULL, 102144},
-      {"roberta-base", "lora", "rank", "8", 294912},
-      {"roberta-large", "lora", "rank", "8", 786432},
-      {"roberta-base", "full", NULL, NULL, 124055040},
-      {"roberta-base", "head", NULL, NULL, 0},
-  };
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-    model_shape shape;
-    method_counts counts;
-    must(model_shape_known(known[i].shape, &shape));
-    model_options options = classify;
-    options.head = MODEL_HEAD_TANH;
-    options.classes = 2;
-    model *m = plan_model(&shape, &options, known[i].method, known[i].key, known[i].text);
-    must(model_counts(m, &counts));
-    if (counts.trainable != known[i].count)
-      fail_msg("%s %s: %lld, not %lld", known[i].shape, known[i].method, (long long)counts.trainable, (long long)known[i].count);
-    if (!strcmp(known[i].shape, "roberta-base")) assert_true(model_role_count(m, SEGMENT_HEAD) == 592130);
-    model_destroy(m);
-  }
-}
 
 static void models_that_cannot_be_are_refused(void **state) {
   (void)state;
@@ -176,37 +46,9 @@ static void models_that_cannot_be_are_refused(void **state) {
 
 /* ---- a tiny model at work ---- */
 
-typedef struct bench {
-  model *model;
-  real *store, *theta, *grad;
-  model_workspace *workspace;
-} bench;
-
-static void bench_create(bench *b, const char *family_name, const model_options *options, const char *method_name, int training) {
-  model_shape shape = tiny_shape(family_name);
-  b->model = plan_model(&shape, options, method_name, NULL, NULL);
-  b->store = must_take((size_t)model_store_count(b->model), sizeof(real));
-  b->theta = must_take((size_t)model_theta_count(b->model), sizeof(real));
-  b->grad = must_take((size_t)model_theta_count(b->model), sizeof(real));
-  model_attach(b->model, b->store);
-  tiny_fill_store(b->model, 5, b->store);
-  must(tiny_fill_theta(b->model, 6, 0.3, 0.3, b->theta));
-  must(model_expand(b->model, b->theta));
-  must(model_workspace_create(b->model, 64, 8, 32, 1024, training, &b->workspace));
-}
-
-static void bench_destroy(bench *b) {
-  model_workspace_destroy(b->workspace);
-  model_destroy(b->model);
-  free(b->store);
-  free(b->theta);
-  free(b->grad);
-}
-
 enum { SEQUENCES = 5 };
 static const int numbers[SEQUENCES] = {3, 8, 1, 20, 7}, sizes[SEQUENCES] = {1, 5, 9, 2, 14};
 
-static const char *const families[] = {"bert", "roberta"};
 static const char *const method_names[] = {"head", "lora", "full", "bitfit"};
 
 /* A sequence gives the same outputs and hidden states packed with others as alone. */
@@ -474,169 +316,8 @@ static void dropout_acts_in_training_alone(void **state) {
   bench_destroy(&plain);
 }
 
-/* ---- weights from a source ---- */
-
-typedef struct fake_source {
-  const model *model;
-  const char *prefix;
-  int old_names;        /* gamma and beta              */
-  const char *missing;  /* a tensor that is not there  */
-  const char *reshaped; /* one with another shape      */
-  const char *broken;   /* one that cannot be read     */
-} fake_source;
-
-static void fake_name(const fake_source *f, const char *name, char text[256]) {
-  snprintf(text, 256, "%s%s", f->prefix, name);
-  char *norm = strstr(text, "LayerNorm.");
-  if (!f->old_names || !norm) return;
-  norm += strlen("LayerNorm.");
-  strcpy(norm, !strcmp(norm, "weight") ? "gamma" : "beta");
-}
-
-static int fake_find(void *handle, const char *name) {
-  const fake_source *f = handle;
-  for (int i = 0; i < model_param_count(f->model); i++) {
-    if (model_param(f->model, i)->role != SEGMENT_BASE) continue;
-    for (int part = 0; part < model_param_parts(f->model, i); part++) {
-      char own[METHOD_NAME_BYTES], text[256];
-      int first_row, rows;
-      model_param_part(f->model, i, part, own, &first_row, &rows);
-      if (f->missing && !strcmp(own, f->missing)) continue;
-      fake_name(f, own, text);
-      if (!strcmp(text, name)) return i * 3 + part;
-    }
-  }
-  return -1;
-}
-
-static void fake_describe(void *handle, int index, int *dims, int64_t shape[8]) {
-  const fake_source *f = handle;
-  const param *p = model_param(f->model, index / 3);
-  char own[METHOD_NAME_BYTES];
-  int first_row, rows, parts = model_param_parts(f->model, index / 3);
-  model_param_part(f->model, index / 3, index % 3, own, &first_row, &rows);
-  if (p->kind == PARAM_WEIGHT || p->kind == PARAM_EMBEDDING) { /* also a table of one row has two dimensions */
-    *dims = 2;
-    shape[0] = p->rows / parts;
-    shape[1] = p->cols;
-  } else {
-    *dims = 1;
-    shape[0] = p->cols / parts;
-  }
-  if (f->reshaped && !strcmp(own, f->reshaped)) shape[*dims - 1]++;
-}
-
-static real fake_value(int index, int64_t element) { return (real)(index * 10000 + element % 9973); }
-
-static int fake_read(void *handle, int index, int64_t first, int64_t count, real *values) {
-  const fake_source *f = handle;
-  char own[METHOD_NAME_BYTES];
-  int first_row, rows;
-  model_param_part(f->model, index / 3, index % 3, own, &first_row, &rows);
-  if (f->broken && !strcmp(own, f->broken)) return FAIL(ERROR_INPUT, NULL, "tensor '%s' is not finite", own);
-  for (int64_t i = 0; i < count; i++) values[i] = fake_value(index, first + i);
-  return ERROR_NONE;
-}
-
-static tensor_source fake_source_of(fake_source *f) {
-  return (tensor_source){.handle = f, .find = fake_find, .describe = fake_describe, .read = fake_read, .path = "some/model.safetensors"};
-}
-
-static void weights_are_found_under_all_their_names(void **state) {
-  (void)state;
-  static const char *const prefixes[2][2] = {{"", "bert."}, {"", "roberta."}};
-  for (int family_index = 0; family_index < 2; family_index++)
-    for (int prefixed = 0; prefixed < 2; prefixed++)
-      for (int old = 0; old < 2; old++) {
-        bench b;
-        bench_create(&b, families[family_index], &classify, "head", 0);
-        fake_source f = {.model = b.model, .prefix = prefixes[family_index][prefixed], .old_names = old};
-        tensor_source source = fake_source_of(&f);
-        memset(b.store, 0xff, sizeof(real) * (size_t)model_store_count(b.model));
-        must(model_load(b.model, &source));
-        for (int i = 0; i < model_param_count(b.model); i++) {
-          const param *p = model_param(b.model, i);
-          if (p->role != SEGMENT_BASE) continue;
-          int parts = model_param_parts(b.model, i);
-          int64_t each = (int64_t)p->rows * p->cols / parts;
-          for (int64_t k = 0; k < each * parts; k++) /* q, k and v below one another */
-            assert_true(b.store[p->store_offset + k] == fake_value(i * 3 + (int)(k / each), k % each));
-        }
-        bench_destroy(&b);
-      }
-}
-
-static void part_names_are_those_of_the_files(void **state) {
-  (void)state;
-  bench b;
-  bench_create(&b, "bert", &classify, "head", 0);
-  static const char *const wanted[] = {"embeddings.word_embeddings.weight", "embeddings.token_type_embeddings.weight", "embeddings.LayerNorm.bias",
-                                       "encoder.layer.1.attention.self.query.weight", "encoder.layer.0.attention.self.value.bias",
-                                       "encoder.layer.0.attention.output.LayerNorm.weight", "encoder.layer.1.intermediate.dense.weight", "encoder.layer.1.output.dense.bias"};
-  fake_source f = {.model = b.model, .prefix = ""};
-  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-    if (fake_find(&f, wanted[i]) < 0) fail_msg("no part is called '%s'", wanted[i]);
-  bench_destroy(&b);
-}
-
-static void weights_are_refused_with_file_and_tensor(void **state) {
-  (void)state;
-  static const struct {
-    const char *missing, *reshaped, *broken, *reason;
-  } bad[] = {
-      {"encoder.layer.1.attention.self.key.weight", NULL, NULL, "tensor 'encoder.layer.1.attention.self.key.weight' is missing"},
-      {"encoder.layer.1.attention.self.value.bias", NULL, NULL, "is missing"},
-      {"embeddings.LayerNorm.weight", NULL, NULL, "tensor 'embeddings.LayerNorm.weight' is missing"},
-      {NULL, "encoder.layer.0.intermediate.dense.weight", NULL, "has shape [32, 17], expected [32, 16]"},
-      {NULL, "encoder.layer.0.attention.self.query.weight", NULL, "has shape [16, 17], expected [16, 16]"},
-      {NULL, "encoder.layer.0.attention.self.key.bias", NULL, "has shape [17], expected [16]"},
-      {NULL, "embeddings.word_embeddings.weight", NULL, "has shape [40, 17], expected [40, 16]"},
-      {NULL, "encoder.layer.1.output.LayerNorm.bias", NULL, "has shape [17], expected [16]"},
-      {NULL, NULL, "encoder.layer.1.output.dense.weight", "is not finite"},
-  };
-  bench b;
-  bench_create(&b, "bert", &classify, "head", 0);
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-    fake_source f = {.model = b.model, .prefix = "", .missing = bad[i].missing, .reshaped = bad[i].reshaped, .broken = bad[i].broken};
-    tensor_source source = fake_source_of(&f);
-    assert_int_equal(model_load(b.model, &source), ERROR_INPUT);
-    says(bad[i].reason);
-    if (!bad[i].broken) says("some/model.safetensors");
-  }
-  bench_destroy(&b);
-}
-
-static void a_start_from_nothing(void **state) {
-  (void)state;
-  bench b;
-  bench_create(&b, "bert", &classify, "full", 0);
-  model_randomize(b.model);
-  for (int i = 0; i < model_param_count(b.model); i++) {
-    const param *p = model_param(b.model, i);
-    if (p->role != SEGMENT_BASE) continue;
-    int64_t count = (int64_t)p->rows * p->cols;
-    const real *value = b.store + p->store_offset;
-    if (p->kind == PARAM_WEIGHT || p->kind == PARAM_EMBEDDING) {
-      double deviation = sqrt(linalg_square_sum(count, value) / (double)count);
-      assert_true(fabs(deviation - 0.02) < 0.02 * 5 / sqrt(2.0 * (double)count));
-    } else {
-      for (int64_t k = 0; k < count; k++) assert_true(value[k] == (p->kind == PARAM_NORM_GAIN));
-    }
-  }
-  must(model_init_theta(b.model, b.theta));
-  for (int i = 0; i < model_param_count(b.model); i++) { /* full fine-tuning starts at the base values */
-    const param *p = model_param(b.model, i);
-    if (p->role == SEGMENT_BASE) assert_memory_equal(b.theta + p->theta_offset, b.store + p->store_offset, sizeof(real) * (size_t)p->rows * (size_t)p->cols);
-  }
-  bench_destroy(&b);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(config_is_read),
-      cmocka_unit_test(config_is_refused_with_a_reason),
-      cmocka_unit_test(shapes_are_written_as_they_are_read),
-      cmocka_unit_test(known_models_have_known_counts),
       cmocka_unit_test(models_that_cannot_be_are_refused),
       cmocka_unit_test(packed_is_alone),
       cmocka_unit_test(neighbours_do_not_matter),
@@ -646,10 +327,6 @@ int main(void) {
       cmocka_unit_test(told_progress_is_final),
       cmocka_unit_test(gradients_repeat_to_the_bit),
       cmocka_unit_test(dropout_acts_in_training_alone),
-      cmocka_unit_test(weights_are_found_under_all_their_names),
-      cmocka_unit_test(part_names_are_those_of_the_files),
-      cmocka_unit_test(weights_are_refused_with_file_and_tensor),
-      cmocka_unit_test(a_start_from_nothing),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

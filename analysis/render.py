@@ -1,0 +1,159 @@
+"""Writes rows as text for a terminal, as Markdown and as CSV."""
+
+import csv
+import io
+import math
+import os
+import tempfile
+import textwrap
+from pathlib import Path
+
+from .runs import Collection
+from .summary import Row, Section
+
+WIDTH = 100
+NARROWEST = 12
+PERCENT = {"accuracy", "f1"}
+HEADERS = (("", "method"), ("test", ""), ("valid.", ""), ("numbers", "trained"), ("stored", ""), ("sent per", "step"), ("with", "head"), ("step", "time"),
+           ("comm.", "share"), ("tokens", "/s"), ("seeds", ""))
+
+
+def number(value: float, form: str) -> str:
+    return "-" if not math.isfinite(value) else format(value, form)
+
+
+def score(value: float, metric: str, digits: int = 2) -> str:
+    return number(100 * value, f".{digits}f") if metric in PERCENT else number(value, f".{digits + 1}f")
+
+
+def human_bytes(count: int) -> str:
+    """Three digits and a decimal unit: 304 kB."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+
+
+def human_time(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{1000 * seconds:.{1 if seconds < 0.09995 else 0}f} ms"
+
+
+def title(section: Section) -> str:
+    unit = " in %" if section.metric in PERCENT else ""
+    data = "" if section.dataset in ("", section.task) else f" (data {section.dataset})"
+    threads = f" x {section.threads} threads" if section.threads > 1 else ""
+    ranks = f"{section.ranks} rank{'s' if section.ranks > 1 else ''}"
+    return f"{section.task}{data}, {section.model or 'a model without a name'}, {ranks}{threads}: {section.metric}{unit}"
+
+
+def cells(row: Row) -> list[str]:
+    run, metric = row.first, row.section.metric
+    spread = "" if row.deviation is None else f" ±{score(row.deviation, metric)}"
+    return [row.label, score(row.mean["test"], metric) + spread, score(row.mean["validation"], metric), f"{run.trainable:,}", human_bytes(run.stored_bytes),
+            human_bytes(run.sent_bytes), human_bytes(run.sent_bytes_with_head), human_time(row.mean["step_s"]),
+            number(100 * row.mean["communication_share"], ".1f") + " %", number(row.mean["tokens_per_s"], ",.0f"), str(len(row.seeds))]
+
+
+def by_section(rows: list[Row]) -> dict[Section, list[Row]]:
+    sections: dict[Section, list[Row]] = {}
+    for row in rows:
+        sections.setdefault(row.section, []).append(row)
+    return sections
+
+
+def notes(rows: list[Row], collection: Collection) -> list[str]:
+    count = len(collection.runs)
+    lines = [f"{count} run{'' if count == 1 else 's'}, {len(rows)} row{'' if len(rows) == 1 else 's'}."]
+    if any(row.deviation is not None for row in rows):
+        lines[0] += " Scores are means over seeds ± standard deviation."
+    if rows:
+        lines.append("numbers trained, stored and sent are the method's, the task head apart; with head: a rank's whole message of a step.")
+        lines.append("step time: median without the first steps.")
+    if collection.left_out:
+        lines.append(f"Left out: {len(collection.left_out)}")
+        lines += [f"  {path}: {reason}" for path, reason in collection.left_out]
+    return lines
+
+
+def lay_out(table: list[list[str]], width: int) -> list[str]:
+    """Right-aligned columns after the first; the first is wrapped if the line would not fit."""
+    heads = [[pair[level] for pair in HEADERS] for level in (0, 1)]
+    widths = [max(len(line[column]) for line in heads + table) for column in range(len(HEADERS))]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
+    room = width - sum(widths[1:]) - len(gap) * (len(widths) - 1)
+    widths[0] = min(widths[0], max(room, NARROWEST))
+
+    def line(parts: list[str]) -> str:
+        return gap.join([parts[0].ljust(widths[0]), *(part.rjust(space) for part, space in zip(parts[1:], widths[1:]))]).rstrip()
+
+    lines = [line(head) for head in heads]
+    lines.append(gap.join("-" * space for space in widths))
+    for row in table:
+        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False)
+        lines.append(line([first, *row[1:]]))
+        lines += rest
+    return lines
+
+
+def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
+    lines: list[str] = []
+    for section, members in by_section(rows).items():
+        lines += [*textwrap.wrap(title(section), width), "", *lay_out([cells(row) for row in members], width), ""]
+    for note in notes(rows, collection):
+        indent = "    " if note.startswith("  ") else ""
+        lines += textwrap.wrap(note, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown(rows: list[Row], collection: Collection) -> str:
+    def line(parts: list[str]) -> str:
+        return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+
+    lines: list[str] = []
+    heads = [" ".join(filter(None, pair)) for pair in HEADERS]
+    for section, members in by_section(rows).items():
+        lines += [f"**{title(section)}**", "", line(heads), line(["---"] + ["---:"] * (len(heads) - 1))]
+        lines += [line(cells(row)) for row in members] + [""]
+    first, *rest = notes(rows, collection)
+    lines.append(first)
+    for note in rest:
+        lines.append(f"- {note.strip()}" if note.startswith("  ") else f"\n{note}\n" if note.startswith("Left out") else note)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def as_csv(rows: list[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["task", "dataset", "model", "method", "options", "ranks", "threads", "metric", "test_mean", "test_min", "test_max", "test_sd",
+                     "validation_mean", "trainable", "head", "stored_bytes", "sent_bytes", "sent_bytes_with_head", "step_s", "communication_share",
+                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label"])
+    for row in rows:
+        run, section = row.first, row.section
+        options = " ".join(f"{key.removeprefix('method.')}={value}" for key, value in sorted(run.settings.items())
+                           if key.startswith("method.") and key != "method.name")
+        writer.writerow([section.task, section.dataset, section.model, run.method, options, section.ranks, section.threads, section.metric,
+                         repr(row.mean["test"]), repr(row.low), repr(row.high), "" if row.deviation is None else repr(row.deviation),
+                         repr(row.mean["validation"]), run.trainable, run.head, run.stored_bytes, run.sent_bytes, run.sent_bytes_with_head,
+                         repr(row.mean["step_s"]), repr(row.mean["communication_share"]), repr(row.mean["tokens_per_s"]), run.steps,
+                         " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label])
+    return out.getvalue()
+
+
+def write_file(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,89 @@
+"""Groups runs that differ in nothing but the seed, and averages each group."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .runs import Run
+
+MEANS = ("test", "validation", "step_s", "communication_share", "tokens_per_s")
+# Shown with every method; all other settings only where they tell two rows apart.
+OPTIONS = {"method.rank": "r={}", "method.modules": "{}"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What all rows of one table have in common."""
+    task: str
+    dataset: str
+    model: str
+    metric: str
+    ranks: int
+    threads: int
+
+
+@dataclass
+class Row:
+    section: Section
+    label: str
+    runs: list[Run]
+    mean: dict[str, float]
+    low: float
+    high: float
+    deviation: float | None  # of the test score; None with a single seed
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({run.seed for run in self.runs})
+
+
+def section_of(run: Run) -> Section:
+    return Section(run.task, run.dataset, run.model, run.metric, run.ranks, run.threads)
+
+
+def identity_of(run: Run) -> tuple:
+    """All that decides the numbers except the seed."""
+    return tuple(sorted(run.settings.items())), run.weights_hash, run.dataset_hash
+
+
+def make_label(run: Run) -> str:
+    shown = [form.format(run.settings[key]) for key, form in OPTIONS.items() if run.settings.get(key)]
+    return " ".join([run.method, *shown])
+
+
+def average(section: Section, runs: list[Run]) -> Row:
+    runs = sorted(runs, key=lambda run: (run.seed, run.run_id))
+    frame = pd.DataFrame([{"seed": run.seed, **{name: getattr(run, name) for name in MEANS}} for run in runs])
+    by_seed = frame.groupby("seed").mean()  # a repeated seed is no second opinion
+    scores = by_seed["test"]
+    return Row(section, make_label(runs[0]), runs, {name: float(by_seed[name].mean()) for name in MEANS}, float(scores.min()), float(scores.max()),
+               float(scores.std(ddof=1)) if len(scores) > 1 else None)
+
+
+def tell_apart(rows: list[Row]) -> None:
+    """Rows that would read alike get the settings in which they differ."""
+    by_label: dict[tuple, list[Row]] = {}
+    for row in rows:
+        by_label.setdefault((row.section, row.label), []).append(row)
+    for alike in by_label.values():
+        if len(alike) < 2:
+            continue
+        settings = [{**row.first.settings, "weights": row.first.weights_hash[:8], "data": row.first.dataset_hash[:8]} for row in alike]
+        keys = sorted({key for each in settings for key in each})
+        differing = [key for key in keys if len({each.get(key, "-") for each in settings}) > 1]
+        for row, each in zip(alike, settings):
+            row.label = " ".join([row.label, *(f"{key.rpartition('.')[2]}={each.get(key, '-')}" for key in differing)])
+
+
+def summarise(runs: list[Run]) -> list[Row]:
+    """One row per group, sections by name, the most frugal method of a section last."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault((section_of(run), identity_of(run)), []).append(run)
+    rows = [average(section, members) for (section, _), members in groups.items()]
+    tell_apart(rows)
+    return sorted(rows, key=lambda row: (tuple(str(value) for value in vars(row.section).values()), -row.first.trainable, row.label))
