@@ -19,13 +19,9 @@ static int longest_first(const void *left, const void *right) {
   return (a->index > b->index) - (a->index < b->index); /* a total order: the result does not depend on the library's sort */
 }
 
-static int sort_lengths(const int32_t *lengths, int64_t n, item **result) {
-  item *items = malloc((size_t)(n > 0 ? n : 1) * sizeof *items);
-  if (!items) return FAIL(ERROR_MEMORY, NULL, "out of memory for the order of %lld sequences", (long long)n);
+static void sort_lengths(const int32_t *lengths, int64_t n, item *items) {
   for (int64_t i = 0; i < n; i++) items[i] = (item){lengths[i], (int32_t)i};
   qsort(items, (size_t)n, sizeof *items, longest_first);
-  *result = items;
-  return ERROR_NONE;
 }
 
 /* Shards in a heap: the least loaded on top, of equally loaded ones the lowest number. */
@@ -47,18 +43,14 @@ static void sink_top(load *heap, int count) {
   heap[place] = held;
 }
 
-int order_split(const int32_t *lengths, int n, int shards, int32_t *member, int32_t *first) {
+size_t order_split_bytes(int n, int shards) { return (size_t)shards * sizeof(load) + (size_t)n * (sizeof(item) + sizeof(int32_t)); }
+
+int order_split(const int32_t *lengths, int n, int shards, void *scratch, int32_t *member, int32_t *first) {
   if (n < 0 || shards < 1) return FAIL(ERROR_INTERNAL, NULL, "%d sequences cannot be split into %d shards", n, shards);
-  item *items = NULL;
-  TRY(sort_lengths(lengths, n, &items));
-  load *heap = malloc((size_t)shards * sizeof *heap);
-  int32_t *owner = malloc((size_t)(n > 0 ? n : 1) * sizeof *owner);
-  if (!heap || !owner) {
-    free(owner);
-    free(heap);
-    free(items);
-    return FAIL(ERROR_MEMORY, NULL, "out of memory for %d shards", shards);
-  }
+  load *heap = scratch; /* the widest type first keeps all aligned */
+  item *items = (item *)(heap + shards);
+  int32_t *owner = (int32_t *)(items + n);
+  sort_lengths(lengths, n, items);
   for (int s = 0; s < shards; s++) heap[s] = (load){0, s}; /* ascending numbers with equal loads are a heap already */
   for (int s = 0; s <= shards; s++) first[s] = 0;
   for (int i = 0; i < n; i++) {
@@ -71,9 +63,6 @@ int order_split(const int32_t *lengths, int n, int shards, int32_t *member, int3
   for (int i = 0; i < n; i++) member[first[owner[i]]++] = i; /* moves first[s] to the start of shard s + 1 ... */
   for (int s = shards; s > 0; s--) first[s] = first[s - 1];  /* ... and back */
   first[0] = 0;
-  free(owner);
-  free(heap);
-  free(items);
   return ERROR_NONE;
 }
 
@@ -85,8 +74,9 @@ void order_share(int64_t count, int workers, int index, int64_t *begin, int64_t 
 
 int order_pack(const int32_t *lengths, int64_t n, int64_t tokens, int32_t *member, int32_t *first, int64_t *groups) {
   if (n < 0 || n > INT32_MAX) return FAIL(ERROR_INTERNAL, NULL, "%lld sequences are too many to pack", (long long)n);
-  item *items = NULL;
-  TRY(sort_lengths(lengths, n, &items));
+  item *items = malloc((size_t)(n > 0 ? n : 1) * sizeof *items);
+  if (!items) return FAIL(ERROR_MEMORY, NULL, "out of memory for the order of %lld sequences", (long long)n);
+  sort_lengths(lengths, n, items);
   int64_t count = 0, held = 0;
   for (int64_t i = 0; i < n; i++) {
     if (i == 0 || held + items[i].length > tokens) {

@@ -20,6 +20,7 @@ int batch_plan_create(const split *source, int64_t limit, int per_step, int shar
   TRY(arena_take(memory, (size_t)per_step, sizeof *plan->row, &plan->row));
   TRY(arena_take(memory, (size_t)per_step, sizeof *plan->length, &plan->length));
   TRY(arena_take(memory, (size_t)per_step, sizeof *plan->member, &plan->member));
+  TRY(arena_take(memory, order_split_bytes(per_step, shards), 1, &plan->scratch));
   return arena_take(memory, (size_t)shards + 1, sizeof *plan->first, &plan->first);
 }
 
@@ -35,7 +36,7 @@ int batch_plan_step(batch_plan *plan, int64_t step) {
     plan->row[i] = plan->subset[plan->order[begin + i]];
     plan->length[i] = length_of(plan->source, plan->row[i]);
   }
-  return order_split(plan->length, plan->sequences, plan->shards, plan->member, plan->first);
+  return order_split(plan->length, plan->sequences, plan->shards, plan->scratch, plan->member, plan->first);
 }
 
 void batch_sizes_add(batch_sizes *sizes, const int32_t *lengths, const int32_t *member, int count) {

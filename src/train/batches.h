@@ -24,12 +24,13 @@ typedef struct batch_plan {
   int32_t *length;   /* [batch]                            */
   int32_t *member;   /* [batch] shard after shard          */
   int32_t *first;    /* [shards + 1]                       */
+  void *scratch;     /* of order_split                     */
 } batch_plan;
 
 /* limit: use so many examples only, the same ones for every seed (0: all). Errors: ERROR_MEMORY. */
 int batch_plan_create(const split *source, int64_t limit, int per_step, int shards, uint64_t seed, arena *memory, batch_plan *plan);
 
-/* Lays out step `step`. Errors: ERROR_MEMORY. */
+/* Lays out step `step`. */
 int batch_plan_step(batch_plan *plan, int64_t step);
 
 /* Largest shard in a run (or largest evaluation group). */

@@ -143,8 +143,10 @@ static int make_workload(const model_shape *shape, int shards, arena *memory, wo
     w->tokens += w->length[b][j];
     w->squares += (double)w->length[b][j] * w->length[b][j];
   }
+  void *scratch;
+  TRY(arena_take(memory, order_split_bytes(BATCH, shards), 1, &scratch));
   for (int b = 0; b < BATCHES; b++) {
-    TRY(order_split(w->length[b], BATCH, shards, w->member[b], w->first[b]));
+    TRY(order_split(w->length[b], BATCH, shards, scratch, w->member[b], w->first[b]));
     for (int t = 0; t < shards; t++) batch_sizes_add(&w->sizes, w->length[b], w->member[b] + w->first[b][t], w->first[b][t + 1] - w->first[b][t]);
   }
   for (int t = 0; t < shards; t++) TRY(batch_pack_create(&w->sizes, memory, &w->pack[t]));
