@@ -296,8 +296,11 @@ bench: ## all benchmarks; bench-NAME is one of them
 bench-%: $(B)/bench/bench_%
 	@bash tests/support/bench.sh '$(B)' $*
 
-tables: ## tables of the results that lie under results/
-	@$(PYTHON) -m analysis $(TABLES)
+tables: ## tables of the run files under results/; STUDY=NAME is one study
+	@for runs in results/$(or $(STUDY),*)/runs; do \
+	  [ -d "$$runs" ] || { echo "there are no run files below results/$(or $(STUDY),*)"; exit 1; }; \
+	  echo "== $${runs%/runs}"; $(PYTHON) -m analysis table "$$runs" --out-dir "$${runs%/runs}" || exit 1; \
+	done
 
 # ---- installation ----
 

@@ -19,7 +19,6 @@ class Unusable(Exception):
 class Run:
     path: Path
     run_id: str
-    experiment_id: str
     settings: dict[str, str]  # what decides the numbers, the seed left out
     seed: int
     task: str
@@ -91,37 +90,49 @@ def measure_steps(rows: np.ndarray) -> tuple[float, float, float]:
     return float(np.median(rows["step_s"])), float(rows["communication_s"].sum()) / total, float(rows["tokens"].sum()) / total
 
 
+def need(file: h5py.File, place: str, attribute: str = "") -> Any:
+    """An attribute of a group, or the content of a data set."""
+    if place not in file:
+        raise Unusable(f"broken: lacks /{place}")
+    if not attribute:
+        return file[place][()]
+    if attribute not in file[place].attrs:
+        raise Unusable(f"broken: lacks {attribute} of /{place.strip('/')}")
+    return file[place].attrs[attribute]
+
+
 def check_kind(file: h5py.File) -> None:
     kind = as_text(file.attrs.get("kind", ""))
     if kind != "peftscale run":
         raise Unusable(f"not a run file but a {kind.removeprefix('peftscale ')}" if kind.startswith("peftscale ") else "not a run file")
-    version = int(file.attrs["schema_version"])
+    version = int(need(file, "/", "schema_version"))
     if version > SCHEMA_VERSION:
         raise Unusable(f"written by a newer version (schema {version}, known: {SCHEMA_VERSION})")
-    status = as_text(file.attrs["status"])
+    status = as_text(need(file, "/", "status"))
     if status != "complete":
         raise Unusable(f"not finished ({status})")
 
 
 def read_open(path: Path, file: h5py.File) -> Run:
     check_kind(file)
-    settings = split_settings(as_text(file["config_canonical"][()]))
-    names = find_names(as_text(file["config"][()]))
-    provenance, accounting, result = (file[group].attrs for group in ("provenance", "accounting", "result"))
-    attempts = file["attempts"][()]
+    settings = split_settings(as_text(need(file, "config_canonical")))
+    names = find_names(as_text(need(file, "config")))
+    provenance = file["provenance"].attrs if "provenance" in file else {}
+    attempts = need(file, "attempts")
     last = attempts[np.argmax(attempts["attempt"])]
-    series = newest(file["series/steps"][()], "step")
+    series = newest(need(file, "series/steps"), "step")
     step_s, share, speed = measure_steps(series)
+    counts = {name: int(need(file, "accounting", name)) for name in ("trainable", "trainable_head", "stored_bytes", "sent_floats", "sent_bytes_per_step")}
+    scores = {name: float(need(file, "result", name)) for name in ("test_metric", "validation_metric")}
     dataset = as_text(provenance.get("dataset", ""))
     return Run(
-        path=path, run_id=as_text(file.attrs["run_id"]), experiment_id=as_text(file.attrs["experiment_id"]), seed=int(settings.pop("seed")),
-        settings=settings, task=names.get("task", "") or dataset, dataset=dataset, dataset_hash=as_text(provenance.get("dataset_hash", "")),
-        model=names.get("model", ""), weights_hash=as_text(provenance.get("weights_hash", "")), method=settings["method.name"],
-        ranks=int(last["ranks"]), threads=int(last["threads"]), metric=as_text(result["metric"]), test=float(result["test_metric"]),
-        validation=float(result["validation_metric"]),
-        trainable=int(accounting["trainable"]) - int(accounting["trainable_head"]), head=int(accounting["trainable_head"]),
-        stored_bytes=int(accounting["stored_bytes"]), sent_bytes=4 * int(accounting["sent_floats"]),
-        sent_bytes_with_head=int(accounting["sent_bytes_per_step"]), step_s=step_s, communication_share=share, tokens_per_s=speed, steps=len(series))
+        path=path, run_id=as_text(need(file, "/", "run_id")), seed=int(settings.pop("seed")), settings=settings, task=names.get("task", "") or dataset,
+        dataset=dataset, dataset_hash=as_text(provenance.get("dataset_hash", "")), model=names.get("model", ""),
+        weights_hash=as_text(provenance.get("weights_hash", "")), method=settings["method.name"], ranks=int(last["ranks"]), threads=int(last["threads"]),
+        metric=as_text(need(file, "result", "metric")), test=scores["test_metric"], validation=scores["validation_metric"],
+        trainable=counts["trainable"] - counts["trainable_head"], head=counts["trainable_head"], stored_bytes=counts["stored_bytes"],
+        sent_bytes=4 * counts["sent_floats"], sent_bytes_with_head=counts["sent_bytes_per_step"], step_s=step_s, communication_share=share,
+        tokens_per_s=speed, steps=len(series))
 
 
 def read_run(path: Path) -> Run:
@@ -137,11 +148,8 @@ def read_run(path: Path) -> Run:
     with file:
         try:
             return read_open(path, file)
-        except KeyError as error:
-            raise Unusable(f"broken: lacks {error.args[0]}") from None
-        except (OSError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise Unusable(f"broken: {first or type(error).__name__}") from None
+        except (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+            raise Unusable(f"broken: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 
 
 def find_files(places: list[Path]) -> list[Path]:

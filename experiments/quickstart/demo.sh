@@ -7,7 +7,7 @@
 # first pretrained on the noun glosses for about a minute and adapted instead. Writes table.md and table.csv below results/quickstart.
 #
 #   DEMO_BACKBONE   auto (default), minilm or own: which of the two
-#   DEMO_SECONDS    what all trainings together may take on two cores of 2023, about (210); with more methods each trains less, at most 2 epochs
+#   DEMO_SECONDS    what all trainings together may take on two cores, about (230); with more methods each trains less, at most 2 epochs
 #   DEMO_STEPS      optimiser steps per method, instead of what follows from DEMO_SECONDS
 #   DEMO_PRETRAIN_STEPS  the same for the backbone's pretraining (one epoch: 1020)
 #   DEMO_RESULTS    where to write (results/quickstart); run files of an earlier demonstration there are replaced
@@ -21,7 +21,7 @@ fi
 . "$(dirname "$0")/../support/common.sh"
 
 results=${DEMO_RESULTS:-results/quickstart}
-seconds=${DEMO_SECONDS:-210}
+seconds=${DEMO_SECONDS:-230}
 backbone=${DEMO_BACKBONE:-auto}
 runs=$results/runs
 two_epochs=676 # of 10,788 examples in batches of 32
@@ -32,15 +32,15 @@ began=$SECONDS
 # Milliseconds of a step, from two cores. Only the ratio between the methods matters much: full fine-tuning sends and updates the whole model.
 step_ms() {
   case $backbone/$1 in
-    minilm/full) say 260 ;;
-    minilm/head) say 45 ;;
-    minilm/*) say 85 ;;
-    own/full) say 25 ;;
-    *) say 15 ;;
+    minilm/full) say 180 ;;
+    minilm/head) say 35 ;;
+    minilm/*) say 60 ;;
+    own/full) say 16 ;;
+    *) say 6 ;;
   esac
 }
 
-# The same number of steps for all methods, so that nothing but the method differs between them.
+# The same number of steps for all methods; learning rates are each method's own, from configs/method or the study's folder.
 choose_steps() {
   local sum=0 method
   for method in "${methods[@]}"; do sum=$((sum + $(step_ms "$method"))); done
@@ -73,15 +73,17 @@ rm -f -- "$runs"/*.h5 "$runs"/*.h5.partial*
 
 if [ "$backbone" = minilm ]; then
   about="all-MiniLM-L6-v2 (6 layers, 22.7 million numbers)"
-  common=(model=minilm-l6 "model.path=$MINILM" task=wordnet-verbs)
+  study=experiments/wordnet-verbs
+  common=("$study/study.yaml" "model.path=$MINILM")
 else
   need_data wordnet-nouns-words
   need_data wordnet-verbs-words
   about="a backbone of our own (2 layers, 1.5 million numbers)"
-  common=(experiments/wordnet-backbone/study.yaml "model.path=$results/backbone")
+  study=experiments/wordnet-backbone
+  common=("$study/study.yaml" "model.path=$results/backbone")
   say
   say "Pretraining the backbone on 65,255 noun glosses, about a minute"
-  pretrain=(experiments/wordnet-backbone/pretrain.yaml "output.dir=$results" output.name=pretraining "output.export_dir=$results/backbone")
+  pretrain=("$study/pretrain.yaml" "output.dir=$results" output.name=pretraining "output.export_dir=$results/backbone")
   [ -z "${DEMO_PRETRAIN_STEPS:-}" ] || pretrain+=("train.steps=$DEMO_PRETRAIN_STEPS")
   train "${pretrain[@]}" output.log_every=200
 fi
@@ -95,13 +97,14 @@ say "to WordNet's verb glosses (10,788 training texts, 15 classes): $steps steps
 say "Expected: about $(minutes "$expected") on two free cores."
 
 number=0
+log_every=$((steps < 4 ? 1 : steps / 4))
 for method in "${methods[@]}"; do
   number=$((number + 1))
   say
   say "[$number/${#methods[@]}] $method, about $(minutes $((5 + steps * $(step_ms "$method") / 1000)))"
   own=()
-  if [ "$backbone" = own ] && [ -f "experiments/wordnet-backbone/$method.yaml" ]; then own=("experiments/wordnet-backbone/$method.yaml"); fi
-  train "${common[@]}" "${own[@]}" "method=$method" seed=1 "train.steps=$steps" "output.dir=$runs" "output.name=$method" "output.log_every=$((steps < 4 ? 1 : steps / 4))" \
+  if [ -f "$study/$method.yaml" ]; then own=("$study/$method.yaml"); fi
+  train "${common[@]}" "${own[@]}" "method=$method" seed=1 "train.steps=$steps" "output.dir=$runs" "output.name=$method" "output.log_every=$log_every" \
     || fail "training with method $method failed (status $?)"
 done
 

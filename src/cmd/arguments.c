@@ -36,7 +36,7 @@ static int take_flag(const char *verb_name, int argc, char **argv, int *at, cons
 int arguments_parse(const char *verb_name, int argc, char **argv, const flag *flags, int flag_count, arguments *result) {
   *result = (arguments){0};
   for (int i = 0; i < argc; i++) {
-    if (result->word_count == ARGUMENTS_MAX || result->assignment_count == ARGUMENTS_MAX) return FAIL(ERROR_USAGE, NULL, "more than %d arguments", ARGUMENTS_MAX);
+    if (i == ARGUMENTS_MAX - 1) return FAIL(ERROR_USAGE, NULL, "more than %d arguments", ARGUMENTS_MAX - 1); /* one place is left for what a verb adds */
     if (!strncmp(argv[i], "--", 2) && argv[i][2]) TRY(take_flag(verb_name, argc, argv, &i, flags, flag_count));
     else if (argv[i][0] == '-' && argv[i][1]) {
       char hint[80];

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
@@ -29,14 +30,16 @@ static int find_shape(const char *name, model_shape *shape) {
 }
 
 /* "rank=8" is short for "method.rank=8". */
-static int full_keys(const arguments *given, const char *method_name, char storage[][128], arguments *full) {
+static int full_keys(const arguments *given, const char *method_name, arena *memory, arguments *full) {
   *full = (arguments){0};
-  TRY(text_format(storage[0], 128, "method=%s", method_name));
-  full->assignments[full->assignment_count++] = storage[0];
-  for (int i = 0; i < given->assignment_count; i++) {
-    const char *dot = strchr(given->assignments[i], '.'), *equal = strchr(given->assignments[i], '=');
-    TRY(text_format(storage[i + 1], 128, "%s%s", dot && dot < equal ? "" : "method.", given->assignments[i]));
-    full->assignments[full->assignment_count++] = storage[i + 1];
+  for (int i = -1; i < given->assignment_count; i++) {
+    const char *text = i < 0 ? method_name : given->assignments[i], *dot = strchr(text, '.'), *equal = strchr(text, '=');
+    const char *before = i < 0 ? "method=" : dot && dot < equal ? "" : "method.";
+    size_t bytes = strlen(before) + strlen(text) + 1;
+    char *word;
+    TRY(arena_take(memory, bytes, 1, &word));
+    TRY(text_format(word, bytes, "%s%s", before, text));
+    full->assignments[full->assignment_count++] = word;
   }
   return ERROR_NONE;
 }
@@ -56,6 +59,19 @@ static int count_all(const char *model_name, const config *c, int head, int clas
     if (model_param(m, i)->role == SEGMENT_BASE) result->base += (int64_t)model_param(m, i)->rows * model_param(m, i)->cols;
   int code = model_counts(m, &result->counts);
   model_destroy(m);
+  return code;
+}
+
+/* Composes the configuration and counts; the configuration keeps the texts that the result points to. */
+static int compose_and_count(const arguments *given, const char *model_name, const char *method_name, const char *head, int classes, config **c, count_result *result) {
+  int tanh_head = head ? !strcmp(head, "tanh") : !strncmp(model_name, "roberta", 7); /* RoBERTa's own head is dense-tanh-linear */
+  arguments full;
+  arena *memory;
+  TRY(arena_create(&memory));
+  int code = full_keys(given, method_name, memory, &full);
+  if (!code) code = compose_arguments(&full, c);
+  if (!code) code = count_all(model_name, *c, tanh_head, classes, result);
+  arena_destroy(memory);
   return code;
 }
 
@@ -95,20 +111,16 @@ static int act(comm *none, int argc, char **argv) {
   const char *model_name = NULL, *method_name = NULL, *head_text = NULL, *classes_text = "2";
   const flag flags[] = {{"model", &model_name, NULL}, {"method", &method_name, NULL}, {"head", &head_text, NULL},
                         {"classes", &classes_text, NULL}, {"tsv", NULL, &tsv}, {"json", NULL, &json}};
-  arguments given, full;
-  static char storage[ARGUMENTS_MAX + 1][128];
+  arguments given;
   int64_t classes;
   (void)none;
   TRY(arguments_parse("count", argc, argv, flags, 6, &given));
   if (!model_name || !method_name || given.word_count) return FAIL(ERROR_USAGE, "see: peftscale count --help", "count needs --model NAME and --method NAME");
   if (head_text && strcmp(head_text, "tanh") && strcmp(head_text, "linear")) return FAIL(ERROR_USAGE, "one of: linear, tanh", "there is no head '%s'", head_text);
   if (text_to_int(classes_text, &classes) || classes < 2 || classes > 1000000) return FAIL(ERROR_USAGE, NULL, "--classes %s: a number from 2 to 1000000 is needed", classes_text);
-  TRY(full_keys(&given, method_name, storage, &full));
-  config *c;
-  TRY(compose_arguments(&full, &c));
-  int tanh_head = head_text ? !strcmp(head_text, "tanh") : !strncmp(model_name, "roberta", 7); /* RoBERTa's own head is dense-tanh-linear */
+  config *c = NULL;
   count_result result;
-  int code = count_all(model_name, c, tanh_head, (int)classes, &result);
+  int code = compose_and_count(&given, model_name, method_name, head_text, (int)classes, &c, &result);
   if (!code) (json ? print_json : tsv ? print_tsv : print_text)(&result);
   config_destroy(c);
   return code;

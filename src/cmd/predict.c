@@ -20,7 +20,7 @@ static void print_tsv(FILE *file, const run *r, const split *s, const prediction
   for (int j = 0; classes && j < p->classes; j++) fprintf(file, "\tlogit_%d", j);
   fputc('\n', file);
   for (int64_t i = 0; i < p->count; i++) {
-    fprintf(file, "%lld\t%g\t%.9g", (long long)s->example[i], (double)s->label[i], (double)p->prediction[i]);
+    fprintf(file, "%lld\t%.9g\t%.9g", (long long)s->example[i], (double)s->label[i], (double)p->prediction[i]);
     if (classes) fprintf(file, "\t%s", class_name(r, p->prediction[i]));
     for (int j = 0; classes && j < p->classes; j++) fprintf(file, "\t%.9g", (double)p->outputs[i * p->classes + j]);
     fputc('\n', file);

@@ -50,8 +50,7 @@ int comm_initialize(int *argc, char ***argv, comm **result) {
 
 void comm_finalize(comm *c) {
   if (!c) return;
-  for (int i = 0; i < c->window_count; i++) MPI_Win_free(&c->windows[i]);
-  for (int i = 0; i < c->private_count; i++) free(c->private_memory[i]);
+  while (c->share_count) comm_unshare(c, c->shares[c->share_count - 1].memory);
   free(c->requests);
   MPI_Comm_free(&c->node);
   MPI_Comm_free(&c->world);

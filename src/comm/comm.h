@@ -65,9 +65,12 @@ int comm_sum_end(comm *c);
 /* ---- memory shared by the ranks of a node (share.c) ---- */
 
 /* Collective over the node. One copy of `bytes` zeroed bytes per node (an MPI-3 shared window), or, where shared memory is too small for it (containers), one
- * per rank with *copies set to the number of copies on this node. *filler: this rank must write the contents; all others wait in comm_share_wait. Freed at
- * comm_finalize. Errors: ERROR_MEMORY, ERROR_SYSTEM. */
+ * per rank with *copies set to the number of copies on this node. *filler: this rank must write the contents; all others wait in comm_share_wait. Freed by
+ * comm_unshare, or by comm_finalize. Errors: ERROR_MEMORY, ERROR_SYSTEM. */
 int comm_share(comm *c, size_t bytes, void **memory, int *filler, int *copies);
+
+/* Collective over the node. NULL is allowed. */
+void comm_unshare(comm *c, void *memory);
 
 /* Collective over the node: contents are written and visible. */
 int comm_share_wait(comm *c);

@@ -6,7 +6,13 @@
 
 #include "comm/comm.h"
 
-enum { BUCKET_FLOATS = 1 << 20, MAX_WINDOWS = 4 };
+enum { BUCKET_FLOATS = 1 << 20, MAX_SHARES = 8 };
+
+/* One memory of comm_share; window: MPI_WIN_NULL where it is this rank's own. */
+typedef struct share {
+  void *memory;
+  MPI_Win window;
+} share;
 
 struct comm {
   MPI_Comm world, node;
@@ -19,11 +25,8 @@ struct comm {
   int buckets, started, finished;
   MPI_Request *requests;
   int request_capacity;
-  /* shared windows */
-  MPI_Win windows[MAX_WINDOWS];
-  int window_count;
-  void *private_memory[MAX_WINDOWS];
-  int private_count;
+  share shares[MAX_SHARES];
+  int share_count;
 };
 
 /* MPI's code to ours, with MPI's words. */

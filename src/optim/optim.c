@@ -56,7 +56,7 @@ static void update(optim *o, int index, double rate, double scale, real *theta, 
   const optim_segment *s = &o->segments[index];
   const optim_options *p = &o->options;
   int64_t t = ++o->steps[index];
-  const real b1 = (real)p->beta1, b2 = (real)p->beta2, g_scale = (real)scale, epsilon = (real)p->epsilon;
+  const real b1 = (real)p->beta1, b2 = (real)p->beta2, c1 = (real)(1 - p->beta1), c2 = (real)(1 - p->beta2), g_scale = (real)scale, epsilon = (real)p->epsilon;
   const real first_scale = (real)(1 / (1 - pow(p->beta1, (double)t))), second_scale = (real)(1 / (1 - pow(p->beta2, (double)t)));
   const real step = (real)rate, keep = (real)(1 - rate * s->decay);
   real *value = theta + s->offset, *m = o->first + s->offset, *v = o->second + s->offset;
@@ -64,8 +64,8 @@ static void update(optim *o, int index, double rate, double scale, real *theta, 
 #pragma omp simd
   for (int64_t i = 0; i < s->count; i++) {
     real d = g[i] * g_scale;
-    m[i] = b1 * m[i] + (1 - b1) * d;
-    v[i] = b2 * v[i] + (1 - b2) * d * d;
+    m[i] = b1 * m[i] + c1 * d;
+    v[i] = b2 * v[i] + c2 * d * d;
 #ifdef PEFTSCALE_DOUBLE
     real root = sqrt(v[i] * second_scale);
 #else

@@ -178,10 +178,9 @@ static int fill_store(run *r, const char *directory) {
 /* One copy of the frozen numbers per node; rank 0 alone hashes the file. */
 static int load_model(run *r, const char *directory) {
   comm *c = r->comm;
-  void *memory;
   int filler, code;
-  TRY(comm_agree(c, comm_share(c, (size_t)model_store_count(r->model) * sizeof(real), &memory, &filler, &r->store_copies)));
-  model_attach(r->model, memory);
+  TRY(comm_agree(c, comm_share(c, (size_t)model_store_count(r->model) * sizeof(real), &r->store, &filler, &r->store_copies)));
+  model_attach(r->model, r->store);
   code = filler ? fill_store(r, directory) : ERROR_NONE;
   snprintf(r->weights_hash, sizeof r->weights_hash, "random");
   if (!code && comm_rank(c) == 0 && r->config->model.init == INIT_PRETRAINED) {
@@ -305,6 +304,7 @@ void run_destroy(run *r) {
   if (!r) return;
   for (int t = 0; r->workspaces && t < r->threads; t++) model_workspace_destroy(r->workspaces[t]);
   model_destroy(r->model);
+  comm_unshare(r->comm, r->store);
   dataset_destroy(r->data);
   config_destroy(r->config);
   arena_destroy(r->memory);

@@ -60,7 +60,7 @@ static void show_progress(training *t, int64_t step, const step_result *s, int f
   double elapsed = now - t->shown_at_s, per_step = (now - t->began_s) / (double)done;
   double rate = (double)(t->tokens - t->shown_tokens) / elapsed, share = 100 * (t->totals.communication_s - t->shown_communication_s) / elapsed;
   char metric[64] = "", left[32];
-  if (!isnan(t->last_validation)) snprintf(metric, sizeof metric, "  %s %.4f", metric_names[t->r->metric], t->last_validation);
+  if (!isnan(t->last_validation)) snprintf(metric, sizeof metric, "  validation %s %.4f", metric_names[t->r->metric], t->last_validation);
   int64_t seconds = (int64_t)(per_step * (double)(t->r->steps - done) + 0.5);
   snprintf(left, sizeof left, "%lld:%02lld", (long long)(seconds / 60), (long long)(seconds % 60));
   log_progress("step %lld/%lld  loss %.4f%s  %.0f tok/s  comm %.1f%%  ETA %s", (long long)done, (long long)t->r->steps, s->loss, metric, rate, share, left);
@@ -114,7 +114,9 @@ static int validate(training *t, int64_t step, int64_t epoch) {
     t->best = value;
     t->best_step = step;
   }
-  if (speaks(t)) log_info("epoch %lld  step %lld  validation %s %.4f  loss %.4f  (%.1f s)", (long long)epoch, (long long)step, metric_names[r->metric], value, e.loss, e.seconds);
+  char score[64] = "";
+  if (r->metric != METRICS_LOSS) snprintf(score, sizeof score, "%s %.4f  ", metric_names[r->metric], value);
+  log_info("epoch %lld  step %lld  validation %sloss %.4f  (%.1f s)", (long long)epoch, (long long)step, score, e.loss, e.seconds);
   int code = t->record ? record_evaluation(t->record, step, epoch, SPLIT_VALIDATION, &e, value) : ERROR_NONE;
   TRY(comm_agree(r->comm, code));
   return note_ranks(t, step);

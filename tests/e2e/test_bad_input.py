@@ -33,6 +33,7 @@ class BadInput(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.short = make_tiny.write_dataset(cls.at("short.h5"), longest=8, counts=(24, 6, 6))
         cls.run_file = train(*cls.settings("good", method="lora", output__dir=cls.at("good"), train__epochs="1"))
 
     def refuse(self, words, names, status=FAILED, ranks=RANKS, changes=None, left=0, hint=None):
@@ -42,19 +43,19 @@ class BadInput(Case):
                 shutil.rmtree(self.at("runs"), ignore_errors=True)
                 self.judge(peftscale(*words, ranks=count, changes=changes), names, status, left, hint)
 
-    def judge(self, outcome, names, status, left=0, hint=None):
+    def judge(self, outcome, names, status, left=0, hint=None, where=None):
         self.assertEqual(len(outcome.errors), 1, f"not exactly one message: {outcome}")
         for name in names:
             self.assertIn(name, outcome.errors[0])
         if hint:
             self.assertRegex(outcome.err, rf"(?m)^  hint: .*{hint}")
         self.assertEqual(outcome.status, status, str(outcome))
-        whole, partial = run_files(self.at("runs"))
+        whole, partial = run_files(where or self.at("runs"))
         self.assertEqual(whole, [])
-        self.assertEqual(len([name for name in partial if name.endswith(".partial")]), left, str(partial))
+        partial = [name for name in partial if name.endswith(".partial")]
+        self.assertEqual(len(partial), left, str(partial))
         for name in partial:
-            if name.endswith(".partial"):
-                self.check_untrusted(name)
+            self.check_untrusted(name)
 
     def check_untrusted(self, partial):
         """A file of a failed run says so and is not taken for a trained model."""
@@ -306,17 +307,31 @@ class BadInput(Case):
             self.assertEqual(os.listdir(self.at("runs/bad.h5")), ["inside"])
 
     def test_file_size_limit(self):
-        """The run file cannot grow, as on a full disk: in the middle of the training, and at its end."""
-        for count in RANKS:
-            for limit_kib, changed in ((64, {"train__steps": "2000", "train__batch": "1", "train__evaluate_every": "2000"}), (640, {"train__steps": "2"})):
+        """The run file cannot grow: when theta's place is made, and in the middle of the training."""
+        for limit_kib, changed, left in ((1000, {"method.rank": "4096"}, 0), (200, {"output__theta": "false", "train__steps": "3000", "train__batch": "1"}, 1)):
+            for count in RANKS:
                 with self.subTest(ranks=count, limit_kib=limit_kib):
                     shutil.rmtree(self.at("runs"), ignore_errors=True)
-                    model = make_tiny.write_model(self.at("wide"), width=128, ffn=512, layers=1)
-                    words = self.train_words(model__path=model, method="full", **changed)
-                    limited = ["bash", "-c", f'ulimit -S -f {limit_kib}; exec "$0" "$@"', *command(*words)]
+                    words = self.train_words(train__evaluate_every="1000", task__data=self.short, **changed)
+                    limited = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$0" "$@"', *command(*words)]
                     others = [":", "-np", str(count - 1), *command(*words)] if count > 1 else []
-                    plain = ["--mca", "btl", "self,tcp", "--mca", "osc", "^sm"]  # the transport's own shared files would break the limit first
-                    self.judge(call([*MPIRUN, *plain, "-np", "1", *limited, *others]), [self.at("runs/bad.h5"), "File too large"], FAILED, left=1)
+                    # Messages through sockets: the files of shared memory would break the limit first.
+                    self.judge(call([*MPIRUN, "--mca", "btl", "self,tcp", "-np", "1", *limited, *others]), [self.at("runs/bad.h5"), "File too large"], FAILED, left)
+
+    def test_full_disk(self):
+        """The same on a file system of its own; at last without room for the closing copy, so that the rows of a whole training are kept, but not as a result."""
+        outside = self.at("kept-of-the-full-disk")
+        script = 'mount -t tmpfs -o size="$1"k none "$2" || exit 99; "${@:4}"; status=$?; cp -r "$2" "$3"; exit $status'
+        os.makedirs(self.at("disk"), exist_ok=True)
+        for size_kib, changed, left in ((12, {}, 0), (300, {"output__theta": "false", "train__steps": "3000", "train__batch": "1"}, 1), (1500, {"method.rank": "1024"}, 1)):
+            for count in RANKS:
+                with self.subTest(ranks=count, size_kib=size_kib):
+                    shutil.rmtree(outside, ignore_errors=True)
+                    words = self.train_words(output__dir=self.at("disk"), train__evaluate_every="1000", task__data=self.short, **changed)
+                    outcome = call(["unshare", "-rm", "bash", "-c", script, "bash", str(size_kib), self.at("disk"), outside, *command(*words, ranks=count)])
+                    if outcome.status == 99 or "unshare:" in outcome.err:
+                        self.skipTest("a file system of its own cannot be mounted here")
+                    self.judge(outcome, [self.at("disk/bad.h5"), "No space left"], FAILED, left, where=outside)
 
     def test_predictions_that_cannot_be_written(self):
         below = os.path.join(self.data, "out.tsv")

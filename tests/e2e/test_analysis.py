@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""The comparison table, from run files made here to the printed numbers. Run: python3 tests/e2e/test_analysis.py [-v]"""
+
+import csv
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+
+try:
+    import h5py
+    import numpy as np
+    import pandas  # noqa: F401
+except ImportError as e:
+    print(f"skipped: no {e.name} (Debian's python3-{e.name})")
+    sys.exit(77)
+
+STEP = np.dtype([("attempt", "<i4"), ("step", "<i8"), ("step_s", "<f8"), ("communication_s", "<f8"), ("tokens", "<i8")])
+ATTEMPT = np.dtype([("attempt", "<i4"), ("started", "S24"), ("ranks", "<i4"), ("threads", "<i4"), ("first_step", "<i8")])
+
+
+def series(times, share=0.1, tokens=300, attempt=1):
+    return np.array([(attempt, number, time, share * time, tokens) for number, time in enumerate(times)], STEP)
+
+
+def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=None, settings=None, model="minilm-l6", task="wordnet-verbs", metric="accuracy",
+              ranks=2, threads=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None,
+              weights="w" * 32, data="d" * 32, kind="peftscale run"):
+    """A finished run with what the analysis reads, laid out as src/store/SCHEMA.md says."""
+    canonical = {"seed": seed, "method.name": method, "train.lr": "0.001", "train.batch": 32}
+    canonical |= {f"method.{key}": value for key, value in (options or {}).items()} | (settings or {})
+    text = "".join(f"{key}={value}\n" for key, value in sorted(canonical.items()))
+    config = f"seed: {seed}\nmodel:\n  name: {model}\n  path: \"/a/b: c\"\ntask:\n  name: {task}\nmethod:\n  name: {method}\noutput:\n  name: auto\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        identity = run_id or f"{abs(hash((path.name, text, ranks))):032x}"
+        for name, value in {"kind": kind, "status": status, "run_id": identity, "experiment_id": "e" * 32}.items():
+            file.attrs[name] = np.bytes_(value)
+        file.attrs["schema_version"] = version
+        file["config"] = np.bytes_(config)
+        file["config_canonical"] = np.bytes_(text)
+        provenance = file.create_group("provenance").attrs
+        for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data}.items():
+            provenance[name] = np.bytes_(value)
+        accounting = file.create_group("accounting").attrs
+        for name, value in {"trainable": trainable + head, "trainable_head": head, "head_floats": head, "stored_bytes": stored, "sent_floats": sent,
+                            "sent_bytes_per_step": message}.items():
+            accounting[name] = value
+        result = file.create_group("result").attrs
+        result["metric"] = np.bytes_(metric)
+        result["test_metric"] = test
+        result["validation_metric"] = validation
+        file["attempts"] = np.array([(1, b"2024-01-01T00:00:00Z", ranks, threads, 0)], ATTEMPT)
+        file.create_group("series")["steps"] = series([0.1] * 20) if steps is None else steps
+    return path
+
+
+class Table(unittest.TestCase):
+    def setUp(self):
+        self.place = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.place)
+        self.out = self.place / "out"
+
+    def analyse(self, *arguments, code=0):
+        done = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done
+
+    def table(self, *places):
+        """The rows of the CSV file, and what was printed."""
+        done = self.analyse("table", *(places or [self.place / "runs"]), "--out-dir", self.out)
+        with open(self.out / "table.csv", encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file)), done.stdout
+
+    def run_file(self, name="runs/a.h5", **arguments):
+        return write_run(self.place / name, **arguments)
+
+    def test_one_run(self):
+        # 20 steps: the first 5 do not count. Of the other 15 the median is 0.2, the sum 7 * 0.1 + 8 * 0.2 = 2.3 s.
+        steps = series([9.0] * 5 + [0.1] * 7 + [0.2] * 8, share=0.25, tokens=230)
+        self.run_file(test=0.5784, validation=0.561, options={"rank": 8, "alpha": 16, "modules": "q,v"}, steps=steps, trainable=73728, head=5775, stored=294912,
+                      sent=73728, message=318028, run_id="0123456789abcdef" * 2)
+        (row,), text = self.table()
+        self.assertEqual((row["task"], row["dataset"], row["model"], row["method"]), ("wordnet-verbs", "wordnet-verb", "minilm-l6", "lora"))
+        self.assertEqual(row["options"], "alpha=16 modules=q,v rank=8")
+        self.assertEqual((row["ranks"], row["threads"], row["metric"], row["seeds"], row["runs"], row["run_ids"]), ("2", "1", "accuracy", "1", "1", "01234567"))
+        self.assertAlmostEqual(float(row["test_mean"]), 0.5784)
+        self.assertAlmostEqual(float(row["validation_mean"]), 0.561)
+        self.assertEqual(row["test_sd"], "")
+        self.assertAlmostEqual(float(row["step_s"]), 0.2)
+        self.assertAlmostEqual(float(row["communication_share"]), 0.25)
+        self.assertAlmostEqual(float(row["tokens_per_s"]), 15 * 230 / 2.3)
+        self.assertEqual([row[name] for name in ("trainable", "head", "stored_bytes", "sent_bytes", "sent_bytes_with_head")],
+                         ["73728", "5775", "294912", "294912", "318028"])
+        for words in ("wordnet-verbs", "2 ranks", "accuracy in %", "lora r=8 q,v", "57.84", "56.10", "73,728", "295 kB", "318 kB", "200 ms", "25.0 %", "1,500", "1 run,"):
+            self.assertIn(words, text)
+
+    def test_mean_over_seeds(self):
+        scores = {1: 0.50, 2: 0.53, 3: 0.59}
+        for seed, test in scores.items():
+            self.run_file(f"runs/s{seed}.h5", seed=seed, test=test, validation=test - 0.1, run_id=f"{seed:032d}")
+        (row,), text = self.table()
+        self.assertAlmostEqual(float(row["test_mean"]), 0.54)
+        self.assertAlmostEqual(float(row["validation_mean"]), 0.44)
+        self.assertAlmostEqual(float(row["test_sd"]), statistics.stdev(scores.values()))
+        self.assertEqual((float(row["test_min"]), float(row["test_max"]), row["seeds"], row["runs"]), (0.5, 0.59, "1 2 3", "3"))
+        self.assertIn("54.00 ±4.58", text)
+        self.assertIn("standard deviation", text)
+
+    def test_a_repeated_seed_weighs_once(self):
+        for number, (seed, test) in enumerate([(1, 0.5), (1, 0.5), (1, 0.5), (2, 0.7)]):
+            self.run_file(f"runs/{number}.h5", seed=seed, test=test, run_id=f"{number:032d}")
+        (row,), _ = self.table()
+        self.assertAlmostEqual(float(row["test_mean"]), 0.6)
+        self.assertEqual((row["seeds"], row["runs"]), ("1 2", "4"))
+
+    def test_different_settings_stay_apart(self):
+        self.run_file("runs/a.h5", seed=1, test=0.5)
+        self.run_file("runs/b.h5", seed=2, test=0.6, settings={"train.lr": "0.002"})
+        self.run_file("runs/c.h5", seed=3, test=0.7, settings={"train.lr": "0.002"})
+        rows, text = self.table()
+        self.assertEqual({row["label"]: round(float(row["test_mean"]), 9) for row in rows}, {"lora lr=0.001": 0.5, "lora lr=0.002": 0.65})
+        self.assertIn("lora lr=0.002", text)
+        self.assertNotIn("batch=", text)
+
+    def test_a_setting_that_one_lacks_stays_apart(self):
+        self.run_file("runs/a.h5", settings={"train.clip": "1"})
+        self.run_file("runs/b.h5")
+        self.assertEqual({row["label"] for row in self.table()[0]}, {"lora clip=1", "lora clip=-"})
+
+    def test_other_weights_or_data_stay_apart(self):
+        self.run_file("runs/a.h5", seed=1)
+        self.run_file("runs/b.h5", seed=2, weights="f" * 32)
+        self.run_file("runs/c.h5", seed=3, data="0" * 32)
+        labels = {row["label"] for row in self.table()[0]}
+        self.assertEqual(labels, {"lora data=dddddddd weights=wwwwwwww", "lora data=dddddddd weights=ffffffff", "lora data=00000000 weights=wwwwwwww"})
+
+    def test_sections_and_order(self):
+        self.run_file("runs/a.h5", method="head", trainable=0)
+        self.run_file("runs/b.h5", method="full", trainable=22_565_376, stored=90_261_504, sent=22_565_376)
+        self.run_file("runs/c.h5", ranks=4)
+        self.run_file("runs/d.h5", task="cola", metric="matthews", test=0.2714)
+        rows, text = self.table()
+        self.assertEqual([(row["task"], row["ranks"], row["method"]) for row in rows],
+                         [("cola", "2", "lora"), ("wordnet-verbs", "2", "full"), ("wordnet-verbs", "2", "head"), ("wordnet-verbs", "4", "lora")])
+        self.assertIn("0.271", text)
+        self.assertIn("22,565,376", text)
+        self.assertIn("90.3 MB", text)
+        self.assertIn("4 ranks", text)
+
+    def test_width(self):
+        self.run_file("runs/a.h5", method="a-method-with-quite-a-long-name", options={"rank": 1024, "modules": "q,k,v,o,up,down"}, trainable=124_645_632,
+                      stored=498_582_528, sent=124_645_632, message=498_612_345, test=-0.987, metric="spearman", seed=1)
+        self.run_file("runs/b.h5", method="a-method-with-quite-a-long-name", options={"rank": 1024, "modules": "q,k,v,o,up,down"}, trainable=124_645_632,
+                      stored=498_582_528, sent=124_645_632, message=498_612_345, test=0.987, metric="spearman", seed=2)
+        self.run_file("runs/c.h5", metric="spearman")
+        _, text = self.table()
+        table = text.split("Written")[0].splitlines()
+        self.assertLessEqual(max(map(len, table)), 100, text)
+        rules = [line for line in table if line.startswith("---")]
+        ends = [index for index in range(1, len(rules[0])) if rules[0][index - 1] == "-" and rules[0][index:index + 1] in (" ", "")]
+        for line in table:
+            if "124,645,632" in line or "1,000" in line:
+                self.assertTrue(all(line[end:end + 1] in (" ", "") for end in ends), text)
+
+    def test_requeued_run(self):
+        first, second = series([9.0] * 20, attempt=1), series([0.1] * 20, attempt=2)
+        self.run_file(steps=np.concatenate([first, second[8:]]))
+        (row,), _ = self.table()
+        self.assertAlmostEqual(float(row["step_s"]), 0.1)
+        self.assertEqual(row["steps"], "20")
+
+    def test_few_or_no_steps(self):
+        self.run_file("runs/a.h5", steps=series([0.3]))
+        self.run_file("runs/b.h5", steps=series([]), settings={"train.lr": "0.1"})
+        rows, text = self.table()
+        self.assertEqual([row["step_s"] for row in rows], ["0.3", "nan"])
+        self.assertNotIn("nan", text)
+
+    def test_what_is_left_out(self):
+        good = self.run_file("runs/good.h5")
+        whole = good.read_bytes()
+        runs = self.place / "runs"
+        self.run_file("runs/live.h5.partial", status="running")
+        self.run_file("runs/failed.h5", status="failed: out of memory")
+        self.run_file("runs/new.h5", version=2)
+        self.run_file("runs/data.h5", kind="peftscale dataset")
+        self.run_file("runs/other.h5", kind="something else")
+        (runs / "cut.h5").write_bytes(whole[: len(whole) // 2])
+        (runs / "empty.h5").write_bytes(b"")
+        (runs / "text.h5").write_text("not HDF5\n")
+        shutil.copy(good, runs / "zz-copy.h5")
+        for group, name in (("accounting", "stored_bytes"), ("result", "test_metric")):
+            with h5py.File(shutil.copy(good, runs / f"no-{name}.h5"), "r+") as file:
+                file.attrs["run_id"] = np.bytes_(name)
+                del file[group].attrs[name]
+        with h5py.File(shutil.copy(good, runs / "no-table.h5"), "r+") as file:
+            del file["series"]
+        with h5py.File(shutil.copy(good, runs / "odd-table.h5"), "r+") as file:
+            del file["series/steps"]
+            file["series/steps"] = np.zeros(4)
+        with h5py.File(runs / "bare.h5", "w") as file:
+            file.attrs["kind"] = "peftscale run"
+        rows, text = self.table()
+        self.assertEqual(len(rows), 1)
+        flat = " ".join(text.split())
+        for name, reason in {"live.h5.partial": "not finished", "failed.h5": "not finished (failed: out of memory)", "new.h5": "written by a newer version",
+                             "data.h5": "not a run file but a dataset", "other.h5": "not a run file", "cut.h5": "broken", "empty.h5": "broken",
+                             "text.h5": "broken", "zz-copy.h5": "the same run as", "no-stored_bytes.h5": "broken: lacks stored_bytes of /accounting",
+                             "no-test_metric.h5": "broken: lacks test_metric of /result",
+                             "no-table.h5": "broken: lacks /series/steps", "odd-table.h5": "broken", "bare.h5": "broken"}.items():
+            self.assertIn(f"{name}: {reason}", flat)
+        self.assertIn("Left out: 14", text)
+        self.assertIn("1 run,", text)
+
+    def test_usage(self):
+        path = self.run_file()
+        self.assertIn("lora", self.analyse("table", path).stdout)
+        self.assertTrue(self.analyse("table", path, "--format", "markdown").stdout.startswith("**"))
+        self.assertTrue(self.analyse("table", path, "--format", "csv").stdout.startswith("task,"))
+        self.assertIn("no such file", self.analyse("table", self.place / "nowhere", code=2).stderr)
+        self.assertIn("html", self.analyse("table", path, "--format", "html", code=2).stderr)
+        self.analyse("chart", code=2)
+        self.assertIn("examples", self.analyse("table", "--help").stdout)
+        (self.place / "none").mkdir()
+        self.assertIn("no finished run", self.analyse("table", self.place / "none", code=1).stderr)
+
+    def test_files_are_whole_and_alone(self):
+        self.run_file()
+        self.out.mkdir()
+        (self.out / "table.md").write_text("older")
+        self.table()
+        self.assertEqual(sorted(os.listdir(self.out)), ["table.csv", "table.md"])
+        lines = (self.out / "table.md").read_text(encoding="utf-8").splitlines()
+        rows = [line for line in lines if line.startswith("|")]
+        self.assertEqual(len(rows), 3)
+        self.assertEqual(len({line.count("|") for line in rows}), 1)
+        self.analyse("table", self.place / "runs", "--out-dir", self.place / "runs/a.h5", code=1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,188 @@
+/* ranks: 1 2 3 4 */
+/* Agreement, sums, exchanges and memory shared on a node. Whole numbers, so that a sum is exact in any order. */
+#include "comm/comm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/internal.h" /* the size of a bucket */
+#include "support/checks.h"
+
+static int rank, size;
+
+static void agreement(void) {
+  CHECK(comm_agree(world, ERROR_NONE) == ERROR_NONE);
+  /* One after the other fails alone: all learn its code, words and hint. */
+  for (int loser = 0; loser < size; loser++) {
+    char text[64], hint[64];
+    snprintf(text, sizeof text, "rank %d lost it", loser);
+    snprintf(hint, sizeof hint, "ask rank %d", loser);
+    int code = comm_agree(world, rank == loser ? FAIL(ERROR_INPUT, hint, "%s", text) : ERROR_NONE);
+    CHECK(code == ERROR_INPUT);
+    CHECK(error_last()->code == ERROR_INPUT);
+    CHECK(!strcmp(error_last()->text, text));
+    CHECK(!strcmp(error_last()->hint, hint));
+  }
+  /* All fail: the worst code wins, and of equals the lowest rank. */
+  CHECK(comm_agree(world, FAIL(ERROR_USAGE, NULL, "words of %d", rank)) == ERROR_USAGE);
+  CHECK(!strcmp(error_last()->text, "words of 0"));
+  CHECK(comm_agree(world, FAIL(rank == size - 1 ? ERROR_MEMORY : ERROR_INPUT, NULL, "words of %d", rank)) == ERROR_MEMORY);
+  char last[32];
+  snprintf(last, sizeof last, "words of %d", size - 1);
+  CHECK(!strcmp(error_last()->text, last));
+  CHECK(comm_agree(world, ERROR_NONE) == ERROR_NONE); /* an old error is no error */
+}
+
+/* Element i of rank r's vector; the sum over ranks stays below 2^24. */
+static float element(int64_t i, int r) { return (float)((i * 7 + 13 * r) % 1001 - 500); }
+
+static float total(int64_t i) {
+  float sum = 0;
+  for (int r = 0; r < size; r++) sum += element(i, r);
+  return sum;
+}
+
+/* Reports progress at `pace` elements, more than once and beyond the end, or not at all (0). What is not reported yet is written late, as backward does. */
+static void sum(int64_t count, int64_t pace) {
+  float *vector = malloc((size_t)(count + 1) * sizeof *vector);
+  CHECK(vector != NULL);
+  if (!vector) return;
+  vector[count] = 77;
+  comm_meter before = comm_meter_read(world, COMM_GRADIENT);
+  CHECK_DONE(comm_sum_begin(world, vector, count));
+  CHECK_DONE(comm_sum_ready(world, 0));
+  for (int64_t done = 0; done < count;) {
+    int64_t upto = pace && done + pace < count ? done + pace : count;
+    for (; done < upto; done++) vector[done] = element(done, rank);
+    if (!pace) continue;
+    CHECK_DONE(comm_sum_ready(world, upto));
+    CHECK_DONE(comm_sum_ready(world, upto / 2)); /* less than before: takes nothing back */
+    CHECK_DONE(comm_sum_ready(world, upto));
+  }
+  CHECK_DONE(comm_sum_end(world));
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < count; i++) wrong += vector[i] != total(i);
+  CHECK(wrong == 0);
+  CHECK(vector[count] == 77);
+  comm_meter after = comm_meter_read(world, COMM_GRADIENT);
+  CHECK(after.calls == before.calls + 1);
+  CHECK(after.payload_bytes - before.payload_bytes == (size > 1 ? count * (int64_t)sizeof(float) : 0));
+  CHECK(after.seconds >= before.seconds);
+  free(vector);
+}
+
+static void sums(void) {
+  const int64_t b = BUCKET_FLOATS, counts[] = {1, 2, 3, 1000, b - 1, b, b + 1, 2 * b - 1, 2 * b, 2 * b + 5, 4 * b + 3};
+  const int64_t paces[] = {0, 100000, b, b + 17, 5 * b};
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+    for (size_t j = 0; j < sizeof paces / sizeof *paces; j++)
+      if (counts[i] > 1000 || j == 0) sum(counts[i], paces[j]);
+  sum(3 * b + 1, 100000 + 1000 * rank); /* every rank reports in its own steps, as shards of other lengths do */
+  sum(3 * b + 1, rank % 2 ? 0 : 50000);
+  sum(7, 1);
+}
+
+static void doubles(void) {
+  double values[3] = {rank, 1, -rank};
+  CHECK_DONE(comm_sum_doubles(world, COMM_CONTROL, values, 3));
+  CHECK(values[0] == size * (size - 1) / 2 && values[1] == size && values[2] == -values[0]);
+  double largest[2] = {rank, -rank};
+  CHECK_DONE(comm_max_doubles(world, COMM_CONTROL, largest, 2));
+  CHECK(largest[0] == size - 1 && largest[1] == 0);
+}
+
+static void broadcast(void) {
+  for (int root = 0; root < size; root++) {
+    char bytes[1000];
+    memset(bytes, rank == root ? 'a' + root : '?', sizeof bytes);
+    CHECK_DONE(comm_broadcast(world, COMM_CONTROL, root, bytes, sizeof bytes - 1));
+    CHECK(bytes[0] == 'a' + root && bytes[998] == 'a' + root && bytes[999] == (rank == root ? 'a' + root : '?'));
+  }
+  CHECK_DONE(comm_broadcast(world, COMM_CONTROL, 0, NULL, 0));
+}
+
+/* Parts of different lengths, some of them empty. */
+static void gather(void) {
+  const int64_t lengths[][4] = {{5, 0, 3, 1}, {0, 2, 0, 7}, {0, 0, 0, 0}, {100000, 300000, 1, 200000}};
+  for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+    int64_t count = lengths[k][rank], counts[4] = {-1, -1, -1, -1};
+    char *mine = malloc((size_t)count + 1);
+    void *result = NULL;
+    memset(mine, 'a' + rank, (size_t)count);
+    CHECK_DONE(comm_gather(world, COMM_EVALUATION, mine, count, rank == 0 ? counts : NULL, &result));
+    if (rank == 0) {
+      const char *at = result;
+      for (int r = 0; r < size; r++) {
+        int64_t wrong = 0;
+        CHECK(counts[r] == lengths[k][r]);
+        for (int64_t i = 0; i < counts[r]; i++) wrong += *at++ != 'a' + r;
+        CHECK(wrong == 0);
+      }
+    }
+    free(result);
+    free(mine);
+  }
+}
+
+static void same_text(void) {
+  int same = -1;
+  CHECK_DONE(comm_same_text(world, "SkylakeX", &same));
+  CHECK(same == 1);
+  for (int odd = 0; odd < size; odd++) {
+    CHECK_DONE(comm_same_text(world, rank == odd ? "Haswell" : "SkylakeX", &same));
+    CHECK(same == (size == 1));
+  }
+}
+
+/* One copy per node: written by the filler, seen by all; all ranks of this test are on one node. */
+static void shared_memory(void) {
+  const size_t bytes[] = {64, 1 << 20};
+  for (int k = 0; k < 2; k++) {
+    unsigned char *memory = NULL;
+    int filler = -1, copies = -1;
+    size_t wrong = 0;
+    CHECK_DONE(comm_share(world, bytes[k], (void **)&memory, &filler, &copies));
+    if (!memory) return;
+    CHECK(copies == 1 || copies == size);
+    CHECK(filler == (copies == 1 ? rank == 0 : 1));
+    if (filler) {
+      for (size_t i = 0; i < bytes[k]; i++) {
+        wrong += memory[i] != 0;
+        memory[i] = (unsigned char)(i * 31 + 7);
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK_DONE(comm_share_wait(world));
+    for (size_t i = 0; i < bytes[k]; i++) wrong += memory[i] != (unsigned char)(i * 31 + 7);
+    CHECK(wrong == 0);
+    CHECK_DONE(comm_agree(world, ERROR_NONE)); /* all have looked */
+    if (copies > 1) continue;
+    if (rank == size - 1) memory[5] = 99; /* really one memory, not copies of it */
+    CHECK_DONE(comm_share_wait(world));
+    CHECK(memory[5] == 99);
+  }
+  for (int k = 0; k < 50; k++) { /* given back, it can be had again */
+    void *memory = NULL;
+    int filler, copies;
+    CHECK_DONE(comm_share(world, 1 << 20, &memory, &filler, &copies));
+    comm_unshare(world, memory);
+  }
+  comm_unshare(world, NULL);
+}
+
+int main(int argc, char **argv) {
+  if (checks_begin(&argc, &argv)) return 1;
+  rank = comm_rank(world);
+  size = comm_size(world);
+  CHECK(size >= 1 && rank >= 0 && rank < size);
+  CHECK(comm_nodes(world) == 1);
+  CHECK(*comm_host(world) && strstr(comm_library(), "MPI"));
+  agreement();
+  sums();
+  doubles();
+  broadcast();
+  gather();
+  same_text();
+  shared_memory();
+  return checks_end();
+}

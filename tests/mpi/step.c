@@ -1,0 +1,207 @@
+/* ranks: 1 2 3 4 */
+/* The summed gradient of a step against a plain loop over its shards, which each rank makes alone, in one thread, without messages: with 1 and 2 threads, 7
+ * sequences of 1 to 128 tokens in 8 shards, every method, and a vector of several buckets that travel behind backward. */
+#include <hdf5.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support/checks.h"
+#include "train/internal.h"
+
+enum { ROWS = 30, PER_STEP = 7, LONGEST = 128, VOCABULARY = 50, CLASSES = 3, STEPS = 3, WORDS_MAX = 24 };
+
+/* ---- a data set ---- */
+
+static void put_text(hid_t file, const char *name, const char *value) {
+  hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+  H5Tset_size(type, strlen(value));
+  hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+  CHECK(H5Awrite(attribute, type, value) >= 0);
+  H5Aclose(attribute);
+  H5Sclose(space);
+  H5Tclose(type);
+}
+
+static void put_int(hid_t file, const char *name, int value) {
+  hid_t space = H5Screate(H5S_SCALAR), attribute = H5Acreate2(file, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+  CHECK(H5Awrite(attribute, H5T_NATIVE_INT, &value) >= 0);
+  H5Aclose(attribute);
+  H5Sclose(space);
+}
+
+static void put_array(hid_t group, const char *name, hid_t type, hsize_t count, const void *values) {
+  hid_t space = H5Screate_simple(1, &count, NULL), set = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  CHECK(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+  H5Dclose(set);
+  H5Sclose(space);
+}
+
+static void put_split(hid_t file, const char *name, int first_id) {
+  static int32_t token[ROWS * LONGEST], half[ROWS], end[ROWS];
+  int64_t offset[ROWS + 1] = {0}, example[ROWS];
+  float label[ROWS];
+  random_key key = random_key_make(1, RANDOM_TEST, (uint64_t)first_id);
+  for (int i = 0; i < ROWS; i++) {
+    int length = i == 0 ? LONGEST : i == 1 ? 1 : 1 + (int)(random_uniform(key, 0, (uint64_t)i) * LONGEST);
+    offset[i + 1] = offset[i] + length;
+    for (int j = 0; j < length; j++) token[offset[i] + j] = (int32_t)(random_uniform(key, 1 + (uint64_t)i, (uint64_t)j) * VOCABULARY);
+    half[i] = length / 2;
+    end[i] = length;
+    label[i] = (float)(i % CLASSES);
+    example[i] = first_id + i;
+  }
+  hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  put_array(group, "tokens", H5T_NATIVE_INT32, (hsize_t)offset[ROWS], token);
+  put_array(group, "offsets", H5T_NATIVE_INT64, ROWS + 1, offset);
+  put_array(group, "segment_start", H5T_NATIVE_INT32, ROWS, half);
+  put_array(group, "target_start", H5T_NATIVE_INT32, ROWS, end);
+  put_array(group, "label", H5T_NATIVE_FLOAT, ROWS, label);
+  put_array(group, "example_id", H5T_NATIVE_INT64, ROWS, example);
+  H5Gclose(group);
+}
+
+static void write_data(const char *path) {
+  const char names[CLASSES][2] = {"a", "b", "c"};
+  hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), name = H5Tcopy(H5T_C_S1);
+  H5Tset_size(name, 2);
+  put_text(file, "kind", "peftscale dataset");
+  put_text(file, "name", "tiny");
+  put_text(file, "objective", "classify");
+  put_text(file, "metric", "accuracy");
+  put_text(file, "tokenizer", "tiny");
+  put_text(file, "tokenizer_hash", "0");
+  put_int(file, "schema_version", 1);
+  put_int(file, "class_count", CLASSES);
+  put_int(file, "vocabulary_size", VOCABULARY);
+  put_int(file, "first_word", 5);
+  put_int(file, "mask_token", 4);
+  put_array(file, "class_names", name, CLASSES, names);
+  for (int s = 0; s < SPLIT_COUNT; s++) put_split(file, split_names[s], s * ROWS);
+  H5Tclose(name);
+  H5Fclose(file);
+}
+
+/* ---- a run ---- */
+
+static int make_run(const char *path, const char *const *words, int threads, run **r) {
+  char data[4200], thread_word[32];
+  const char *all[WORDS_MAX] = {"model.init=random", "model.positions=128", "shards=8", "train.batch=7", "train.steps=3", data, thread_word};
+  int count = 7;
+  snprintf(data, sizeof data, "task.data=%s", path);
+  snprintf(thread_word, sizeof thread_word, "threads=%d", threads);
+  while (*words && count < WORDS_MAX) all[count++] = *words++;
+  config_request request = {.assignments = all, .assignment_count = count, .method_options = method_options};
+  config *c = NULL;
+  TRY(comm_agree(world, config_compose(&request, &c)));
+  return run_create(world, c, 1, r);
+}
+
+/* theta moved away from its start, where parts of a gradient vanish (LoRA's B = 0). */
+static void stir(run *r) {
+  random_key key = random_key_make(5, RANDOM_TEST, 0);
+  for (int64_t i = 0; i < r->theta_count; i++) r->theta[i] += (real)(0.02 * random_normal(key, 0, (uint64_t)i));
+}
+
+/* ---- the plain loop ---- */
+
+static void reference(run *r, int64_t step, double *grad, model_sums *sums) {
+  real *part = calloc((size_t)r->theta_count, sizeof *part);
+  memset(grad, 0, (size_t)r->theta_count * sizeof *grad);
+  *sums = (model_sums){0};
+  CHECK_DONE(batch_plan_step(&r->plan, step));
+  CHECK_DONE(model_expand(r->model, r->theta));
+  for (int s = 0; s < r->shards; s++) {
+    int first = r->plan.first[s], count = r->plan.first[s + 1] - first;
+    const batch *b = batch_pack_fill(r->packs[0], r->plan.source, r->plan.row, r->plan.member + first, count, (uint64_t)step, &r->masking);
+    memset(part, 0, (size_t)r->theta_count * sizeof *part);
+    CHECK_DONE(model_gradient(r->model, r->workspaces[0], b, part, sums, NULL));
+    CHECK_DONE(model_gather(r->model, r->workspaces[0], part));
+    for (int64_t i = 0; i < r->theta_count; i++) grad[i] += (double)part[i];
+  }
+  free(part);
+}
+
+/* Per segment: |g - ref| / max(|ref|, 1e-6 |all|). */
+static double distance(const run *r, const double *wanted, const real *found) {
+  double all = 0, worst = 0;
+  for (int64_t i = 0; i < r->theta_count; i++) all += wanted[i] * wanted[i];
+  for (int s = 0; s < model_segment_count(r->model); s++) {
+    const segment *part = model_segment(r->model, s);
+    double miss = 0, size = 0;
+    for (int64_t i = part->offset; i < part->offset + (int64_t)part->rows * part->cols; i++) {
+      miss += ((double)found[i] - wanted[i]) * ((double)found[i] - wanted[i]);
+      size += wanted[i] * wanted[i];
+    }
+    double part_error = sqrt(miss) / fmax(sqrt(size), 1e-6 * sqrt(all));
+    if (!(part_error <= worst)) worst = part_error; /* also when it is no number */
+  }
+  return worst;
+}
+
+static void compare(const char *path, const char *const *words, int threads, int64_t least) {
+  run *r = NULL;
+  CHECK_DONE(make_run(path, words, threads, &r));
+  if (!r) return;
+  CHECK(r->theta_count > least);
+  stir(r);
+  double *wanted = malloc((size_t)r->theta_count * sizeof *wanted);
+  for (int64_t step = 0; step < STEPS && wanted; step++) {
+    model_sums sums;
+    step_result result;
+    reference(r, step, wanted, &sums);
+    CHECK_DONE(step_gradient(r, step, &result));
+    double miss = distance(r, wanted, r->message);
+    if (!(miss < 1e-5)) fprintf(stderr, "%s, %d threads, step %lld: the gradient differs by %.1e\n", words[0], threads, (long long)step, miss);
+    CHECK(miss < 1e-5);
+    CHECK(fabs(result.loss * (double)sums.count / sums.loss - 1) < 1e-6);
+    CHECK(result.count == sums.count && result.tokens == sums.tokens);
+  }
+  free(wanted);
+  run_destroy(r);
+}
+
+/* Trouble of one rank reaches all of them with the step's own message. */
+static void trouble(const char *path) {
+  const char *const words[] = {"method=lora", NULL};
+  run *r = NULL;
+  step_result result;
+  CHECK_DONE(make_run(path, words, 1, &r));
+  if (!r) return;
+  if (comm_rank(world) == comm_size(world) - 1) {
+    FAIL(ERROR_SYSTEM, NULL, "the disk is full");
+    r->pending = *error_last();
+  }
+  CHECK(step_gradient(r, 0, &result) == ERROR_SYSTEM);
+  CHECK(!strcmp(error_last()->text, "the disk is full"));
+  run_destroy(r);
+}
+
+static void every_method(const char *path) {
+  for (int m = 0; method_list[m]; m++)
+    for (int threads = 1; threads <= 2; threads++) {
+      char method_word[64];
+      snprintf(method_word, sizeof method_word, "method=%s", method_list[m]->name);
+      const char *const words[] = {method_word, "model.width=32", "model.ffn=64", "model.dropout_attention=0.1", "model.dropout_hidden=0.1", "model.dropout_adapter=0.2", NULL};
+      compare(path, words, threads, 0);
+    }
+}
+
+int main(int argc, char **argv) {
+  char path[64];
+  if (checks_begin(&argc, &argv)) return 1;
+  snprintf(path, sizeof path, "/tmp/peftscale-step-%ld.h5", (long)getpid());
+  CHECK_DONE(comm_broadcast(world, COMM_CONTROL, 0, path, sizeof path));
+  if (comm_rank(world) == 0) write_data(path);
+  if (!comm_agree(world, checks_failed ? FAIL(ERROR_SYSTEM, NULL, "%s cannot be written", path) : 0)) {
+    const char *const large[] = {"method=full", "model.layers=2", "model.width=256", "model.ffn=1024", NULL}, *const masked[] = {"method=full", "task.objective=mlm", "model.width=32", NULL};
+    every_method(path);
+    compare(path, masked, 2, 0);
+    for (int threads = 1; threads <= 2; threads++) compare(path, large, threads, 1500000);
+    trouble(path);
+  }
+  CHECK_DONE(comm_agree(world, 0));
+  if (comm_rank(world) == 0) unlink(path);
+  return checks_end();
+}
