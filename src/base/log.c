@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +16,38 @@ void log_setup(int speaker, log_level level) {
   shown = level;
 }
 
-int log_is_terminal(void) { return isatty(STDERR_FILENO); }
+/* mpirun gives a rank a pipe for standard error and passes on what comes through it byte by byte: where mpirun itself, our parent, writes to a terminal, that
+ * terminal is where our line ends up. */
+static int launcher_terminal(void) {
+  static const char *const launchers[] = {"mpirun", "mpiexec", "orterun", "prterun"};
+  char path[64], name[32] = "";
+  snprintf(path, sizeof path, "/proc/%d/comm", (int)getppid());
+  FILE *file = fopen(path, "r");
+  if (!file) return -1;
+  if (!fgets(name, sizeof name, file)) name[0] = 0;
+  fclose(file);
+  name[strcspn(name, "\n")] = 0;
+  for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++) {
+    if (strcmp(name, launchers[i])) continue;
+    snprintf(path, sizeof path, "/proc/%d/fd/2", (int)getppid());
+    int descriptor = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor >= 0 && isatty(descriptor)) return descriptor;
+    if (descriptor >= 0) close(descriptor);
+  }
+  return -1;
+}
+
+/* The terminal that standard error leads to, only asked for its size; -1 if none. */
+static int terminal(void) {
+  static int known, descriptor;
+  if (!known) {
+    descriptor = isatty(STDERR_FILENO) ? STDERR_FILENO : launcher_terminal();
+    known = 1;
+  }
+  return descriptor;
+}
+
+int log_is_terminal(void) { return terminal() >= 0; }
 
 static void print_line(const char *before, const char *format, va_list list) {
   char text[2048];
@@ -76,7 +108,7 @@ void log_progress(const char *format, ...) {
     return;
   }
   struct winsize size;
-  int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+  int width = ioctl(terminal(), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
   fprintf(stderr, "\r\033[K%.*s", width, text);
   fflush(stderr);
   progress_open = text[0] != 0;

@@ -25,6 +25,8 @@ int trained_open(comm *c, const char *path, const arguments *a, split_name which
   char *weights = NULL;
   *result = NULL;
   int code = check_complete(path);
+  for (int i = 0; i < a->assignment_count && !code; i++)
+    if (!strncmp(a->assignments[i], "seed=", 5)) code = FAIL(ERROR_USAGE, NULL, "%s: the seed belongs to the run and cannot be changed", a->assignments[i]);
   if (!code) code = restore_arguments(path, a, &conf);
   if (!code && !runfile_has(path, "theta"))
     code = FAIL(ERROR_INPUT, "train with output.theta=true", "%s: it holds no trained numbers (theta)", path);

@@ -18,7 +18,7 @@
 #include "train/identity.h"
 #include "train/internal.h"
 
-enum { SHARD_TOKENS = 256, MAX_CONFIG_JSON = 1 << 20 }; /* below about 200 rows products lose speed */
+enum { SHARD_TOKENS = 256, MAX_CONFIG_JSON = 1 << 20, MAX_STEPS = 10000000 }; /* below about 200 rows products lose speed */
 
 int run_find_file(const char *name, const char *variable, char *path, size_t bytes) {
   const char *root = getenv(variable);
@@ -99,6 +99,8 @@ static int settle_training(run *r) {
   TRY(batch_plan_create(&r->data->splits[SPLIT_TRAIN], c->task.limit, (int)c->train.batch, r->shards, (uint64_t)c->seed, r->memory, &r->plan));
   if (c->train.steps < 0) TRY(settle_int(c, "train.steps", c->train.epochs * r->plan.steps_per_epoch));
   r->steps = c->train.steps;
+  if (r->steps > MAX_STEPS) /* every step is laid out once before the first, to size memory */
+    return FAIL(ERROR_USAGE, "use a larger train.batch", "%lld steps are more than a run may have (%d)", (long long)r->steps, MAX_STEPS);
   r->masking = (batch_masking){.rate = c->task.objective == OBJECTIVE_MLM ? c->task.mask_rate : 0, .mask_token = r->data->mask_token,
                                .first_word = r->data->first_word, .vocabulary = r->data->vocabulary, .seed = (uint64_t)c->seed};
   return ERROR_NONE;
@@ -214,7 +216,7 @@ static int take_memory(run *r, int training) {
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
   r->message = r->gradient[0];
-  return ERROR_NONE;
+  return training ? comm_sum_begin(r->comm, r->message, r->theta_count + TAIL_FLOATS) : ERROR_NONE; /* its memory, too, is taken before ranks rely on each other */
 }
 
 static int name_run_file(const config *c, const char *run_id, char *path, size_t bytes) {

@@ -267,8 +267,9 @@ class BadInput(Case):
         found = glob.glob("/usr/lib/*/openblas-serial/libopenblas.so.0")
         if not found:
             self.skipTest("no single-threaded OpenBLAS (Debian's libopenblas0-serial)")
-        self.refuse_training(["OpenBLAS", "single-threaded"], changes={"LD_PRELOAD": found[0]})
-        self.refuse(["evaluate", self.run_file], ["OpenBLAS", "single-threaded"], changes={"LD_PRELOAD": found[0]})
+        preload = {"LD_PRELOAD": found[0], "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+        self.refuse_training(["OpenBLAS", "single-threaded"], changes=preload)
+        self.refuse(["evaluate", self.run_file], ["OpenBLAS", "single-threaded"], changes=preload)
 
     # ---- training ----
 

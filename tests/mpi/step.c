@@ -183,7 +183,8 @@ static void every_method(const char *path) {
     for (int threads = 1; threads <= 2; threads++) {
       char method_word[64];
       snprintf(method_word, sizeof method_word, "method=%s", method_list[m]->name);
-      const char *const words[] = {method_word, "model.width=32", "model.ffn=64", "model.dropout_attention=0.1", "model.dropout_hidden=0.1", "model.dropout_adapter=0.2", NULL};
+      const char *const words[] = {method_word, "model.width=32", "model.ffn=64", "model.dropout_attention=0.1", "model.dropout_hidden=0.1",
+                                   "model.dropout_adapter=0.2", NULL};
       compare(path, words, threads, 0);
     }
 }
@@ -195,7 +196,8 @@ int main(int argc, char **argv) {
   CHECK_DONE(comm_broadcast(world, COMM_CONTROL, 0, path, sizeof path));
   if (comm_rank(world) == 0) write_data(path);
   if (!comm_agree(world, checks_failed ? FAIL(ERROR_SYSTEM, NULL, "%s cannot be written", path) : 0)) {
-    const char *const large[] = {"method=full", "model.layers=2", "model.width=256", "model.ffn=1024", NULL}, *const masked[] = {"method=full", "task.objective=mlm", "model.width=32", NULL};
+    const char *const large[] = {"method=full", "model.layers=2", "model.width=256", "model.ffn=1024", NULL};
+    const char *const masked[] = {"method=full", "task.objective=mlm", "model.width=32", NULL};
     every_method(path);
     compare(path, masked, 2, 0);
     for (int threads = 1; threads <= 2; threads++) compare(path, large, threads, 1500000);

@@ -32,8 +32,8 @@ import make_tiny  # noqa: E402, F401
 
 def environment(changes=None):
     # ob1: starts in half the time of a search for fast networks, which one machine does not need.
-    result = {"OMPI_MCA_pml": "ob1", **os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_odls_base_sigkill_timeout": "0", "OMP_WAIT_POLICY": "passive",
-              "PEFTSCALE_CONFIGS": os.path.join(ROOT, "configs")}
+    result = {"OMPI_MCA_pml": "ob1", **os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+              "OMPI_MCA_odls_base_sigkill_timeout": "0", "OMP_WAIT_POLICY": "passive", "PEFTSCALE_CONFIGS": os.path.join(ROOT, "configs")}
     result.pop("PEFTSCALE_DATA", None)
     for name, value in (changes or {}).items():
         result.pop(name, None)

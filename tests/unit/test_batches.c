@@ -27,7 +27,10 @@ static int make_source(void **state) {
   for (int i = 0; i < ROWS; i++) {
     int length = 1 + (int)(random_uniform(key, 0, (uint64_t)i) * LONGEST);
     offset[i + 1] = offset[i] + length;
-    for (int j = 0; j < length; j++) token[offset[i] + j] = j == 0 || j == length - 1 ? 2 : FIRST_WORD + (int32_t)(random_uniform(key, 1 + (uint64_t)i, (uint64_t)j) * (VOCABULARY - FIRST_WORD));
+    for (int j = 0; j < length; j++) {
+      int32_t word = FIRST_WORD + (int32_t)(random_uniform(key, 1 + (uint64_t)i, (uint64_t)j) * (VOCABULARY - FIRST_WORD));
+      token[offset[i] + j] = j == 0 || j == length - 1 ? 2 : word;
+    }
     segment_start[i] = i % 2 ? length : length / 2;
     target_start[i] = length;
     label[i] = (float)(i % 7);
