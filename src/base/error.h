@@ -10,13 +10,13 @@
 
 enum {
   ERROR_NONE = 0,
-  ERROR_INPUT = 1,     /* a file or a value from outside is unusable             */
-  ERROR_USAGE = 2,     /* wrong command line or configuration                    */
-  ERROR_SYSTEM = 3,    /* the operating system, MPI or a library refused         */
-  ERROR_MEMORY = 4,    /* out of memory                                          */
-  ERROR_DIVERGED = 5,  /* the training's numbers left the finite range           */
-  ERROR_INTERNAL = 6,  /* a broken promise inside the program                    */
-  ERROR_STOPPED = 7,   /* asked to stop, and stopped at a checkpoint             */
+  ERROR_INPUT = 1,    /* a file or a value from outside is unusable             */
+  ERROR_USAGE = 2,    /* wrong command line or configuration                    */
+  ERROR_SYSTEM = 3,   /* the operating system, MPI or a library refused         */
+  ERROR_MEMORY = 4,   /* out of memory                                          */
+  ERROR_DIVERGED = 5, /* the training's numbers left the finite range           */
+  ERROR_INTERNAL = 6, /* a broken promise inside the program                    */
+  ERROR_STOPPED = 7,  /* asked to stop, and stopped at a checkpoint             */
   ERROR_CODE_COUNT
 };
 

@@ -13,7 +13,7 @@ typedef struct hash hash; /* a hash in the making */
 
 int hash_create(hash **result);
 void hash_add(hash *h, const void *bytes, size_t count);
-void hash_add_text(hash *h, const char *text); /* with its end mark, so that "ab","c" differs from "a","bc" */
+void hash_add_text(hash *h, const char *text);         /* with its end mark, so that "ab","c" differs from "a","bc" */
 void hash_finish(hash *h, char text[HASH_TEXT_BYTES]); /* writes the digits and destroys h */
 
 void hash_bytes(const void *bytes, size_t count, char text[HASH_TEXT_BYTES]);

@@ -25,8 +25,8 @@ typedef struct option {
 typedef struct option_value {
   const option *declared;
   int is_auto;
-  int64_t integer; /* OPTION_INT, OPTION_BOOL, and the index of an OPTION_CHOICE */
-  double number;   /* OPTION_REAL; also set for OPTION_INT                       */
+  int64_t integer;  /* OPTION_INT, OPTION_BOOL, and the index of an OPTION_CHOICE */
+  double number;    /* OPTION_REAL; also set for OPTION_INT                       */
   const char *text; /* OPTION_CHOICE, OPTION_TEXT, OPTION_LIST (comma-separated); never NULL for these */
 } option_value;
 

@@ -15,18 +15,18 @@
 
 /* What a number is drawn for. The values are part of a run's numerical identity: append, never renumber. */
 typedef enum random_purpose {
-  RANDOM_WEIGHTS = 1,          /* initial base weights (backbones trained from nothing) */
-  RANDOM_HEAD = 2,             /* initial head                                          */
-  RANDOM_ADAPTER = 3,          /* initial theta of a method                             */
-  RANDOM_ORDER = 4,            /* sample order of an epoch                              */
+  RANDOM_WEIGHTS = 1, /* initial base weights (backbones trained from nothing) */
+  RANDOM_HEAD = 2,    /* initial head                                          */
+  RANDOM_ADAPTER = 3, /* initial theta of a method                             */
+  RANDOM_ORDER = 4,   /* sample order of an epoch                              */
   RANDOM_DROP_EMBEDDING = 5,
   RANDOM_DROP_ATTENTION = 6,
   RANDOM_DROP_HIDDEN = 7,
   RANDOM_DROP_ADAPTER = 8,
   RANDOM_DROP_HEAD = 9,
-  RANDOM_MASK = 10,            /* masked language modelling                             */
-  RANDOM_PROJECTION = 11,      /* frozen random matrices and index maps of a method     */
-  RANDOM_PATH = 12,            /* sub-network of a step                                 */
+  RANDOM_MASK = 10,       /* masked language modelling                             */
+  RANDOM_PROJECTION = 11, /* frozen random matrices and index maps of a method     */
+  RANDOM_PATH = 12,       /* sub-network of a step                                 */
   RANDOM_TEST = 13
 } random_purpose;
 

@@ -80,8 +80,12 @@ int configs_root(char *path, size_t bytes) {
 int compose_arguments(const arguments *a, config **result) {
   char root[PATH_MAX];
   TRY(configs_root(root, sizeof root));
-  config_request request = {.root = root, .files = a->words, .file_count = a->word_count, .assignments = a->assignments,
-                            .assignment_count = a->assignment_count, .method_options = method_options};
+  config_request request = {.root = root,
+                            .files = a->words,
+                            .file_count = a->word_count,
+                            .assignments = a->assignments,
+                            .assignment_count = a->assignment_count,
+                            .method_options = method_options};
   return config_compose(&request, result);
 }
 

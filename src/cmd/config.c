@@ -21,15 +21,14 @@ static int act(comm *none, int argc, char **argv) {
   return code;
 }
 
-const verb verb_config = {
-    "config", "show every configuration value and where it came from",
-    "usage: peftscale config [CONFIG.yaml ...] [section.key=value ...] [--json | --keys]\n"
-    "\n"
-    "Composes the configuration as `train` would and prints each key, its value and its origin (file and line, command line,\n"
-    "or default).\n"
-    "\n"
-    "  --keys     print all keys with type, range, default and meaning instead\n"
-    "\n"
-    "example:\n"
-    "  peftscale config model=minilm-l6 task=cola method=lora train.lr=5e-4\n",
-    0, act};
+const verb verb_config = {"config", "show every configuration value and where it came from",
+                          "usage: peftscale config [CONFIG.yaml ...] [section.key=value ...] [--json | --keys]\n"
+                          "\n"
+                          "Composes the configuration as `train` would and prints each key, its value and its origin (file and line, command line,\n"
+                          "or default).\n"
+                          "\n"
+                          "  --keys     print all keys with type, range, default and meaning instead\n"
+                          "\n"
+                          "example:\n"
+                          "  peftscale config model=minilm-l6 task=cola method=lora train.lr=5e-4\n",
+                          0, act};

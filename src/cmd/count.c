@@ -63,7 +63,8 @@ static int count_all(const char *model_name, const config *c, int head, int clas
 }
 
 /* Composes the configuration and counts; the configuration keeps the texts that the result points to. */
-static int compose_and_count(const arguments *given, const char *model_name, const char *method_name, const char *head, int classes, config **c, count_result *result) {
+static int compose_and_count(const arguments *given, const char *model_name, const char *method_name, const char *head, int classes, config **c,
+                             count_result *result) {
   int tanh_head = head ? !strcmp(head, "tanh") : !strncmp(model_name, "roberta", 7); /* RoBERTa's own head is dense-tanh-linear */
   arguments full;
   arena *memory;
@@ -78,7 +79,8 @@ static int compose_and_count(const arguments *given, const char *model_name, con
 static void print_text(const count_result *r) {
   char a[32], b[32];
   printf("%s, %s%s%s\n", r->method, r->model, *r->modules == '-' ? "" : ", modules ", *r->modules == '-' ? "" : r->modules);
-  printf("  trainable          %16s  (%.3f %% of %s)\n", text_thousands(r->counts.trainable, a), 100.0 * (double)r->counts.trainable / (double)r->base, text_thousands(r->base, b));
+  printf("  trainable          %16s  (%.3f %% of %s)\n", text_thousands(r->counts.trainable, a), 100.0 * (double)r->counts.trainable / (double)r->base,
+         text_thousands(r->base, b));
   printf("  stored bytes       %16s  (%s)\n", text_thousands(r->counts.stored_bytes, a), text_bytes((double)r->counts.stored_bytes, b));
   printf("  sent floats/step   %16s  (%s)\n", text_thousands(r->counts.sent_floats, a), text_bytes(4.0 * (double)r->counts.sent_floats, b));
   printf("  head floats        %16s  (trained and sent by every method)\n", text_thousands(r->head, a));
@@ -109,15 +111,17 @@ static void print_json(const count_result *r) {
 static int act(comm *none, int argc, char **argv) {
   int tsv = 0, json = 0;
   const char *model_name = NULL, *method_name = NULL, *head_text = NULL, *classes_text = "2";
-  const flag flags[] = {{"model", &model_name, NULL}, {"method", &method_name, NULL}, {"head", &head_text, NULL},
-                        {"classes", &classes_text, NULL}, {"tsv", NULL, &tsv}, {"json", NULL, &json}};
+  const flag flags[] = {{"model", &model_name, NULL}, {"method", &method_name, NULL}, {"head", &head_text, NULL}, {"classes", &classes_text, NULL},
+                        {"tsv", NULL, &tsv},          {"json", NULL, &json}};
   arguments given;
   int64_t classes;
   (void)none;
   TRY(arguments_parse("count", argc, argv, flags, 6, &given));
   if (!model_name || !method_name || given.word_count) return FAIL(ERROR_USAGE, "see: peftscale count --help", "count needs --model NAME and --method NAME");
-  if (head_text && strcmp(head_text, "tanh") && strcmp(head_text, "linear")) return FAIL(ERROR_USAGE, "one of: linear, tanh", "there is no head '%s'", head_text);
-  if (text_to_int(classes_text, &classes) || classes < 2 || classes > 1000000) return FAIL(ERROR_USAGE, NULL, "--classes %s: a number from 2 to 1000000 is needed", classes_text);
+  if (head_text && strcmp(head_text, "tanh") && strcmp(head_text, "linear"))
+    return FAIL(ERROR_USAGE, "one of: linear, tanh", "there is no head '%s'", head_text);
+  if (text_to_int(classes_text, &classes) || classes < 2 || classes > 1000000)
+    return FAIL(ERROR_USAGE, NULL, "--classes %s: a number from 2 to 1000000 is needed", classes_text);
   config *c = NULL;
   count_result result;
   int code = compose_and_count(&given, model_name, method_name, head_text, (int)classes, &c, &result);
@@ -126,13 +130,12 @@ static int act(comm *none, int argc, char **argv) {
   return code;
 }
 
-const verb verb_count = {
-    "count", "count what a method trains, stores and sends, without weights",
-    "usage: peftscale count --model NAME|DIRECTORY --method NAME [key=value ...] [--head linear|tanh] [--classes C] [--tsv | --json]\n"
-    "\n"
-    "NAME is a known shape (peftscale list models); DIRECTORY holds a config.json. Keys without a section are the method's:\n"
-    "rank=8 is method.rank=8. The head is counted apart, since every method trains it.\n"
-    "\n"
-    "example:\n"
-    "  peftscale count --model roberta-base --method lora rank=8 modules=q,v --tsv\n",
-    0, act};
+const verb verb_count = {"count", "count what a method trains, stores and sends, without weights",
+                         "usage: peftscale count --model NAME|DIRECTORY --method NAME [key=value ...] [--head linear|tanh] [--classes C] [--tsv | --json]\n"
+                         "\n"
+                         "NAME is a known shape (peftscale list models); DIRECTORY holds a config.json. Keys without a section are the method's:\n"
+                         "rank=8 is method.rank=8. The head is counted apart, since every method trains it.\n"
+                         "\n"
+                         "example:\n"
+                         "  peftscale count --model roberta-base --method lora rank=8 modules=q,v --tsv\n",
+                         0, act};

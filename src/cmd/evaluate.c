@@ -28,8 +28,7 @@ int trained_open(comm *c, const char *path, const arguments *a, split_name which
   for (int i = 0; i < a->assignment_count && !code; i++)
     if (!strncmp(a->assignments[i], "seed=", 5)) code = FAIL(ERROR_USAGE, NULL, "%s: the seed belongs to the run and cannot be changed", a->assignments[i]);
   if (!code) code = restore_arguments(path, a, &conf);
-  if (!code && !runfile_has(path, "theta"))
-    code = FAIL(ERROR_INPUT, "train with output.theta=true", "%s: it holds no trained numbers (theta)", path);
+  if (!code && !runfile_has(path, "theta")) code = FAIL(ERROR_INPUT, "train with output.theta=true", "%s: it holds no trained numbers (theta)", path);
   if (!code) code = runfile_read_floats(path, "theta", &theta, &count);
   if (!code) code = runfile_read_attribute_text(path, "provenance", "weights_hash", &weights);
   code = comm_agree(c, code);
@@ -39,7 +38,8 @@ int trained_open(comm *c, const char *path, const arguments *a, split_name which
   if (!code && count != r->theta_count)
     code = FAIL(ERROR_INPUT, NULL, "%s: theta has %lld numbers, this model and method need %lld", path, (long long)count, (long long)r->theta_count);
   if (!code && strcmp(weights, r->weights_hash))
-    code = FAIL(ERROR_INPUT, "give the backbone it was trained on: model.path=DIRECTORY", "%s: it was trained on other base weights (%.8s, not %.8s)", path, weights, r->weights_hash);
+    code = FAIL(ERROR_INPUT, "give the backbone it was trained on: model.path=DIRECTORY", "%s: it was trained on other base weights (%.8s, not %.8s)", path,
+                weights, r->weights_hash);
   for (int64_t i = 0; !code && i < count; i++)
     if (!isfinite(theta[i])) code = FAIL(ERROR_INPUT, NULL, "%s: theta holds a number that is not finite", path);
   if (!code && r->data->splits[which].count == 0) code = FAIL(ERROR_INPUT, NULL, "%s: split %s has no examples", r->data->path, split_names[which]);
@@ -111,13 +111,12 @@ static int act(comm *c, int argc, char **argv) {
   return code;
 }
 
-const verb verb_evaluate = {
-    "evaluate", "evaluate a run's trained numbers on a split",
-    "usage: [mpirun -np N] peftscale evaluate RUN.h5 [--split train|validation|test] [section.key=value ...] [--json]\n"
-    "\n"
-    "Rebuilds the model of a run file (its configuration, base weights and theta) and evaluates a split of its data set, or\n"
-    "of another one (task.data=FILE.h5). Prints every metric that fits the task.\n"
-    "\n"
-    "example:\n"
-    "  mpirun -np 2 peftscale evaluate results/runs/trec6-lora-s1-0a1b2c3d.h5 --split test\n",
-    1, act};
+const verb verb_evaluate = {"evaluate", "evaluate a run's trained numbers on a split",
+                            "usage: [mpirun -np N] peftscale evaluate RUN.h5 [--split train|validation|test] [section.key=value ...] [--json]\n"
+                            "\n"
+                            "Rebuilds the model of a run file (its configuration, base weights and theta) and evaluates a split of its data set, or\n"
+                            "of another one (task.data=FILE.h5). Prints every metric that fits the task.\n"
+                            "\n"
+                            "example:\n"
+                            "  mpirun -np 2 peftscale evaluate results/runs/trec6-lora-s1-0a1b2c3d.h5 --split test\n",
+                            1, act};

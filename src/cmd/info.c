@@ -32,12 +32,11 @@ static int act(comm *none, int argc, char **argv) {
   return ERROR_NONE;
 }
 
-const verb verb_info = {
-    "info", "say what this program was built with and runs on",
-    "usage: peftscale info [--json]\n"
-    "\n"
-    "Version, commit, compiler, libraries, processor. The same facts are in every run file, below /provenance.\n"
-    "\n"
-    "example:\n"
-    "  peftscale info --json\n",
-    0, act};
+const verb verb_info = {"info", "say what this program was built with and runs on",
+                        "usage: peftscale info [--json]\n"
+                        "\n"
+                        "Version, commit, compiler, libraries, processor. The same facts are in every run file, below /provenance.\n"
+                        "\n"
+                        "example:\n"
+                        "  peftscale info --json\n",
+                        0, act};

@@ -110,13 +110,12 @@ static int act(comm *none, int argc, char **argv) {
   return code;
 }
 
-const verb verb_list = {
-    "list", "list methods, families, models and tasks",
-    "usage: peftscale list [methods | families | models | tasks] [--json]\n"
-    "\n"
-    "methods: what can be compared; families: model types that can be loaded; models: shapes that `count` knows without\n"
-    "weights; tasks: configurations below configs/task.\n"
-    "\n"
-    "example:\n"
-    "  peftscale list methods\n",
-    0, act};
+const verb verb_list = {"list", "list methods, families, models and tasks",
+                        "usage: peftscale list [methods | families | models | tasks] [--json]\n"
+                        "\n"
+                        "methods: what can be compared; families: model types that can be loaded; models: shapes that `count` knows without\n"
+                        "weights; tasks: configurations below configs/task.\n"
+                        "\n"
+                        "example:\n"
+                        "  peftscale list methods\n",
+                        0, act};

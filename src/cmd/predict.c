@@ -83,13 +83,12 @@ static int act(comm *c, int argc, char **argv) {
   return code;
 }
 
-const verb verb_predict = {
-    "predict", "write a run's prediction for every example of a split",
-    "usage: [mpirun -np N] peftscale predict RUN.h5 [--split train|validation|test] [--out FILE] [section.key=value ...] [--json]\n"
-    "\n"
-    "One line per example: id, label, prediction, class name and logits (classification) as TSV, or with --json one JSON\n"
-    "object a line. Another data set with the same classes: task.data=FILE.h5.\n"
-    "\n"
-    "example:\n"
-    "  peftscale predict results/runs/trec6-lora-s1-0a1b2c3d.h5 --split test --out predictions.tsv\n",
-    1, act};
+const verb verb_predict = {"predict", "write a run's prediction for every example of a split",
+                           "usage: [mpirun -np N] peftscale predict RUN.h5 [--split train|validation|test] [--out FILE] [section.key=value ...] [--json]\n"
+                           "\n"
+                           "One line per example: id, label, prediction, class name and logits (classification) as TSV, or with --json one JSON\n"
+                           "object a line. Another data set with the same classes: task.data=FILE.h5.\n"
+                           "\n"
+                           "example:\n"
+                           "  peftscale predict results/runs/trec6-lora-s1-0a1b2c3d.h5 --split test --out predictions.tsv\n",
+                           1, act};

@@ -59,16 +59,15 @@ static int act(comm *c, int argc, char **argv) {
   return code;
 }
 
-const verb verb_train = {
-    "train", "train a method on a task and write a run file",
-    "usage: mpirun -np N peftscale train [CONFIG.yaml ...] [section.key=value ...] [--json] [--quiet | --verbose]\n"
-    "\n"
-    "Composes base < model < task < method < preset < CONFIG files < key=value, trains, and writes output.dir/NAME.h5,\n"
-    "whose path is the last line on standard output. `peftscale config` shows what would be used, and why.\n"
-    "\n"
-    "  --json     print the result as a JSON object\n"
-    "  --quiet    no progress lines          --verbose  more of them\n"
-    "\n"
-    "example:\n"
-    "  mpirun -np 2 peftscale train model=minilm-l6 task=trec6 method=lora method.rank=8 train.epochs=2 seed=1\n",
-    1, act};
+const verb verb_train = {"train", "train a method on a task and write a run file",
+                         "usage: mpirun -np N peftscale train [CONFIG.yaml ...] [section.key=value ...] [--json] [--quiet | --verbose]\n"
+                         "\n"
+                         "Composes base < model < task < method < preset < CONFIG files < key=value, trains, and writes output.dir/NAME.h5,\n"
+                         "whose path is the last line on standard output. `peftscale config` shows what would be used, and why.\n"
+                         "\n"
+                         "  --json     print the result as a JSON object\n"
+                         "  --quiet    no progress lines          --verbose  more of them\n"
+                         "\n"
+                         "example:\n"
+                         "  mpirun -np 2 peftscale train model=minilm-l6 task=trec6 method=lora method.rank=8 train.epochs=2 seed=1\n",
+                         1, act};

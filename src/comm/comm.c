@@ -58,9 +58,7 @@ void comm_finalize(comm *c) {
   MPI_Finalize();
 }
 
-void comm_abort(comm *c, int status) {
-  MPI_Abort(c ? c->world : MPI_COMM_WORLD, status);
-}
+void comm_abort(comm *c, int status) { MPI_Abort(c ? c->world : MPI_COMM_WORLD, status); }
 
 int comm_rank(const comm *c) { return c->rank; }
 int comm_size(const comm *c) { return c->size; }
@@ -138,8 +136,9 @@ int comm_gather(comm *c, comm_purpose purpose, const void *bytes, int64_t count,
     int64_t place = counts[0];
     for (int from = 1; from < c->size; place += counts[from++])
       for (int64_t at = 0; at < counts[from] && !code; at += PIECE)
-        code = comm_check(MPI_Recv(all + place + at, (int)(counts[from] - at < PIECE ? counts[from] - at : PIECE), MPI_BYTE, from, 0, c->world, MPI_STATUS_IGNORE),
-                          "MPI_Recv");
+        code =
+            comm_check(MPI_Recv(all + place + at, (int)(counts[from] - at < PIECE ? counts[from] - at : PIECE), MPI_BYTE, from, 0, c->world, MPI_STATUS_IGNORE),
+                       "MPI_Recv");
     *result = all;
   }
   comm_meter_add(c, purpose, c->rank ? count : 0, start);

@@ -69,8 +69,7 @@ int config_catalog_refuse(const char *root, const char *kind, const char *name) 
   int near = text_nearest(name, (const char *const *)list->name, list->count);
   if (near >= 0) snprintf(hint, sizeof hint, "did you mean '%s'?", list->name[near]);
   size_t used = 0;
-  for (int i = 0; i < list->count && used < LISTED_BYTES; i++)
-    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", list->name[i]);
+  for (int i = 0; i < list->count && used < LISTED_BYTES; i++) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", list->name[i]);
   if (used >= LISTED_BYTES) snprintf(text + used, sizeof text - used, " ...");
   int code = FAIL(ERROR_USAGE, hint, "there is no %s '%.100s'; %.200s holds: %s", kind, name, folder, list->count ? text : "nothing");
   for (int i = 0; i < list->count; i++) free(list->name[i]);

@@ -50,14 +50,14 @@ typedef struct config {
   } method;
   struct {
     int64_t batch, epochs;
-    int64_t steps; /* auto: epochs x ceil(examples / batch) */
+    int64_t steps;      /* auto: epochs x ceil(examples / batch) */
     double lr, lr_head; /* lr_head auto: lr */
     double decay, decay_head;
     double beta1, beta2, epsilon;
-    int64_t schedule; /* config_schedule */
-    double warmup;    /* share of all steps */
-    double clip;      /* largest norm of the mean gradient; 0: off */
-    int64_t keep;     /* config_keep */
+    int64_t schedule;       /* config_schedule */
+    double warmup;          /* share of all steps */
+    double clip;            /* largest norm of the mean gradient; 0: off */
+    int64_t keep;           /* config_keep */
     int64_t evaluate_every; /* steps between validations; 0: once per epoch */
   } train;
   struct {
@@ -71,8 +71,8 @@ typedef struct config {
 } config;
 
 typedef struct config_request {
-  const char *root;               /* the directory that holds base.yaml, model/, task/ ...; NULL: defaults, study files and assignments only */
-  const char *const *files;       /* study files, in order                                  */
+  const char *root;         /* the directory that holds base.yaml, model/, task/ ...; NULL: defaults, study files and assignments only */
+  const char *const *files; /* study files, in order                                  */
   int file_count;
   const char *const *assignments; /* "section.key=value", in order                          */
   int assignment_count;

@@ -118,8 +118,8 @@ static int read_mapping(reader *r, const yaml_node_t *mapping, const char *secti
     TRY(read_key(r, key_node, section, &key));
     for (int i = first; i < r->out->count; i++)
       if (!strcmp(r->out->item[i].key, key))
-        return FAIL(ERROR_USAGE, "keep one of the two", "%s:%zu:%zu: duplicate key '%s', already set in line %d", r->out->source,
-                    key_node->start_mark.line + 1, key_node->start_mark.column + 1, key, r->out->item[i].key_line);
+        return FAIL(ERROR_USAGE, "keep one of the two", "%s:%zu:%zu: duplicate key '%s', already set in line %d", r->out->source, key_node->start_mark.line + 1,
+                    key_node->start_mark.column + 1, key, r->out->item[i].key_line);
     if (section || node->type != YAML_MAPPING_NODE) {
       TRY(read_value(r, key_node, node, key, section != NULL));
     } else {
@@ -185,8 +185,7 @@ static int has_too_many_marks(const unsigned char *bytes, size_t count) {
 
 int config_document_parse(arena *memory, const char *source, const void *bytes, size_t count, config_document *result) {
   *result = (config_document){.source = source};
-  if (count > CONFIG_FILE_BYTES)
-    return FAIL(ERROR_INPUT, "is this a configuration file?", "%s: larger than 1 MiB, the limit of a configuration file", source);
+  if (count > CONFIG_FILE_BYTES) return FAIL(ERROR_INPUT, "is this a configuration file?", "%s: larger than 1 MiB, the limit of a configuration file", source);
   if (has_too_many_marks(bytes, count))
     return FAIL(ERROR_INPUT, "is this a configuration file?", "%s: more than %d brackets, anchors and references", source, CONFIG_MARK_COUNT);
   yaml_parser_t parser;

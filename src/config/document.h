@@ -15,10 +15,10 @@ typedef enum config_item_kind { ITEM_VALUE, ITEM_LIST, ITEM_SECTION } config_ite
 
 typedef struct config_item {
   config_item_kind kind;
-  const char *key;     /* "seed" or "train.lr"; of an ITEM_SECTION the section's own key */
-  const char *text;    /* the value; a list's words joined by commas; "" for a section */
-  const char *written; /* command line: the whole word; NULL in files                   */
-  int is_nested;       /* the key stands below a section; a dot in any other key of a file was written by hand */
+  const char *key;                        /* "seed" or "train.lr"; of an ITEM_SECTION the section's own key */
+  const char *text;                       /* the value; a list's words joined by commas; "" for a section */
+  const char *written;                    /* command line: the whole word; NULL in files                   */
+  int is_nested;                          /* the key stands below a section; a dot in any other key of a file was written by hand */
   int key_line, key_column, line, column; /* from 1: of the key and of the value         */
 } config_item;
 

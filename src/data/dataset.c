@@ -149,7 +149,7 @@ static int array_check_storage(const reader *r, hid_t set, hid_t list, const cha
   if (stored > r->file_bytes)
     return REFUSE(r, "'%s' claims %llu stored bytes in a file of %llu", name, (unsigned long long)stored, (unsigned long long)r->file_bytes);
   uint64_t rows = count > chunk_rows ? count : chunk_rows; /* a chunk is unpacked whole */
-  if (rows > stored * expansion / size) /* file sizes are far below 2^64 / DEFLATE_LIMIT */
+  if (rows > stored * expansion / size)                    /* file sizes are far below 2^64 / DEFLATE_LIMIT */
     return REFUSE(r, "'%s' claims %llu rows but only %llu bytes are stored", name, (unsigned long long)count, (unsigned long long)stored);
   return ERROR_NONE;
 }
@@ -176,8 +176,7 @@ static int link_check(const reader *r, hid_t group, const char *name, const char
 
 /* Opens, checks and reads a one-dimensional array. `expected`: its rows, or -1 for any. Texts come one after the other, each with a zero byte; *width is
  * their distance. */
-static int array_take(const reader *r, array *a, hid_t group, const char *name, element kind, int64_t expected, int64_t *count, size_t *width,
-                      void *result) {
+static int array_take(const reader *r, array *a, hid_t group, const char *name, element kind, int64_t expected, int64_t *count, size_t *width, void *result) {
   TRY(link_check(r, group, name, "data set"));
   if ((a->set = H5Dopen2(group, name, H5P_DEFAULT)) < 0) return REFUSE(r, "'%s' is not a data set, or damaged", name);
   a->type = H5Dget_type(a->set);
@@ -196,8 +195,7 @@ static int array_take(const reader *r, array *a, hid_t group, const char *name, 
   if ((a->native = native_type(a->type, kind, step)) < 0) return REFUSE(r, "'%s' has a type that cannot be converted", name);
   void *values;
   TRY(arena_take(r->memory, rows, step, &values));
-  if (rows > 0 && H5Dread(a->set, a->native, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-    return REFUSE(r, "'%s' cannot be read: the file is damaged", name);
+  if (rows > 0 && H5Dread(a->set, a->native, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) return REFUSE(r, "'%s' cannot be read: the file is damaged", name);
   *(void **)result = values;
   *count = (int64_t)rows;
   if (width) *width = step;
@@ -295,8 +293,8 @@ static int header_read(const reader *r, dataset *d) {
   if (strcmp(kind, KIND)) return REFUSE(r, "not a prepared data set but '%s'", kind);
   TRY(attribute_int(r, "schema_version", 1, INT_MAX, &version));
   if (version > SCHEMA_VERSION)
-    return FAIL(ERROR_INPUT, "use a newer peftscale, or prepare the data set with this one", "%s: schema version %d is newer than this program's (%d)",
-                r->path, version, (int)SCHEMA_VERSION);
+    return FAIL(ERROR_INPUT, "use a newer peftscale, or prepare the data set with this one", "%s: schema version %d is newer than this program's (%d)", r->path,
+                version, (int)SCHEMA_VERSION);
   TRY(attribute_text(r, "name", &d->name));
   TRY(attribute_word(r, "objective", objectives, &d->objective));
   TRY(attribute_word(r, "metric", metrics, &d->metric));

@@ -17,12 +17,12 @@ extern const char *const split_names[SPLIT_COUNT];
 /* Sequence i is tokens[offset[i]] .. tokens[offset[i + 1] - 1]. */
 typedef struct split {
   int64_t count;
-  int64_t *offset;         /* [count + 1]                                                                     */
-  int32_t *token;          /* [offset[count]]                                                                 */
-  int32_t *segment_start;  /* [count] index in the sequence where its second text begins; its length if none  */
-  int32_t *target_start;   /* [count] index where the target text begins (language models); its length if none */
-  float *label;            /* [count] class number or score                                                   */
-  int64_t *example;        /* [count] id of the example, stable over preparations                             */
+  int64_t *offset;        /* [count + 1]                                                                     */
+  int32_t *token;         /* [offset[count]]                                                                 */
+  int32_t *segment_start; /* [count] index in the sequence where its second text begins; its length if none  */
+  int32_t *target_start;  /* [count] index where the target text begins (language models); its length if none */
+  float *label;           /* [count] class number or score                                                   */
+  int64_t *example;       /* [count] id of the example, stable over preparations                             */
 } split;
 
 typedef struct dataset {
@@ -31,12 +31,12 @@ typedef struct dataset {
   char *metric;    /* the field's metric for it: "accuracy", "f1", "matthews", "pearson", "spearman", "loss" */
   int class_count; /* 1 for regress                                                                        */
   char **class_names;
-  int vocabulary;  /* token ids are below it                                                               */
-  int first_word;  /* ids below it are special tokens, never masked or drawn as replacements               */
-  int mask_token;  /* -1 if the tokenizer has none                                                         */
+  int vocabulary; /* token ids are below it                                                               */
+  int first_word; /* ids below it are special tokens, never masked or drawn as replacements               */
+  int mask_token; /* -1 if the tokenizer has none                                                         */
   char *tokenizer, *tokenizer_hash;
   char hash[HASH_TEXT_BYTES]; /* of the file's bytes */
-  int longest;     /* longest sequence in tokens */
+  int longest;                /* longest sequence in tokens */
   split splits[SPLIT_COUNT];
 } dataset;
 

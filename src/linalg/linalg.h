@@ -33,12 +33,12 @@ void linalg_reference_product(int trans_a, int trans_b, int m, int n, int k, dou
 
 /* ---- rows of a matrix (rows.c): x is n x w with row distance ld ---- */
 
-void linalg_set_rows(int n, int w, const real *row, real *y, int ld);                     /* each row = row (NULL: 0)     */
-void linalg_add_rows(int n, int w, const real *row, real *y, int ld);                     /* each row += row              */
-void linalg_column_sum(int n, int w, const real *x, int ld, real *sum);                   /* sum += sum over rows         */
-void linalg_add(int64_t count, const real *x, real *y);                                   /* y += x                       */
-void linalg_add_scaled(int64_t count, real factor, const real *x, real *y);               /* y += factor x                */
-double linalg_square_sum(int64_t count, const real *x);                                   /* in double, fixed order       */
+void linalg_set_rows(int n, int w, const real *row, real *y, int ld);       /* each row = row (NULL: 0)     */
+void linalg_add_rows(int n, int w, const real *row, real *y, int ld);       /* each row += row              */
+void linalg_column_sum(int n, int w, const real *x, int ld, real *sum);     /* sum += sum over rows         */
+void linalg_add(int64_t count, const real *x, real *y);                     /* y += x                       */
+void linalg_add_scaled(int64_t count, real factor, const real *x, real *y); /* y += factor x                */
+double linalg_square_sum(int64_t count, const real *x);                     /* in double, fixed order       */
 
 /* Layer normalisation of each row: hat = (x - mean) / sqrt(variance + epsilon), y = gain hat + shift; deviation[i] = 1 / sqrt(...). y may be x; hat may be
  * NULL where no gradient will be asked for. */

@@ -14,8 +14,15 @@ int adapter_create(const method *m, const option_set *options, uint64_t seed, do
   TRY(arena_create(&memory));
   int code = arena_take(memory, 1, sizeof *a, &a);
   if (!code) {
-    *a = (adapter){.method = m, .options = options, .seed = seed, .dropout = dropout, .sites = sites, .site_count = site_count, .groups = groups,
-                   .group_count = group_count, .memory = memory};
+    *a = (adapter){.method = m,
+                   .options = options,
+                   .seed = seed,
+                   .dropout = dropout,
+                   .sites = sites,
+                   .site_count = site_count,
+                   .groups = groups,
+                   .group_count = group_count,
+                   .memory = memory};
     code = arena_take(memory, (size_t)group_count, sizeof *a->touched, &a->touched);
   }
   if (!code) code = arena_take(memory, (size_t)group_count, sizeof *a->keeps_input, &a->keeps_input);

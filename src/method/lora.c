@@ -59,7 +59,8 @@ static int lora_plan(adapter *a) {
         else if (s == 0) g->a = offset;
       }
   }
-  if (!targets) return FAIL(ERROR_USAGE, "see: peftscale list families", "method.modules=%s names no linear map of this model", option_text(a->options, "modules"));
+  if (!targets)
+    return FAIL(ERROR_USAGE, "see: peftscale list families", "method.modules=%s names no linear map of this model", option_text(a->options, "modules"));
   a->factor_count = a->theta_count; /* the factors are theta itself */
   return ERROR_NONE;
 }

@@ -9,8 +9,8 @@ void lowrank_forward(const lowrank_group *g, const real *factors, int n, const r
     linalg_product_nt(n, g->out[s], g->rank, g->scale, h + s * g->rank, width, factors + g->b[s], g->rank, 1, y[g->slot[s]], y_stride);
 }
 
-void lowrank_backward(const lowrank_group *g, const real *factors, real *gradient, int n, const real *x, const real *h, real *dh, real *const dy[], int y_stride,
-                      real *dx) {
+void lowrank_backward(const lowrank_group *g, const real *factors, real *gradient, int n, const real *x, const real *h, real *dh, real *const dy[],
+                      int y_stride, real *dx) {
   int width = g->count * g->rank;
   for (int s = 0; s < g->count; s++) {
     const real *d = dy[g->slot[s]];
@@ -22,6 +22,6 @@ void lowrank_backward(const lowrank_group *g, const real *factors, real *gradien
 }
 
 void lowrank_merge(const lowrank_group *g, int index, const real *factors, real *weight) {
-  linalg_product_nn(g->out[index], g->in, g->rank, g->scale, factors + g->b[index], g->rank, factors + g->a + (int64_t)index * g->rank * g->in, g->in, 1, weight,
-                    g->in);
+  linalg_product_nn(g->out[index], g->in, g->rank, g->scale, factors + g->b[index], g->rank, factors + g->a + (int64_t)index * g->rank * g->in, g->in, 1,
+                    weight, g->in);
 }

@@ -13,10 +13,10 @@
 
 /* Where the factors of one group lie in an array of factors. */
 typedef struct lowrank_group {
-  int rank, count, in;      /* count: sites of the group that the method acts on      */
+  int rank, count, in; /* count: sites of the group that the method acts on      */
   int out[GROUP_MAX_SITES];
-  int slot[GROUP_MAX_SITES]; /* which of the call's y[] (the model's group order)     */
-  int64_t a;                /* stacked A: [count * rank][in]                          */
+  int slot[GROUP_MAX_SITES];  /* which of the call's y[] (the model's group order)     */
+  int64_t a;                  /* stacked A: [count * rank][in]                          */
   int64_t b[GROUP_MAX_SITES]; /* B of each: [out][rank]                               */
   real scale;
 } lowrank_group;
@@ -25,8 +25,8 @@ typedef struct lowrank_group {
 void lowrank_forward(const lowrank_group *g, const real *factors, int n, const real *x, real *h, real *const y[], int y_stride);
 
 /* gradient (same layout as factors) +=; dh: scratch [n][count * rank], on return scale * dY B, from which the caller may form dX itself; dx may be NULL. */
-void lowrank_backward(const lowrank_group *g, const real *factors, real *gradient, int n, const real *x, const real *h, real *dh, real *const dy[], int y_stride,
-                      real *dx);
+void lowrank_backward(const lowrank_group *g, const real *factors, real *gradient, int n, const real *x, const real *h, real *dh, real *const dy[],
+                      int y_stride, real *dx);
 
 /* W += scale B A for site `index` of the group. */
 void lowrank_merge(const lowrank_group *g, int index, const real *factors, real *weight);

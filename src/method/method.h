@@ -45,9 +45,9 @@ extern const char *const segment_role_names[3];
 /* A named view into theta: rows x cols numbers from offset on. */
 typedef struct segment {
   char name[METHOD_NAME_BYTES];
-  segment_role role;     /* what its numbers count as                                                                    */
-  const char *rate;      /* learning-rate group: "adapter", "base", "head", or a method's own ("bank"), static storage    */
-  int decays;            /* weight decay applies                                                                          */
+  segment_role role; /* what its numbers count as                                                                    */
+  const char *rate;  /* learning-rate group: "adapter", "base", "head", or a method's own ("bank"), static storage    */
+  int decays;        /* weight decay applies                                                                          */
   int64_t offset;
   int rows, cols;
 } segment;
@@ -74,7 +74,7 @@ typedef struct method_workspace {
   real *scratch;         /* [rows][adapter.scratch_width]                                                                                 */
   uint64_t *element;     /* [rows] first element of each row for random numbers                                                           */
   row_keys keys;
-  int training;          /* dropout on, activations kept */
+  int training; /* dropout on, activations kept */
 } method_workspace;
 
 typedef struct adapter adapter;
@@ -133,7 +133,8 @@ struct adapter {
   arena *memory;
 };
 
-/* Binds a method to a model's sites and plans it. sites and groups outlive the adapter. Errors: those of plan (an option that does not fit the model: ERROR_USAGE). */
+/* Binds a method to a model's sites and plans it. sites and groups outlive the adapter. Errors: those of plan (an option that does not fit the model:
+ * ERROR_USAGE). */
 int adapter_create(const method *m, const option_set *options, uint64_t seed, double dropout, const site *sites, int site_count, const site_group *groups,
                    int group_count, adapter **result);
 void adapter_destroy(adapter *a);

@@ -6,8 +6,8 @@
  */
 #include <string.h>
 
-#include "linalg/linalg.h"
 #include "base/error.h"
+#include "linalg/linalg.h"
 #include "model/internal.h"
 
 void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y) {
@@ -73,7 +73,8 @@ static void embed(const model *m, model_workspace *w, const batch *b, real *x) {
 #pragma omp simd
     for (int j = 0; j < d; j++) row[j] = word[j] + place[j] + type[j];
   }
-  norm_forward(m, b->tokens, m->embedding_gain, m->embedding_shift, x, w->method.training && m->lowest == 0 ? w->embedding_hat : NULL, w->embedding_deviation, x);
+  norm_forward(m, b->tokens, m->embedding_gain, m->embedding_shift, x, w->method.training && m->lowest == 0 ? w->embedding_hat : NULL, w->embedding_deviation,
+               x);
   if (w->method.training && m->options.dropout_embedding > 0) drop_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding, x, x);
 }
 
@@ -162,7 +163,8 @@ static int layer_backward(const model *m, model_workspace *w, const batch *b, in
 
 static void embed_backward(const model *m, model_workspace *w, const batch *b, real *grad) {
   int d = m->shape.width, offset = m->shape.family->position_offset, several = m->shape.types > 1;
-  real *dx = w->dhidden, *words = param_gradient(m, m->words, grad), *places = param_gradient(m, m->positions, grad), *types = param_gradient(m, m->types, grad);
+  real *dx = w->dhidden, *words = param_gradient(m, m->words, grad), *places = param_gradient(m, m->positions, grad),
+       *types = param_gradient(m, m->types, grad);
   if (m->options.dropout_embedding > 0) drop_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding, dx, dx);
   norm_backward(m, b->tokens, m->embedding_gain, m->embedding_shift, dx, w->embedding_hat, w->embedding_deviation, dx, grad);
   for (int i = 0; i < b->tokens; i++) {

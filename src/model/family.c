@@ -54,12 +54,9 @@ const family *const family_list[] = {&bert, &roberta, NULL};
 
 const known_shape known_shapes[] = {
     /* name                family     L   d     h   ffn   vocab  pos  types eps */
-    {"minilm-l6",          "bert",    6,  384,  12, 1536, 30522, 512, 2, 1e-12},
-    {"bert-base",          "bert",    12, 768,  12, 3072, 30522, 512, 2, 1e-12},
-    {"bert-large",         "bert",    24, 1024, 16, 4096, 30522, 512, 2, 1e-12},
-    {"roberta-base",       "roberta", 12, 768,  12, 3072, 50265, 514, 1, 1e-5},
-    {"roberta-large",      "roberta", 24, 1024, 16, 4096, 50265, 514, 1, 1e-5},
-    {NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"minilm-l6", "bert", 6, 384, 12, 1536, 30522, 512, 2, 1e-12},         {"bert-base", "bert", 12, 768, 12, 3072, 30522, 512, 2, 1e-12},
+    {"bert-large", "bert", 24, 1024, 16, 4096, 30522, 512, 2, 1e-12},      {"roberta-base", "roberta", 12, 768, 12, 3072, 50265, 514, 1, 1e-5},
+    {"roberta-large", "roberta", 24, 1024, 16, 4096, 50265, 514, 1, 1e-5}, {NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 
 int family_find(const char *name, const family **result) {
@@ -79,8 +76,14 @@ int model_shape_known(const char *name, model_shape *shape) {
       names[count++] = k->name;
       continue;
     }
-    *shape = (model_shape){.layers = k->layers, .width = k->width, .heads = k->heads, .ffn = k->ffn, .vocabulary = k->vocabulary, .positions = k->positions,
-                           .types = k->types, .norm_epsilon = k->norm_epsilon};
+    *shape = (model_shape){.layers = k->layers,
+                           .width = k->width,
+                           .heads = k->heads,
+                           .ffn = k->ffn,
+                           .vocabulary = k->vocabulary,
+                           .positions = k->positions,
+                           .types = k->types,
+                           .norm_epsilon = k->norm_epsilon};
     return family_find(k->family, &shape->family);
   }
   int near = text_nearest(name, names, count);
@@ -95,7 +98,8 @@ static int take_int(const cJSON *root, const char *origin, const char *key, int 
   if (!item) return FAIL(ERROR_INPUT, "a complete config.json of the model is needed", "%s: '%s' is missing", origin, key);
   if (!cJSON_IsNumber(item) || item->valuedouble != (double)(int64_t)item->valuedouble)
     return FAIL(ERROR_INPUT, NULL, "%s: '%s' is not a whole number", origin, key);
-  if (item->valuedouble < low || item->valuedouble > high) return FAIL(ERROR_INPUT, NULL, "%s: '%s' is %g; it must be from %d to %d", origin, key, item->valuedouble, low, high);
+  if (item->valuedouble < low || item->valuedouble > high)
+    return FAIL(ERROR_INPUT, NULL, "%s: '%s' is %g; it must be from %d to %d", origin, key, item->valuedouble, low, high);
   *value = (int)item->valuedouble;
   return ERROR_NONE;
 }
@@ -111,7 +115,8 @@ static int expect_text(const cJSON *root, const char *origin, const char *key, c
 static int parse_root(const cJSON *root, const char *origin, model_shape *shape) {
   const cJSON *type = cJSON_GetObjectItemCaseSensitive(root, "model_type");
   if (!cJSON_IsString(type)) return FAIL(ERROR_INPUT, "a Hugging Face config.json is needed", "%s: 'model_type' is missing", origin);
-  if (family_find(type->valuestring, &shape->family)) return FAIL(ERROR_INPUT, "see: peftscale list families", "%s: model_type '%s' is not supported", origin, type->valuestring);
+  if (family_find(type->valuestring, &shape->family))
+    return FAIL(ERROR_INPUT, "see: peftscale list families", "%s: model_type '%s' is not supported", origin, type->valuestring);
   TRY(expect_text(root, origin, "hidden_act", "gelu"));
   TRY(expect_text(root, origin, "position_embedding_type", "absolute"));
   TRY(take_int(root, origin, "num_hidden_layers", 1, 1024, &shape->layers));

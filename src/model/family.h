@@ -11,9 +11,9 @@
 /* Encoder families: learned positions and segment types, a norm behind each sub-layer, exact GELU. Names are those of Hugging Face files without prefix;
  * %d is the layer. */
 typedef struct family {
-  const char *name;       /* "bert": config.json's model_type       */
-  const char *prefix;     /* optional prefix in files: "bert."       */
-  int position_offset;    /* first row of the position table in use  */
+  const char *name;    /* "bert": config.json's model_type       */
+  const char *prefix;  /* optional prefix in files: "bert."       */
+  int position_offset; /* first row of the position table in use  */
   const char *words, *positions, *types, *embedding_norm;
   const char *query, *key, *value, *attention_out, *attention_norm, *up, *down, *ffn_norm;
   const char *mlm_dense, *mlm_norm, *mlm_bias; /* head of masked language modelling (full names, no prefix) */

@@ -36,12 +36,12 @@ struct model {
 
 /* Activations of one layer, kept from forward to backward. */
 typedef struct layer_memory {
-  real *qkv;       /* [tokens][3 width]                                    */
-  real *share;     /* attention probabilities, per head [len][len] by sequence */
-  real *context;   /* [tokens][width] attention output before o            */
+  real *qkv;                        /* [tokens][3 width]                                    */
+  real *share;                      /* attention probabilities, per head [len][len] by sequence */
+  real *context;                    /* [tokens][width] attention output before o            */
   real *hat1, *deviation1, *middle; /* norm 1: normalised, 1/deviation, output */
-  real *slope;     /* [tokens][ffn] gelu'(u)                                */
-  real *activated; /* [tokens][ffn] gelu(u)                                 */
+  real *slope;                      /* [tokens][ffn] gelu'(u)                                */
+  real *activated;                  /* [tokens][ffn] gelu(u)                                 */
   real *hat2, *deviation2;
 } layer_memory;
 
@@ -54,13 +54,13 @@ struct model_workspace {
   real **hidden; /* [layers + 1] input of each layer; the last: the model's output */
   real *embedding_hat, *embedding_deviation;
   layer_memory *layers;
-  int first_kept; /* layers below share one set of buffers: nothing of them is needed for backward */
+  int first_kept;                                                        /* layers below share one set of buffers: nothing of them is needed for backward */
   real *dhidden, *dmiddle, *dwide, *dqkv, *dcontext, *attention_scratch; /* backward */
-  real *dropped;                                                          /* [tokens][width] */
+  real *dropped;                                                         /* [tokens][width] */
   /* head */
   real *pooled, *pooled_input, *dense, *dense_input, *logits, *dlogits, *dpooled, *ddense;
   real *mlm_rows, *mlm_u, *mlm_act, *mlm_slope, *mlm_hat, *mlm_deviation, *mlm_normal;
-  uint64_t *element; /* [tokens] */
+  uint64_t *element;                       /* [tokens] */
   uint64_t *first_stream, *first_position; /* [sequences] keys of pooled rows */
   model_times times;
 };

@@ -102,8 +102,8 @@ static int backward_order(const model *m, int *order) {
     if (head[i] >= 0) order[count++] = head[i];
   for (int l = m->shape.layers - 1; l >= 0; l--) {
     const layer_params *p = &m->layers[l];
-    const int layer[] = {p->norm2_gain, p->norm2_shift, p->down_weight, p->down_bias, p->up_weight, p->up_bias, p->norm1_gain, p->norm1_shift,
-                         p->o_weight, p->o_bias, p->qkv_weight, p->qkv_bias};
+    const int layer[] = {p->norm2_gain, p->norm2_shift, p->down_weight, p->down_bias, p->up_weight,  p->up_bias,
+                         p->norm1_gain, p->norm1_shift, p->o_weight,    p->o_bias,    p->qkv_weight, p->qkv_bias};
     for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) order[count++] = layer[i];
   }
   const int embeddings[] = {m->embedding_gain, m->embedding_shift, m->types, m->positions, m->words};

@@ -31,8 +31,8 @@ typedef struct model_options {
 typedef struct param {
   char name[METHOD_NAME_BYTES];
   param_kind kind;
-  segment_role role; /* SEGMENT_BASE or SEGMENT_HEAD */
-  int rows, cols;    /* a vector has one row          */
+  segment_role role;    /* SEGMENT_BASE or SEGMENT_HEAD */
+  int rows, cols;       /* a vector has one row          */
   int64_t store_offset; /* in the store of base values; -1 for the head, which is made from the seed */
   int64_t theta_offset; /* in theta; -1: frozen                                                      */
   double deviation;     /* of a start from nothing: normal with it; gains start at 1, shifts and biases at 0 */
@@ -41,13 +41,13 @@ typedef struct param {
 /* One shard: whole sequences, packed. All arrays belong to the caller. */
 typedef struct batch {
   int sequences, tokens, longest;
-  const int32_t *first;    /* [sequences + 1] first row of each sequence          */
-  const int32_t *token;    /* [tokens]                                            */
-  const int32_t *type;     /* [tokens] 0 first text, 1 second                     */
-  const uint64_t *position; /* [tokens] place in the own sequence, from 0          */
-  const uint64_t *stream;  /* [tokens] random stream: step and global sequence number */
-  const float *label;      /* [sequences]                                         */
-  int masked;              /* masked language modelling: predicted places         */
+  const int32_t *first;                     /* [sequences + 1] first row of each sequence          */
+  const int32_t *token;                     /* [tokens]                                            */
+  const int32_t *type;                      /* [tokens] 0 first text, 1 second                     */
+  const uint64_t *position;                 /* [tokens] place in the own sequence, from 0          */
+  const uint64_t *stream;                   /* [tokens] random stream: step and global sequence number */
+  const float *label;                       /* [sequences]                                         */
+  int masked;                               /* masked language modelling: predicted places         */
   const int32_t *masked_row, *masked_token; /* [masked] row, and the token to predict */
 } batch;
 
@@ -73,9 +73,9 @@ const param *model_param(const model *m, int index);
 int model_segment_count(const model *m);
 const segment *model_segment(const model *m, int index); /* of the whole theta: head, trained base parameters in backward order, adapter */
 int64_t model_theta_count(const model *m);
-int64_t model_store_count(const model *m);  /* reals of all base values                                                  */
+int64_t model_store_count(const model *m);                   /* reals of all base values                                                  */
 int64_t model_role_count(const model *m, segment_role role); /* floats of theta that count as adapter, base or head                        */
-int model_counts(const model *m, method_counts *counts); /* the method's numbers, head apart                                          */
+int model_counts(const model *m, method_counts *counts);     /* the method's numbers, head apart                                          */
 const adapter *model_adapter(const model *m);
 int model_output_count(const model *m); /* columns of model_predict's result */
 

@@ -39,10 +39,13 @@ static int load_part(model *m, const tensor_source *source, int index, int part)
   int64_t want_rows = rows, want_cols = vector ? (model_param_parts(m, index) > 1 ? rows : p->cols) : p->cols;
   if (vector ? dims != 1 || shape[0] != want_cols : dims != 2 || shape[0] != want_rows || shape[1] != want_cols) {
     char text[128] = "";
-    for (int i = 0; i < dims && strlen(text) < 100; i++) snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld", i ? ", " : "", (long long)shape[i]);
-    if (vector) return FAIL(ERROR_INPUT, "config.json and weights do not belong together", "%s: tensor '%s' has shape [%s], expected [%lld]", source->path, found, text, (long long)want_cols);
-    return FAIL(ERROR_INPUT, "config.json and weights do not belong together", "%s: tensor '%s' has shape [%s], expected [%lld, %lld]", source->path, found, text,
-                (long long)want_rows, (long long)want_cols);
+    for (int i = 0; i < dims && strlen(text) < 100; i++)
+      snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (vector)
+      return FAIL(ERROR_INPUT, "config.json and weights do not belong together", "%s: tensor '%s' has shape [%s], expected [%lld]", source->path, found, text,
+                  (long long)want_cols);
+    return FAIL(ERROR_INPUT, "config.json and weights do not belong together", "%s: tensor '%s' has shape [%s], expected [%lld, %lld]", source->path, found,
+                text, (long long)want_rows, (long long)want_cols);
   }
   int64_t at = p->store_offset + (vector ? first_row : (int64_t)first_row * p->cols);
   return source->read(source->handle, tensor, 0, vector ? want_cols : want_rows * want_cols, m->store + at);

@@ -135,7 +135,8 @@ static int fits(const model_workspace *w, const batch *b) {
     squares += length * length;
   }
   if (b->tokens > w->tokens || b->sequences > w->sequences || b->masked > w->masked || squares > w->squares)
-    return FAIL(ERROR_INTERNAL, NULL, "a shard of %d tokens in %d sequences is larger than its workspace (%lld tokens)", b->tokens, b->sequences, (long long)w->tokens);
+    return FAIL(ERROR_INTERNAL, NULL, "a shard of %d tokens in %d sequences is larger than its workspace (%lld tokens)", b->tokens, b->sequences,
+                (long long)w->tokens);
   return ERROR_NONE;
 }
 

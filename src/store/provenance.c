@@ -35,9 +35,26 @@
 enum { KEPT_FREE = 14, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
 
 /* Variables that change speed or where processes run. Of Open MPI's only frameworks that users set: mpirun itself sets dozens of others. */
-static const char *const prefixes[] = {"OMPI_MCA_btl", "OMPI_MCA_pml", "OMPI_MCA_mtl", "OMPI_MCA_coll", "OMPI_MCA_mpi_", "OMPI_MCA_hwloc", "OMPI_MCA_rmaps",
-                                       "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "GOTO_NUM_THREADS", "HDF5_USE_FILE_LOCKING", "MALLOC_", "SLURM_JOB_NUM_NODES",
-                                       "SLURM_NTASKS", "SLURM_CPUS_PER_TASK", "SLURM_CPU_BIND_TYPE", "SLURM_JOB_PARTITION", "SLURM_JOB_NODELIST"};
+static const char *const prefixes[] = {"OMPI_MCA_btl",
+                                       "OMPI_MCA_pml",
+                                       "OMPI_MCA_mtl",
+                                       "OMPI_MCA_coll",
+                                       "OMPI_MCA_mpi_",
+                                       "OMPI_MCA_hwloc",
+                                       "OMPI_MCA_rmaps",
+                                       "OMP_",
+                                       "GOMP_",
+                                       "KMP_",
+                                       "OPENBLAS_",
+                                       "GOTO_NUM_THREADS",
+                                       "HDF5_USE_FILE_LOCKING",
+                                       "MALLOC_",
+                                       "SLURM_JOB_NUM_NODES",
+                                       "SLURM_NTASKS",
+                                       "SLURM_CPUS_PER_TASK",
+                                       "SLURM_CPU_BIND_TYPE",
+                                       "SLURM_JOB_PARTITION",
+                                       "SLURM_JOB_NODELIST"};
 
 void provenance_add(provenance *p, const char *name, const char *format, ...) {
   if (p->count >= PROVENANCE_MAX) return;

@@ -46,8 +46,10 @@ static int make_paths(runfile *r, const char *path) {
 static void warn_of_network(const char *path) {
   struct statfs status;
   if (statfs(path, &status) == 0 && status.f_type == NFS_SUPER_MAGIC)
-    log_warning("%s is on NFS: it survives a crash of the program but not surely one of the host, and other hosts can read it only when it is finished; "
-                "a local directory (output.dir) is safer", path);
+    log_warning(
+        "%s is on NFS: it survives a crash of the program but not surely one of the host, and other hosts can read it only when it is finished; "
+        "a local directory (output.dir) is safer",
+        path);
 }
 
 static int make_file(runfile *r) {

@@ -133,14 +133,14 @@ static int check_signature(const char *path, int *flags) {
   static const unsigned char wanted[SIGNATURE_BYTES] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
   unsigned char found[SUPERBLOCK_BYTES];
   int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) return FAIL(ERROR_INPUT, errno == ENOENT ? "check the path; a run that has not ended is in NAME.h5.partial" : NULL, "%s: cannot open: %s",
-                                  path, strerror(errno));
+  if (descriptor < 0)
+    return FAIL(ERROR_INPUT, errno == ENOENT ? "check the path; a run that has not ended is in NAME.h5.partial" : NULL, "%s: cannot open: %s", path,
+                strerror(errno));
   ssize_t count = read(descriptor, found, sizeof found);
   int reason = errno;
   close(descriptor);
   if (count < 0) return FAIL(ERROR_INPUT, NULL, "%s: cannot read: %s", path, strerror(reason));
-  if (count < SIGNATURE_BYTES || memcmp(found, wanted, sizeof wanted))
-    return FAIL(ERROR_INPUT, NULL, "%s: is not an HDF5 file, so not a run file", path);
+  if (count < SIGNATURE_BYTES || memcmp(found, wanted, sizeof wanted)) return FAIL(ERROR_INPUT, NULL, "%s: is not an HDF5 file, so not a run file", path);
   if (count < SUPERBLOCK_BYTES) return FAIL(ERROR_INPUT, "copy it again", "%s: has only %zd bytes; it is truncated", path, count);
   *flags = found[VERSION_BYTE] == SUPERBLOCK_VERSION ? found[FLAGS_BYTE] : 0;
   return ERROR_NONE;

@@ -20,8 +20,8 @@ static const struct {
   int bytes;
   safetensors_type type;
 } types[] = {
-    {"F32", 4, TENSOR_F32},   {"F16", 2, TENSOR_F16},  {"BF16", 2, TENSOR_BF16}, {"F64", 8, TENSOR_OTHER},     {"I64", 8, TENSOR_OTHER},
-    {"I32", 4, TENSOR_OTHER}, {"I16", 2, TENSOR_OTHER}, {"I8", 1, TENSOR_OTHER},  {"U64", 8, TENSOR_OTHER},     {"U32", 4, TENSOR_OTHER},
+    {"F32", 4, TENSOR_F32},   {"F16", 2, TENSOR_F16},   {"BF16", 2, TENSOR_BF16},  {"F64", 8, TENSOR_OTHER},     {"I64", 8, TENSOR_OTHER},
+    {"I32", 4, TENSOR_OTHER}, {"I16", 2, TENSOR_OTHER}, {"I8", 1, TENSOR_OTHER},   {"U64", 8, TENSOR_OTHER},     {"U32", 4, TENSOR_OTHER},
     {"U16", 2, TENSOR_OTHER}, {"U8", 1, TENSOR_OTHER},  {"BOOL", 1, TENSOR_OTHER}, {"F8_E4M3", 1, TENSOR_OTHER}, {"F8_E5M2", 1, TENSOR_OTHER},
 };
 enum { TYPE_COUNT = sizeof types / sizeof *types };
@@ -72,8 +72,7 @@ static int parse_entry(const safetensors_part *part, arena *memory, const cJSON 
   const cJSON *value;
   cJSON_ArrayForEach(value, shape) {
     int64_t extent;
-    if (e->dims == SAFETENSORS_MAX_DIMS)
-      return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has more than %d dimensions", path, name, SAFETENSORS_MAX_DIMS);
+    if (e->dims == SAFETENSORS_MAX_DIMS) return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has more than %d dimensions", path, name, SAFETENSORS_MAX_DIMS);
     if (!whole_number(value, &extent))
       return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: tensor '%s': dimension %d of its shape is no whole number of 0 or more", path, name, e->dims + 1);
     if (__builtin_mul_overflow(e->count, extent, &e->count) || e->count > INT64_MAX / 8)
@@ -85,8 +84,8 @@ static int parse_entry(const safetensors_part *part, arena *memory, const cJSON 
   const cJSON *first = cJSON_IsArray(offsets) ? offsets->child : NULL, *second = first ? first->next : NULL;
   if (!second || second->next || !whole_number(first, &begin) || !whole_number(second, &end))
     return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: tensor '%s': data_offsets is not a list of two whole numbers", path, name);
-  if (begin > end) return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: tensor '%s': its data end (%lld) before they begin (%lld)", path, name, (long long)end,
-                               (long long)begin);
+  if (begin > end)
+    return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: tensor '%s': its data end (%lld) before they begin (%lld)", path, name, (long long)end, (long long)begin);
   if (known >= 0 && end - begin != e->count * types[known].bytes)
     return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: tensor '%s': its shape of %lld elements of %s needs %lld bytes, but data_offsets give it %lld", path, name,
                 (long long)e->count, types[known].name, (long long)(e->count * types[known].bytes), (long long)(end - begin));
@@ -379,9 +378,7 @@ void safetensors_close(safetensors *s) {
 
 int safetensors_count(const safetensors *s) { return s->count; }
 
-const safetensors_entry *safetensors_entry_at(const safetensors *s, int index) {
-  return index >= 0 && index < s->count ? &s->items[index].entry : NULL;
-}
+const safetensors_entry *safetensors_entry_at(const safetensors *s, int index) { return index >= 0 && index < s->count ? &s->items[index].entry : NULL; }
 
 int safetensors_find(const safetensors *s, const char *name) {
   for (int low = 0, high = s->count; low < high;) {

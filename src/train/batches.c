@@ -91,13 +91,22 @@ static void mask_token(batch_pack *p, int row, const batch_masking *masking, ran
   double kind = random_uniform(key, p->stream[row], 4 * p->position[row] + 1);
   if (kind < 0.8) p->token[row] = masking->mask_token;
   else if (kind < 0.9)
-    p->token[row] = masking->first_word + (int32_t)(random_uniform(key, p->stream[row], 4 * p->position[row] + 2) * (masking->vocabulary - masking->first_word));
+    p->token[row] =
+        masking->first_word + (int32_t)(random_uniform(key, p->stream[row], 4 * p->position[row] + 2) * (masking->vocabulary - masking->first_word));
 }
 
-const batch *batch_pack_fill(batch_pack *p, const split *source, const int64_t *row, const int32_t *member, int count, uint64_t step, const batch_masking *masking) {
+const batch *batch_pack_fill(batch_pack *p, const split *source, const int64_t *row, const int32_t *member, int count, uint64_t step,
+                             const batch_masking *masking) {
   int tokens = 0, longest = 0;
-  p->view = (batch){.sequences = count, .first = p->first, .token = p->token, .type = p->type, .position = p->position, .stream = p->stream, .label = p->label,
-                    .masked_row = p->masked_row, .masked_token = p->masked_token};
+  p->view = (batch){.sequences = count,
+                    .first = p->first,
+                    .token = p->token,
+                    .type = p->type,
+                    .position = p->position,
+                    .stream = p->stream,
+                    .label = p->label,
+                    .masked_row = p->masked_row,
+                    .masked_token = p->masked_token};
   random_key key = random_key_make(masking->seed, RANDOM_MASK, 0);
   for (int i = 0; i < count; i++) {
     int64_t from = row[member[i]];

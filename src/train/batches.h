@@ -17,14 +17,14 @@ typedef struct batch_plan {
   uint64_t seed;
   int64_t steps_per_epoch;
   /* the step at hand */
-  int64_t epoch;     /* whose order is loaded; -1: none    */
-  int64_t *order;    /* [examples]                         */
-  int sequences;     /* of this step                       */
-  int64_t *row;      /* [batch] row of source              */
-  int32_t *length;   /* [batch]                            */
-  int32_t *member;   /* [batch] shard after shard          */
-  int32_t *first;    /* [shards + 1]                       */
-  void *scratch;     /* of order_split                     */
+  int64_t epoch;   /* whose order is loaded; -1: none    */
+  int64_t *order;  /* [examples]                         */
+  int sequences;   /* of this step                       */
+  int64_t *row;    /* [batch] row of source              */
+  int32_t *length; /* [batch]                            */
+  int32_t *member; /* [batch] shard after shard          */
+  int32_t *first;  /* [shards + 1]                       */
+  void *scratch;   /* of order_split                     */
 } batch_plan;
 
 /* limit: use so many examples only, the same ones for every seed (0: all). Errors: ERROR_MEMORY. */
@@ -51,6 +51,7 @@ typedef struct batch_pack batch_pack; /* a batch with its own arrays */
 int batch_pack_create(const batch_sizes *sizes, arena *memory, batch_pack **result);
 
 /* Packs rows (row[member[0]] .. ) of a split; stream: high half of every random stream (the step), the low half is the member's number. */
-const batch *batch_pack_fill(batch_pack *p, const split *source, const int64_t *row, const int32_t *member, int count, uint64_t step, const batch_masking *masking);
+const batch *batch_pack_fill(batch_pack *p, const split *source, const int64_t *row, const int32_t *member, int count, uint64_t step,
+                             const batch_masking *masking);
 
 #endif

@@ -95,14 +95,16 @@ static int judge(const run *r, const split *s, const grouping *g, int classes, c
     memcpy(row, gathered + i * classes, (size_t)classes * sizeof *row);
     p.prediction[g->member[i]] = regress ? row[0] : (float)predict_class(row, classes);
   }
-  if (!code) code = regress ? metrics_regress(s->count, s->label, p.prediction, &result->metrics)
-                            : metrics_classify(s->count, classes, s->label, p.prediction, &result->metrics);
+  if (!code)
+    code = regress ? metrics_regress(s->count, s->label, p.prediction, &result->metrics)
+                   : metrics_classify(s->count, classes, s->label, p.prediction, &result->metrics);
   if (code || !details) predictions_free(&p);
   else *details = p;
   return code;
 }
 
-static int collect(run *r, const split *s, const grouping *g, int classes, const float *outputs, const group_sums *sums, evaluation *result, predictions *details) {
+static int collect(run *r, const split *s, const grouping *g, int classes, const float *outputs, const group_sums *sums, evaluation *result,
+                   predictions *details) {
   comm *c = r->comm;
   int64_t examples = g->first[g->end] - g->first[g->begin];
   int64_t *counts = calloc((size_t)comm_size(c), sizeof *counts);

@@ -63,18 +63,12 @@ typedef struct evaluation_row {
 } evaluation_row;
 
 static const field evaluation_fields[] = {
-    {"attempt", "1", FIELD_INT32, 1, offsetof(evaluation_row, attempt)},
-    {"step", "1", FIELD_INT64, 1, offsetof(evaluation_row, step)},
-    {"epoch", "1", FIELD_INT32, 1, offsetof(evaluation_row, epoch)},
-    {"split", "text", FIELD_TEXT, 12, offsetof(evaluation_row, split)},
-    {"count", "1", FIELD_INT64, 1, offsetof(evaluation_row, count)},
-    {"loss", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, loss)},
-    {"metric", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, metric)},
-    {"accuracy", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, accuracy)},
-    {"f1", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, f1)},
-    {"matthews", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, matthews)},
-    {"pearson", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, pearson)},
-    {"spearman", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, spearman)},
+    {"attempt", "1", FIELD_INT32, 1, offsetof(evaluation_row, attempt)},  {"step", "1", FIELD_INT64, 1, offsetof(evaluation_row, step)},
+    {"epoch", "1", FIELD_INT32, 1, offsetof(evaluation_row, epoch)},      {"split", "text", FIELD_TEXT, 12, offsetof(evaluation_row, split)},
+    {"count", "1", FIELD_INT64, 1, offsetof(evaluation_row, count)},      {"loss", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, loss)},
+    {"metric", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, metric)},   {"accuracy", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, accuracy)},
+    {"f1", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, f1)},           {"matthews", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, matthews)},
+    {"pearson", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, pearson)}, {"spearman", "1", FIELD_DOUBLE, 1, offsetof(evaluation_row, spearman)},
     {"seconds", "s", FIELD_DOUBLE, 1, offsetof(evaluation_row, seconds)},
 };
 
@@ -102,15 +96,13 @@ typedef struct attempt_row {
 } attempt_row;
 
 static const field attempt_fields[] = {
-    {"attempt", "1", FIELD_INT32, 1, offsetof(attempt_row, attempt)},
-    {"started", "text", FIELD_TEXT, 24, offsetof(attempt_row, started)},
-    {"ranks", "1", FIELD_INT32, 1, offsetof(attempt_row, ranks)},
-    {"threads", "1", FIELD_INT32, 1, offsetof(attempt_row, threads)},
-    {"nodes", "1", FIELD_INT32, 1, offsetof(attempt_row, nodes)},
-    {"first_step", "1", FIELD_INT64, 1, offsetof(attempt_row, first_step)},
+    {"attempt", "1", FIELD_INT32, 1, offsetof(attempt_row, attempt)}, {"started", "text", FIELD_TEXT, 24, offsetof(attempt_row, started)},
+    {"ranks", "1", FIELD_INT32, 1, offsetof(attempt_row, ranks)},     {"threads", "1", FIELD_INT32, 1, offsetof(attempt_row, threads)},
+    {"nodes", "1", FIELD_INT32, 1, offsetof(attempt_row, nodes)},     {"first_step", "1", FIELD_INT64, 1, offsetof(attempt_row, first_step)},
 };
 
-#define TABLE(path, help, type, fields) {path, help, sizeof(type), fields, (int)(sizeof fields / sizeof *fields)}
+#define TABLE(path, help, type, fields) \
+  { path, help, sizeof(type), fields, (int)(sizeof fields / sizeof *fields) }
 static const table step_table = TABLE("series/steps", "one row per optimiser step; times are of rank 0, per part the slowest thread", step_row, step_fields);
 static const table rank_table = TABLE("series/ranks", "one row per rank and validation: what the rank did since the row before", rank_row, rank_fields);
 static const table evaluation_table = TABLE("evaluation", "one row per evaluated split", evaluation_row, evaluation_fields);
@@ -139,7 +131,8 @@ static int add_predictions(record *rec, split_name which) {
       {"prediction", "1", FIELD_FLOAT, 1, offsetof(prediction_head, prediction)},
       {"score", "1", FIELD_FLOAT, classes, sizeof(prediction_head)},
   };
-  const table t = {path, "one row per example: the kept model's outputs (logits, or the score)", sizeof(prediction_head) + (size_t)classes * sizeof(float), fields, 4};
+  const table t = {path, "one row per example: the kept model's outputs (logits, or the score)", sizeof(prediction_head) + (size_t)classes * sizeof(float),
+                   fields, 4};
   return runfile_add_table(rec->file, &t, &rec->predictions[which]);
 }
 
@@ -149,7 +142,10 @@ static int put_segments(record *rec) {
   for (int i = 0; i < count; i++) {
     const segment *s = model_segment(r->model, i);
     int head = s->role == SEGMENT_HEAD;
-    segment_row row = {.offset = s->offset, .rows = s->rows, .cols = s->cols, .lr = head ? r->config->train.lr_head : r->config->train.lr,
+    segment_row row = {.offset = s->offset,
+                       .rows = s->rows,
+                       .cols = s->cols,
+                       .lr = head ? r->config->train.lr_head : r->config->train.lr,
                        .decay = s->decays ? (head ? r->config->train.decay_head : r->config->train.decay) : 0};
     snprintf(row.name, sizeof row.name, "%s", s->name);
     snprintf(row.counts_as, sizeof row.counts_as, "%s", segment_role_names[s->role]);
@@ -268,9 +264,21 @@ int record_create(run *r, record **result) {
 }
 
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s, int64_t payload_bytes) {
-  const step_row row = {.attempt = FIRST_ATTEMPT, .epoch = (int32_t)epoch + 1, .step = step + 1, .loss = s->loss, .lr = rate, .grad_norm = s->norm,
-                        .examples = s->count, .tokens = s->tokens, .step_s = s->times.step_s, .expand_s = s->times.expand_s, .forward_s = s->times.forward_s, .backward_s = s->times.backward_s,
-                        .gather_s = s->times.gather_s, .communication_s = s->times.communication_s, .optimizer_s = s->times.optimizer_s,
+  const step_row row = {.attempt = FIRST_ATTEMPT,
+                        .epoch = (int32_t)epoch + 1,
+                        .step = step + 1,
+                        .loss = s->loss,
+                        .lr = rate,
+                        .grad_norm = s->norm,
+                        .examples = s->count,
+                        .tokens = s->tokens,
+                        .step_s = s->times.step_s,
+                        .expand_s = s->times.expand_s,
+                        .forward_s = s->times.forward_s,
+                        .backward_s = s->times.backward_s,
+                        .gather_s = s->times.gather_s,
+                        .communication_s = s->times.communication_s,
+                        .optimizer_s = s->times.optimizer_s,
                         .payload_bytes = payload_bytes};
   TRY(runfile_append(rec->file, rec->steps, &row, 1));
   return runfile_flush(rec->file, rec->steps);
@@ -278,8 +286,18 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
 
 int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric) {
   const double *v = e->metrics.value;
-  evaluation_row row = {.attempt = FIRST_ATTEMPT, .epoch = (int32_t)epoch, .step = step, .count = e->count, .loss = e->loss, .metric = metric, .accuracy = v[METRICS_ACCURACY],
-                        .f1 = v[METRICS_F1], .matthews = v[METRICS_MATTHEWS], .pearson = v[METRICS_PEARSON], .spearman = v[METRICS_SPEARMAN], .seconds = e->seconds};
+  evaluation_row row = {.attempt = FIRST_ATTEMPT,
+                        .epoch = (int32_t)epoch,
+                        .step = step,
+                        .count = e->count,
+                        .loss = e->loss,
+                        .metric = metric,
+                        .accuracy = v[METRICS_ACCURACY],
+                        .f1 = v[METRICS_F1],
+                        .matthews = v[METRICS_MATTHEWS],
+                        .pearson = v[METRICS_PEARSON],
+                        .spearman = v[METRICS_SPEARMAN],
+                        .seconds = e->seconds};
   snprintf(row.split, sizeof row.split, "%s", split_names[which]);
   TRY(runfile_append(rec->file, rec->evaluations, &row, 1));
   return runfile_flush(rec->file, rec->evaluations);
@@ -311,13 +329,21 @@ int record_finish(record *rec, const real *theta, const record_totals *t) {
   const struct {
     const char *name;
     double value;
-  } numbers[] = {{"validation_metric", t->validation}, {"test_metric", t->test}, {"train_s", t->train_s}, {"total_s", t->total_s}, {"start_s", t->start_s},
-                 {"tokens_per_s", (double)t->tokens / t->train_s}, {"communication_s", t->communication_s}, {"step_s", t->step_s},
+  } numbers[] = {{"validation_metric", t->validation},
+                 {"test_metric", t->test},
+                 {"train_s", t->train_s},
+                 {"total_s", t->total_s},
+                 {"start_s", t->start_s},
+                 {"tokens_per_s", (double)t->tokens / t->train_s},
+                 {"communication_s", t->communication_s},
+                 {"step_s", t->step_s},
                  {"communication_share", t->step_s > 0 ? t->communication_s / t->step_s : 0}};
   const struct {
     const char *name;
     int64_t value;
-  } counts[] = {{"steps", t->steps}, {"tokens", t->tokens}, {"best_step", t->best_step},
+  } counts[] = {{"steps", t->steps},
+                {"tokens", t->tokens},
+                {"best_step", t->best_step},
                 {"gradient_payload_bytes", comm_meter_read(rec->r->comm, COMM_GRADIENT).payload_bytes},
                 {"evaluation_payload_bytes", comm_meter_read(rec->r->comm, COMM_EVALUATION).payload_bytes},
                 {"control_payload_bytes", comm_meter_read(rec->r->comm, COMM_CONTROL).payload_bytes}};

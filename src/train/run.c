@@ -58,8 +58,8 @@ static int settle_task(run *r) {
   int labels_are_classes = !strcmp(r->data->objective, "classify");
   if (c->task.objective == OBJECTIVE_CLASSIFY && !labels_are_classes)
     return FAIL(ERROR_USAGE, "leave task.objective out", "task.objective is classify, but the labels of %s are no classes", r->data->path);
-  int fits = r->metric == METRICS_LOSS || (c->task.objective == OBJECTIVE_CLASSIFY ? r->metric <= METRICS_MATTHEWS
-                                                                                   : c->task.objective == OBJECTIVE_REGRESS && r->metric >= METRICS_PEARSON);
+  int fits = r->metric == METRICS_LOSS ||
+             (c->task.objective == OBJECTIVE_CLASSIFY ? r->metric <= METRICS_MATTHEWS : c->task.objective == OBJECTIVE_REGRESS && r->metric >= METRICS_PEARSON);
   if (!fits) return FAIL(ERROR_USAGE, "leave task.metric out for the data set's own", "task.metric=%s does not fit the objective", metric_names[r->metric]);
   if (c->task.objective == OBJECTIVE_MLM && r->data->mask_token < 0)
     return FAIL(ERROR_USAGE, NULL, "%s: its tokenizer has no mask token, which masked language modelling needs", r->data->path);
@@ -88,7 +88,8 @@ static int settle_shards(run *r, int training) {
     log_warning("%d shards for %d ranks x %d threads: some threads will idle (shards=%d would use all)", r->shards, ranks, r->threads, ranks * r->threads);
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) < r->threads)
-    log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores), r->threads, r->threads);
+    log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores),
+                r->threads, r->threads);
   return ERROR_NONE;
 }
 
@@ -101,8 +102,11 @@ static int settle_training(run *r) {
   r->steps = c->train.steps;
   if (r->steps > MAX_STEPS) /* every step is laid out once before the first, to size memory */
     return FAIL(ERROR_USAGE, "use a larger train.batch", "%lld steps are more than a run may have (%d)", (long long)r->steps, MAX_STEPS);
-  r->masking = (batch_masking){.rate = c->task.objective == OBJECTIVE_MLM ? c->task.mask_rate : 0, .mask_token = r->data->mask_token,
-                               .first_word = r->data->first_word, .vocabulary = r->data->vocabulary, .seed = (uint64_t)c->seed};
+  r->masking = (batch_masking){.rate = c->task.objective == OBJECTIVE_MLM ? c->task.mask_rate : 0,
+                               .mask_token = r->data->mask_token,
+                               .first_word = r->data->first_word,
+                               .vocabulary = r->data->vocabulary,
+                               .seed = (uint64_t)c->seed};
   return ERROR_NONE;
 }
 
@@ -121,8 +125,14 @@ static int read_shape(run *r, const char *directory, model_shape *shape) {
 
 static int own_shape(run *r, model_shape *shape) {
   const config *c = r->config;
-  *shape = (model_shape){.layers = (int)c->model.layers, .width = (int)c->model.width, .heads = (int)c->model.heads, .ffn = (int)c->model.ffn,
-                         .vocabulary = r->data->vocabulary, .positions = (int)c->model.positions, .types = 2, .norm_epsilon = 1e-12};
+  *shape = (model_shape){.layers = (int)c->model.layers,
+                         .width = (int)c->model.width,
+                         .heads = (int)c->model.heads,
+                         .ffn = (int)c->model.ffn,
+                         .vocabulary = r->data->vocabulary,
+                         .positions = (int)c->model.positions,
+                         .types = 2,
+                         .norm_epsilon = 1e-12};
   TRY(family_find(c->model.family, &shape->family));
   return model_shape_check(shape, "model");
 }
@@ -130,10 +140,11 @@ static int own_shape(run *r, model_shape *shape) {
 static int check_data_fits(const run *r, const model_shape *shape) {
   int places = shape->positions - shape->family->position_offset;
   if (r->data->vocabulary > shape->vocabulary)
-    return FAIL(ERROR_INPUT, "prepare the data with this model's tokenizer", "%s: its tokenizer has %d tokens, the model %d", r->data->path, r->data->vocabulary,
-                shape->vocabulary);
+    return FAIL(ERROR_INPUT, "prepare the data with this model's tokenizer", "%s: its tokenizer has %d tokens, the model %d", r->data->path,
+                r->data->vocabulary, shape->vocabulary);
   if (r->data->longest > places)
-    return FAIL(ERROR_INPUT, "prepare the data with a smaller --max-tokens", "%s: a sequence has %d tokens, the model takes %d", r->data->path, r->data->longest, places);
+    return FAIL(ERROR_INPUT, "prepare the data with a smaller --max-tokens", "%s: a sequence has %d tokens, the model takes %d", r->data->path,
+                r->data->longest, places);
   return ERROR_NONE;
 }
 
@@ -146,10 +157,16 @@ static int make_model(run *r, const char *directory) {
   TRY(check_data_fits(r, &shape));
   if (!*c->method.name) return FAIL(ERROR_USAGE, "for example method=lora; see: peftscale list methods", "no method is chosen");
   TRY(method_find(c->method.name, &chosen));
-  model_options options = {.pooling = (model_pooling)c->model.pooling, .head = (model_head)c->model.head, .objective = (model_objective)c->task.objective,
-                           .classes = c->task.objective == OBJECTIVE_CLASSIFY ? r->data->class_count : 1, .dropout_embedding = c->model.dropout_embedding,
-                           .dropout_attention = c->model.dropout_attention, .dropout_hidden = c->model.dropout_hidden,
-                           .dropout_adapter = c->model.dropout_adapter, .dropout_head = c->model.dropout_head, .seed = (uint64_t)c->seed};
+  model_options options = {.pooling = (model_pooling)c->model.pooling,
+                           .head = (model_head)c->model.head,
+                           .objective = (model_objective)c->task.objective,
+                           .classes = c->task.objective == OBJECTIVE_CLASSIFY ? r->data->class_count : 1,
+                           .dropout_embedding = c->model.dropout_embedding,
+                           .dropout_attention = c->model.dropout_attention,
+                           .dropout_hidden = c->model.dropout_hidden,
+                           .dropout_adapter = c->model.dropout_adapter,
+                           .dropout_head = c->model.dropout_head,
+                           .seed = (uint64_t)c->seed};
   TRY(model_create(&shape, &options, chosen, &c->method.options, &r->model));
   r->theta_count = model_theta_count(r->model);
   return ERROR_NONE;
@@ -216,7 +233,8 @@ static int take_memory(run *r, int training) {
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
   r->message = r->gradient[0];
-  return training ? comm_sum_begin(r->comm, r->message, r->theta_count + TAIL_FLOATS) : ERROR_NONE; /* its memory, too, is taken before ranks rely on each other */
+  return training ? comm_sum_begin(r->comm, r->message, r->theta_count + TAIL_FLOATS)
+                  : ERROR_NONE; /* its memory, too, is taken before ranks rely on each other */
 }
 
 static int name_run_file(const config *c, const char *run_id, char *path, size_t bytes) {
@@ -243,7 +261,8 @@ static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
   TRY(comm_same_text(r->comm, r->experiment_id, &same));
-  return same ? ERROR_NONE : FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
+  return same ? ERROR_NONE
+              : FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
 }
 
 static int check_keep(const run *r) {

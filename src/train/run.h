@@ -33,14 +33,14 @@ typedef struct run {
   char path[4096]; /* of the run file */
   batch_plan plan;
   batch_masking masking;
-  real *theta, *chosen; /* chosen: the theta that is evaluated and stored in the end */
-  real *message;        /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
-  real **gradient;      /* [threads] gradient[0] is message */
+  real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
+  real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
+  real **gradient;              /* [threads] gradient[0] is message */
   model_workspace **workspaces; /* [threads] */
   batch_pack **packs;           /* [threads] */
   void *store;                  /* the base weights, shared by the ranks of a node */
   int store_copies;             /* copies of them on this node */
-  error pending; /* of this rank alone (a run file that cannot be written); goes out with the next step's message */
+  error pending;                /* of this rank alone (a run file that cannot be written); goes out with the next step's message */
   double start_s;               /* process start to now, when assembled */
 } run;
 
@@ -54,8 +54,8 @@ int run_train(run *r);
 
 /* One split, in groups that do not depend on ranks or threads. predictions (rank 0; may be NULL): see prediction. */
 typedef struct evaluation {
-  double loss;    /* mean */
-  int64_t count;  /* examples, or predicted tokens */
+  double loss;   /* mean */
+  int64_t count; /* examples, or predicted tokens */
   metric_values metrics;
   double seconds;
 } evaluation;

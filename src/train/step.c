@@ -50,8 +50,8 @@ static int work_shards(run *r, overlap *o, int64_t step, int64_t begin, int64_t 
   model_progress progress = {tell, &seat};
   memset(r->gradient[thread], 0, (size_t)r->theta_count * sizeof(real));
   for (int64_t s = begin; s < end; s++) {
-    const batch *b = batch_pack_fill(r->packs[thread], plan->source, plan->row, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s], (uint64_t)step,
-                                     &r->masking);
+    const batch *b = batch_pack_fill(r->packs[thread], plan->source, plan->row, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s],
+                                     (uint64_t)step, &r->masking);
     TRY(model_gradient(r->model, r->workspaces[thread], b, r->gradient[thread], sums, s + 1 == end ? &progress : NULL));
   }
   TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));

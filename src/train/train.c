@@ -35,11 +35,18 @@ static int make_optimizer(run *r, optim **result) {
   for (int i = 0; i < count; i++) {
     const segment *s = model_segment(r->model, i);
     int head = s->role == SEGMENT_HEAD;
-    segments[i] = (optim_segment){.offset = s->offset, .count = (int64_t)s->rows * s->cols, .rate = head ? c->train.lr_head : c->train.lr,
+    segments[i] = (optim_segment){.offset = s->offset,
+                                  .count = (int64_t)s->rows * s->cols,
+                                  .rate = head ? c->train.lr_head : c->train.lr,
                                   .decay = s->decays ? (head ? c->train.decay_head : c->train.decay) : 0};
   }
-  optim_options options = {.beta1 = c->train.beta1, .beta2 = c->train.beta2, .epsilon = c->train.epsilon, .clip = c->train.clip,
-                           .schedule = (optim_schedule)c->train.schedule, .steps = r->steps, .warmup = (int64_t)ceil(c->train.warmup * (double)r->steps)};
+  optim_options options = {.beta1 = c->train.beta1,
+                           .beta2 = c->train.beta2,
+                           .epsilon = c->train.epsilon,
+                           .clip = c->train.clip,
+                           .schedule = (optim_schedule)c->train.schedule,
+                           .steps = r->steps,
+                           .warmup = (int64_t)ceil(c->train.warmup * (double)r->steps)};
   code = optim_create(&options, segments, count, r->theta_count, result);
   free(segments);
   return code;
@@ -78,9 +85,13 @@ static int note_ranks(training *t, int64_t step) {
   getrusage(RUSAGE_SELF, &usage);
   if (getloadavg(load, 1) != 1) load[0] = NAN;
   double cpu = clock_process_cpu_s();
-  rank_row mine = {.step = step, .rank = comm_rank(r->comm), .tokens = t->since_tokens,
+  rank_row mine = {.step = step,
+                   .rank = comm_rank(r->comm),
+                   .tokens = t->since_tokens,
                    .compute_s = t->since.expand_s + t->since.forward_s + t->since.backward_s + t->since.gather_s + t->since.optimizer_s,
-                   .communication_s = t->since.communication_s, .cpu_s = cpu - t->cpu_before, .involuntary_switches = usage.ru_nivcsw - t->switches_before,
+                   .communication_s = t->since.communication_s,
+                   .cpu_s = cpu - t->cpu_before,
+                   .involuntary_switches = usage.ru_nivcsw - t->switches_before,
                    .load_average = load[0]};
   snprintf(mine.host, sizeof mine.host, "%.63s", comm_host(r->comm));
   int64_t *counts = calloc((size_t)comm_size(r->comm), sizeof *counts);
@@ -199,8 +210,9 @@ static int train_and_conclude(training *t) {
   }
   TRY(comm_agree(r->comm, code));
   if (speaks(t))
-    log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps", metric_names[r->metric], t->totals.validation, t->totals.test,
-             (long long)t->best_step, t->totals.total_s, (double)t->tokens / t->totals.train_s, t->totals.step_s > 0 ? 100 * t->totals.communication_s / t->totals.step_s : 0);
+    log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps", metric_names[r->metric], t->totals.validation,
+             t->totals.test, (long long)t->best_step, t->totals.total_s, (double)t->tokens / t->totals.train_s,
+             t->totals.step_s > 0 ? 100 * t->totals.communication_s / t->totals.step_s : 0);
   return ERROR_NONE;
 }
 

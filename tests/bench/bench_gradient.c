@@ -99,7 +99,7 @@ static double linear_flop(const subject *s) {
     if (part->role == SEGMENT_ADAPTER && rank) branches += 3 * 2.0 * part->rows * part->cols;
   }
   int trains_weights = s->method->trains && s->method->trains(PARAM_WEIGHT), trains_below = s->method->trains != NULL;
-  if (!s->method->trains && !model_adapter(s->model)->segment_count) return maps; /* only the head: no backward through the layers */
+  if (!s->method->trains && !model_adapter(s->model)->segment_count) return maps;            /* only the head: no backward through the layers */
   double first_qkv = trains_below && s->method->trains(PARAM_EMBEDDING) ? 0 : 2 * 3 * d * d; /* nothing below the first layer wants dX */
   return maps + (maps - first_qkv) + (trains_weights ? maps : 0) + branches;
 }
@@ -244,7 +244,8 @@ static int bench(int threads, int rounds) {
     }
   }
   double peak = median(peaks, rounds);
-  printf("forward and backward, MiniLM-L6 shape, batch %d, %.1f tokens a sentence, %d thread(s), %d rounds\n", BATCH, work.tokens / (BATCH * BATCHES), threads, rounds);
+  printf("forward and backward, MiniLM-L6 shape, batch %d, %.1f tokens a sentence, %d thread(s), %d rounds\n", BATCH, work.tokens / (BATCH * BATCHES), threads,
+         rounds);
   const char *forced = getenv("OPENBLAS_CORETYPE");
   printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, has_512() ? 512 : 256, linalg_core(),
          forced && *forced ? ", forced by OPENBLAS_CORETYPE" : "");
@@ -253,8 +254,8 @@ static int bench(int threads, int rounds) {
     subject *s = &subjects[i];
     double share = median(s->rate, rounds), low = s->rate[0], high = s->rate[rounds - 1], seconds = median(s->seconds, rounds);
     double flop = s->flop_per_token * work.tokens + attention_flop(s, work.squares);
-    printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, flop / seconds / 1e9, 100 * share,
-           100 * low, 100 * high);
+    printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, flop / seconds / 1e9,
+           100 * share, 100 * low, 100 * high);
   }
   for (int i = 0; i < count; i++) {
     for (int t = 0; t < threads; t++) model_workspace_destroy(subjects[i].workspace[t]);
@@ -266,7 +267,8 @@ static int bench(int threads, int rounds) {
 
 int main(int argc, char **argv) {
   int64_t threads = 1, rounds = 5;
-  if ((argc > 1 && text_to_int(argv[1], &threads)) || (argc > 2 && text_to_int(argv[2], &rounds)) || threads < 1 || threads > MAX_THREADS || rounds < 1 || rounds > MAX_ROUNDS) {
+  if ((argc > 1 && text_to_int(argv[1], &threads)) || (argc > 2 && text_to_int(argv[2], &rounds)) || threads < 1 || threads > MAX_THREADS || rounds < 1 ||
+      rounds > MAX_ROUNDS) {
     fprintf(stderr, "usage: bench_gradient [THREADS 1..%d] [ROUNDS 1..%d]\n", MAX_THREADS, MAX_ROUNDS);
     return 2;
   }

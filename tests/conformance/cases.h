@@ -153,8 +153,8 @@ static inline void add_variants(case_list *list) {
 static inline void add_case(case_list *list, int v, int s, int l, const char *family_name, int dropout) {
   if (list->count >= CASES_MAX) return;
   gradient_case *c = &list->item[list->count++];
-  *c = (gradient_case){.method = list->method, .variant = &list->variant[v], .setting = &settings[s], .lengths = &batches[l], .family = family_name,
-                       .dropout = dropout};
+  *c = (gradient_case){
+      .method = list->method, .variant = &list->variant[v], .setting = &settings[s], .lengths = &batches[l], .family = family_name, .dropout = dropout};
   snprintf(c->name, sizeof c->name, "%s/%s/%s/%s/%s/%s", list->method->name, list->variant[v].name, settings[s].name, batches[l].name,
            family_name ? family_name : "real", dropout ? "dropout" : "plain");
 }

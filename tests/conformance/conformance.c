@@ -32,8 +32,8 @@ static void move(stand *s, const piece *p, const real *base, int64_t element, co
 }
 
 /* Central differences of sixth order, and of fourth order from the same losses. */
-static void differences(stand *s, real *scratch, const piece *p, const real *base, int64_t element, const double *sign, double h,
-                        double *sixth, double *fourth) {
+static void differences(stand *s, real *scratch, const piece *p, const real *base, int64_t element, const double *sign, double h, double *sixth,
+                        double *fourth) {
   double change[3], up, down;
   for (int k = 0; k < 3; k++) {
     move(s, p, base, element, sign, (k + 1) * h);
@@ -351,12 +351,9 @@ typedef struct test_kind {
 } test_kind;
 
 static const test_kind kinds[] = {
-    {"gradients", gradients_are_right, 0},
-    {"layout of theta and counts", theta_is_laid_out_without_gaps, 0},
-    {"start", a_start_depends_on_the_seed_alone, 0},
-    {"identity at start", identity_at_start_is_kept, METHOD_IDENTITY_AT_START},
-    {"merging", merged_equals_adapted, 0},
-    {"shards add up", shards_add_up, 0},
+    {"gradients", gradients_are_right, 0},           {"layout of theta and counts", theta_is_laid_out_without_gaps, 0},
+    {"start", a_start_depends_on_the_seed_alone, 0}, {"identity at start", identity_at_start_is_kept, METHOD_IDENTITY_AT_START},
+    {"merging", merged_equals_adapted, 0},           {"shards add up", shards_add_up, 0},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds, TESTS_MAX = 64 * KINDS };
 

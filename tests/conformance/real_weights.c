@@ -75,8 +75,15 @@ static void take_alone(const packed_batch *all, int s, packed_batch *alone) {
   alone->label[0] = all->label[s];
   alone->first[0] = 0;
   alone->first[1] = length;
-  alone->view = (batch){.sequences = 1, .tokens = length, .longest = length, .first = alone->first, .token = alone->token, .type = alone->type,
-                        .position = alone->position, .stream = alone->stream, .label = alone->label};
+  alone->view = (batch){.sequences = 1,
+                        .tokens = length,
+                        .longest = length,
+                        .first = alone->first,
+                        .token = alone->token,
+                        .type = alone->type,
+                        .position = alone->position,
+                        .stream = alone->stream,
+                        .label = alone->label};
 }
 
 static void packed_is_alone(void **state) {
@@ -133,8 +140,15 @@ static int read_sentences(const char *path, const model *m, packed_batch *b) {
   }
   fclose(file);
   b->first[count] = at;
-  b->view = (batch){.sequences = count, .tokens = at, .longest = at, .first = b->first, .token = b->token, .type = b->type, .position = b->position,
-                    .stream = b->stream, .label = b->label};
+  b->view = (batch){.sequences = count,
+                    .tokens = at,
+                    .longest = at,
+                    .first = b->first,
+                    .token = b->token,
+                    .type = b->type,
+                    .position = b->position,
+                    .stream = b->stream,
+                    .label = b->label};
   return ERROR_NONE;
 }
 

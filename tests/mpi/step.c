@@ -183,8 +183,8 @@ static void every_method(const char *path) {
     for (int threads = 1; threads <= 2; threads++) {
       char method_word[64];
       snprintf(method_word, sizeof method_word, "method=%s", method_list[m]->name);
-      const char *const words[] = {method_word, "model.width=32", "model.ffn=64", "model.dropout_attention=0.1", "model.dropout_hidden=0.1",
-                                   "model.dropout_adapter=0.2", NULL};
+      const char *const words[] = {
+          method_word, "model.width=32", "model.ffn=64", "model.dropout_attention=0.1", "model.dropout_hidden=0.1", "model.dropout_adapter=0.2", NULL};
       compare(path, words, threads, 0);
     }
 }

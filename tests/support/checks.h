@@ -15,15 +15,15 @@ static inline void checks_note(const char *file, int line, const char *what) {
   checks_failed++;
 }
 
-#define CHECK(condition)                                            \
-  do {                                                              \
-    if (!(condition)) checks_note(__FILE__, __LINE__, #condition);  \
+#define CHECK(condition)                                           \
+  do {                                                             \
+    if (!(condition)) checks_note(__FILE__, __LINE__, #condition); \
   } while (0)
 
 /* A call that must return 0. */
-#define CHECK_DONE(call)                                                  \
-  do {                                                                    \
-    if (call) checks_note(__FILE__, __LINE__, error_last()->text);        \
+#define CHECK_DONE(call)                                           \
+  do {                                                             \
+    if (call) checks_note(__FILE__, __LINE__, error_last()->text); \
   } while (0)
 
 /* Collective. Starts MPI; ends it and returns the exit status, the same on all ranks. */

@@ -115,8 +115,18 @@ static inline void batch_fill(packed_batch *b, const model *m, model_objective o
     if (length[s] > longest) longest = length[s];
   }
   b->first[count] = at;
-  b->view = (batch){.sequences = count, .tokens = at, .longest = longest, .first = b->first, .token = b->token, .type = b->type, .position = b->position,
-                    .stream = b->stream, .label = b->label, .masked = masked, .masked_row = b->masked_row, .masked_token = b->masked_token};
+  b->view = (batch){.sequences = count,
+                    .tokens = at,
+                    .longest = longest,
+                    .first = b->first,
+                    .token = b->token,
+                    .type = b->type,
+                    .position = b->position,
+                    .stream = b->stream,
+                    .label = b->label,
+                    .masked = masked,
+                    .masked_row = b->masked_row,
+                    .masked_token = b->masked_token};
 }
 
 /* ---- weights from a file ---- */

@@ -253,9 +253,7 @@ static void permutations_are_permutations(void **state) {
 
 static void hashes_are_xxh3_128(void **state) {
   (void)state;
-  static const struct {
-    const char *bytes, *text;
-  } known[] = {{"", "99aa06d3014798d86001c324468d497f"}, {"abc", "06b05ab6733a618578af5f94892f3950"}};
+  static const struct { const char *bytes, *text; } known[] = {{"", "99aa06d3014798d86001c324468d497f"}, {"abc", "06b05ab6733a618578af5f94892f3950"}};
   char text[HASH_TEXT_BYTES];
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     hash_bytes(known[i].bytes, strlen(known[i].bytes), text);

@@ -26,14 +26,14 @@ static char root[64]; /* a configuration directory of our own */
 static const char *const maps[] = {"q", "k", "v", "o", "up", "down", "all", NULL};
 static const char *const inits[] = {"kaiming", "gaussian", NULL};
 static const option lora[] = {
-  {"rank", OPTION_INT, "8", 1, 4096, NULL, 0, "rank of the change"},
-  {"alpha", OPTION_REAL, "8", 0, 4096, NULL, 0, "scale: alpha / rank"},
-  {"modules", OPTION_LIST, "q,v", 0, 0, maps, 0, "maps that are adapted"},
-  {"init", OPTION_CHOICE, "kaiming", 0, 0, inits, 0, "of A"},
+    {"rank", OPTION_INT, "8", 1, 4096, NULL, 0, "rank of the change"},
+    {"alpha", OPTION_REAL, "8", 0, 4096, NULL, 0, "scale: alpha / rank"},
+    {"modules", OPTION_LIST, "q,v", 0, 0, maps, 0, "maps that are adapted"},
+    {"init", OPTION_CHOICE, "kaiming", 0, 0, inits, 0, "of A"},
 };
 static const option autos[] = {
-  {"length", OPTION_INT, "auto", 1, 256, NULL, 1, "of a vector"},
-  {"scale", OPTION_REAL, "auto", 0, 1, NULL, 1, "of something"},
+    {"length", OPTION_INT, "auto", 1, 256, NULL, 1, "of a vector"},
+    {"scale", OPTION_REAL, "auto", 0, 1, NULL, 1, "of something"},
 };
 
 static int options(const char *method, const option **table, int *count) {
@@ -72,12 +72,12 @@ static int compose(config **c, const char *study, ...) {
   for (const char *w; (w = va_arg(list, const char *));) words[count++] = w;
   va_end(list);
   config_request request = {
-    .root = root, .files = &study, .file_count = study != NULL, .assignments = words, .assignment_count = count, .method_options = options};
+      .root = root, .files = &study, .file_count = study != NULL, .assignments = words, .assignment_count = count, .method_options = options};
   return config_compose(&request, c);
 }
 
-#define COMPOSE(c, ...)                                             \
-  do {                                                              \
+#define COMPOSE(c, ...)                                                                                \
+  do {                                                                                                 \
     if (compose(&(c), __VA_ARGS__, NULL)) fail_msg("%s (%s)", error_last()->text, error_last()->hint); \
   } while (0)
 
@@ -121,17 +121,17 @@ static void check_error(int code, int expected_code, const char *begin, const ch
 }
 
 #define REFUSE_FILE(yaml, begin, words, hint) REFUSE_FILE_AS(ERROR_USAGE, yaml, begin, words, hint)
-#define REFUSE_FILE_AS(code, yaml, begin, words, hint)                                 \
-  do {                                                                                 \
-    config *refused = (config *)root;                                                  \
+#define REFUSE_FILE_AS(code, yaml, begin, words, hint)                                     \
+  do {                                                                                     \
+    config *refused = (config *)root;                                                      \
     check_error(compose(&refused, put("bad.yaml", yaml), NULL), code, begin, words, hint); \
-    assert_null(refused);                                                              \
+    assert_null(refused);                                                                  \
   } while (0)
-#define REFUSE(begin, words, hint, ...)                                                   \
-  do {                                                                                    \
-    config *refused = (config *)root;                                                     \
+#define REFUSE(begin, words, hint, ...)                                                       \
+  do {                                                                                        \
+    config *refused = (config *)root;                                                         \
     check_error(compose(&refused, NULL, __VA_ARGS__, NULL), ERROR_USAGE, begin, words, hint); \
-    assert_null(refused);                                                                 \
+    assert_null(refused);                                                                     \
   } while (0)
 
 static void test_defaults(void **state) {
@@ -183,22 +183,22 @@ static void test_choices(void **state) {
     int value;
   } cases[] = {
 #define CASE(word, member, value) {word, offsetof(config, member), value}
-    CASE("model.init=random", model.init, INIT_RANDOM),
-    CASE("model.pooling=first", model.pooling, POOLING_FIRST),
-    CASE("model.head=tanh", model.head, HEAD_TANH),
-    CASE("task.objective=classify", task.objective, OBJECTIVE_CLASSIFY),
-    CASE("task.objective=regress", task.objective, OBJECTIVE_REGRESS),
-    CASE("task.objective=mlm", task.objective, OBJECTIVE_MLM),
-    CASE("task.metric=accuracy", task.metric, METRIC_ACCURACY),
-    CASE("task.metric=f1", task.metric, METRIC_F1),
-    CASE("task.metric=matthews", task.metric, METRIC_MATTHEWS),
-    CASE("task.metric=pearson", task.metric, METRIC_PEARSON),
-    CASE("task.metric=spearman", task.metric, METRIC_SPEARMAN),
-    CASE("task.metric=loss", task.metric, METRIC_LOSS),
-    CASE("train.schedule=linear", train.schedule, SCHEDULE_LINEAR),
-    CASE("train.schedule=cosine", train.schedule, SCHEDULE_COSINE),
-    CASE("train.schedule=constant", train.schedule, SCHEDULE_CONSTANT),
-    CASE("train.keep=last", train.keep, KEEP_LAST),
+      CASE("model.init=random", model.init, INIT_RANDOM),
+      CASE("model.pooling=first", model.pooling, POOLING_FIRST),
+      CASE("model.head=tanh", model.head, HEAD_TANH),
+      CASE("task.objective=classify", task.objective, OBJECTIVE_CLASSIFY),
+      CASE("task.objective=regress", task.objective, OBJECTIVE_REGRESS),
+      CASE("task.objective=mlm", task.objective, OBJECTIVE_MLM),
+      CASE("task.metric=accuracy", task.metric, METRIC_ACCURACY),
+      CASE("task.metric=f1", task.metric, METRIC_F1),
+      CASE("task.metric=matthews", task.metric, METRIC_MATTHEWS),
+      CASE("task.metric=pearson", task.metric, METRIC_PEARSON),
+      CASE("task.metric=spearman", task.metric, METRIC_SPEARMAN),
+      CASE("task.metric=loss", task.metric, METRIC_LOSS),
+      CASE("train.schedule=linear", train.schedule, SCHEDULE_LINEAR),
+      CASE("train.schedule=cosine", train.schedule, SCHEDULE_COSINE),
+      CASE("train.schedule=constant", train.schedule, SCHEDULE_CONSTANT),
+      CASE("train.keep=last", train.keep, KEEP_LAST),
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     config *c;
@@ -215,13 +215,13 @@ static void test_order(void **state) {
   (void)state;
   config *c;
   COMPOSE(c, put("study.yaml", "model: m\ntask: t\nmethod: lora\npreset: paper/p\ntrain:\n  beta1: 0.6\n  beta2: 0.6\n"), "train.beta2=0.7");
-  assert_true(c->train.clip == 1);    /* base */
-  assert_true(c->train.lr == 2);      /* base, model */
-  assert_true(c->train.decay == 3);   /* base, model, task */
-  assert_true(c->train.warmup == 0.4); /* ..., method */
+  assert_true(c->train.clip == 1);      /* base */
+  assert_true(c->train.lr == 2);        /* base, model */
+  assert_true(c->train.decay == 3);     /* base, model, task */
+  assert_true(c->train.warmup == 0.4);  /* ..., method */
   assert_true(c->train.epsilon == 0.5); /* ..., preset */
-  assert_true(c->train.beta1 == 0.6); /* ..., study */
-  assert_true(c->train.beta2 == 0.7); /* ..., command line */
+  assert_true(c->train.beta1 == 0.6);   /* ..., study */
+  assert_true(c->train.beta2 == 0.7);   /* ..., command line */
   assert_string_equal(origin(c, "train", "clip"), "base.yaml:2");
   assert_string_equal(origin(c, "train", "lr"), "model/m.yaml:5");
   assert_string_equal(origin(c, "train", "decay"), "task/t.yaml:5");
@@ -549,9 +549,33 @@ static void check_round_trip(const config *c) {
 
 static void test_round_trip(void **state) {
   (void)state;
-  static const char *const texts[] = {"",    "null",  "~",        "true",  "No",   "auto", "a: b", "#no", "q\"uote\\", "ünï/文",
-                                      "[x]", "-", "1.5", " spaced ", "'", "\xc2\x85line", "\xf0\x9f\x98\x80",
-                                      "&a", "*a", "!x", "%y", "@z", "`w", "{", "? k", "\xef\xbb\xbf", "\xef\xbf\xbe"};
+  static const char *const texts[] = {"",
+                                      "null",
+                                      "~",
+                                      "true",
+                                      "No",
+                                      "auto",
+                                      "a: b",
+                                      "#no",
+                                      "q\"uote\\",
+                                      "ünï/文",
+                                      "[x]",
+                                      "-",
+                                      "1.5",
+                                      " spaced ",
+                                      "'",
+                                      "\xc2\x85line",
+                                      "\xf0\x9f\x98\x80",
+                                      "&a",
+                                      "*a",
+                                      "!x",
+                                      "%y",
+                                      "@z",
+                                      "`w",
+                                      "{",
+                                      "? k",
+                                      "\xef\xbb\xbf",
+                                      "\xef\xbf\xbe"};
   config *c;
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     char word[64];
@@ -705,8 +729,8 @@ static void test_shipped(void **state) {
 }
 
 static const char fuzz_text[] =
-  "# a study\nseed: 3\nmodel: {name: m, pooling: first}\ntask: t\nmethod:\n  name: lora\n  rank: 4\n  modules: [q, \"v\", &k k, *k]\n"
-  "train:\n  lr: 1.0e-3\n  keep: 'last'\noutput:\n  dir: \"r\\u00e9s/\\x41\"\n  name: |\n    folded\n  export_dir: >-\n    x\n    y\n";
+    "# a study\nseed: 3\nmodel: {name: m, pooling: first}\ntask: t\nmethod:\n  name: lora\n  rank: 4\n  modules: [q, \"v\", &k k, *k]\n"
+    "train:\n  lr: 1.0e-3\n  keep: 'last'\noutput:\n  dir: \"r\\u00e9s/\\x41\"\n  name: |\n    folded\n  export_dir: >-\n    x\n    y\n";
 
 static void try_fuzzed(const char *bytes, size_t count) {
   char text[sizeof fuzz_text + 8];
@@ -785,11 +809,10 @@ static int remove_root(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_defaults),        cmocka_unit_test(test_choices),        cmocka_unit_test(test_order),        cmocka_unit_test(test_names),
-    cmocka_unit_test(test_lists),           cmocka_unit_test(test_refused_keys),   cmocka_unit_test(test_refused_values),
-    cmocka_unit_test(test_refused_shapes),  cmocka_unit_test(test_refused_files),  cmocka_unit_test(test_refused_names),
-    cmocka_unit_test(test_auto),            cmocka_unit_test(test_canonical),      cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_print),
-    cmocka_unit_test(test_shipped),         cmocka_unit_test(test_fuzz),
+      cmocka_unit_test(test_defaults),      cmocka_unit_test(test_choices),       cmocka_unit_test(test_order),          cmocka_unit_test(test_names),
+      cmocka_unit_test(test_lists),         cmocka_unit_test(test_refused_keys),  cmocka_unit_test(test_refused_values), cmocka_unit_test(test_refused_shapes),
+      cmocka_unit_test(test_refused_files), cmocka_unit_test(test_refused_names), cmocka_unit_test(test_auto),           cmocka_unit_test(test_canonical),
+      cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_print),         cmocka_unit_test(test_shipped),        cmocka_unit_test(test_fuzz),
   };
   return cmocka_run_group_tests(tests, make_root, remove_root);
 }

@@ -27,23 +27,37 @@ typedef enum storage { PLAIN, PACKED } storage; /* contiguous; as prepare writes
 typedef struct recipe {
   const char *kind, *name, *objective, *metric;
   int schema, class_count, vocabulary, first_word, mask_token;
-  int name_count; /* of class_names */
-  int rows, tokens; /* of every split; those named below may differ for train */
+  int name_count;                /* of class_names */
+  int rows, tokens;              /* of every split; those named below may differ for train */
   int offset_rows, segment_rows; /* 0: as many as belong */
   int64_t offset[ROWS + 2], example[ROWS];
   int32_t token[TOKENS + 1], segment_start[ROWS], target_start[ROWS];
   float label[ROWS];
-  const char *without; /* path of an object or name of an attribute that is left out */
+  const char *without;                                       /* path of an object or name of an attribute that is left out */
   int wide_labels, wide_tokens, narrow_offsets, flat_tokens; /* float64, int64, int32, and one column too many */
   int variable_text;
   storage how;
 } recipe;
 
 static recipe good(void) {
-  return (recipe){.kind = "peftscale dataset", .name = "toy", .objective = "classify", .metric = "accuracy", .schema = 1, .class_count = 2,
-                  .vocabulary = 20, .first_word = 5, .mask_token = 4, .name_count = 2, .rows = ROWS, .tokens = TOKENS,
-                  .offset = {0, 2, 5, 9}, .example = {11, 12, 1LL << 62}, .token = {2, 3, 2, 7, 3, 2, 19, 8, 3},
-                  .segment_start = {2, 3, 2}, .target_start = {2, 3, 4}, .label = {0, 1, 1}};
+  return (recipe){.kind = "peftscale dataset",
+                  .name = "toy",
+                  .objective = "classify",
+                  .metric = "accuracy",
+                  .schema = 1,
+                  .class_count = 2,
+                  .vocabulary = 20,
+                  .first_word = 5,
+                  .mask_token = 4,
+                  .name_count = 2,
+                  .rows = ROWS,
+                  .tokens = TOKENS,
+                  .offset = {0, 2, 5, 9},
+                  .example = {11, 12, 1LL << 62},
+                  .token = {2, 3, 2, 7, 3, 2, 19, 8, 3},
+                  .segment_start = {2, 3, 2},
+                  .target_start = {2, 3, 4},
+                  .label = {0, 1, 1}};
 }
 
 static int is_left_out(const recipe *r, const char *name) { return r->without && !strcmp(r->without, name); }
@@ -152,11 +166,11 @@ static void refused(const recipe *r, const char *reason) {
 }
 
 /* Spoils one thing of a good recipe and expects the reason. */
-#define REFUSED(change, reason)      \
-  do {                               \
-    recipe spoilt = good();          \
-    spoilt.change;                   \
-    refused(&spoilt, reason);        \
+#define REFUSED(change, reason) \
+  do {                          \
+    recipe spoilt = good();     \
+    spoilt.change;              \
+    refused(&spoilt, reason);   \
   } while (0)
 
 /* ---- tests ------------------------------------------------------------------------------------------------------------------------------------- */
@@ -467,8 +481,7 @@ static void flip_byte(haddr_t at) {
  * prepare writes it, a spoilt byte never goes unnoticed, for it carries checksums; without them, what is read must still keep the header's promises. */
 static void spoilt_bytes_do_no_harm(void **state) {
   (void)state;
-  static const char *const names[] = {"/train/tokens",       "/train/offsets", "/train/segment_start",
-                                      "/train/target_start", "/train/label",   "/train/example_id"};
+  static const char *const names[] = {"/train/tokens", "/train/offsets", "/train/segment_start", "/train/target_start", "/train/label", "/train/example_id"};
   for (storage how = PLAIN; how <= PACKED; how++) {
     recipe r = good();
     r.how = how;

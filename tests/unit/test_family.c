@@ -15,7 +15,8 @@
 
 static const char *const good_config =
     "{\"model_type\": \"bert\", \"hidden_act\": \"gelu\", \"num_hidden_layers\": 6, \"hidden_size\": 384, \"num_attention_heads\": 12,"
-    " \"intermediate_size\": 1536, \"vocab_size\": 30522, \"max_position_embeddings\": 512, \"type_vocab_size\": 2, \"layer_norm_eps\": 1e-12, \"use_cache\": true}";
+    " \"intermediate_size\": 1536, \"vocab_size\": 30522, \"max_position_embeddings\": 512, \"type_vocab_size\": 2, \"layer_norm_eps\": 1e-12, \"use_cache\": "
+    "true}";
 
 static void config_is_read(void **state) {
   (void)state;
@@ -87,12 +88,8 @@ static void known_models_have_known_counts(void **state) {
     const char *shape, *method, *key, *text;
     int64_t count;
   } known[] = {
-      {"minilm-l6", "full", NULL, NULL, 22565376},
-      {"roberta-base", "bitfit", NULL, NULL, 102144},
-      {"roberta-base", "lora", "rank", "8", 294912},
-      {"roberta-large", "lora", "rank", "8", 786432},
-      {"roberta-base", "full", NULL, NULL, 124055040},
-      {"roberta-base", "head", NULL, NULL, 0},
+      {"minilm-l6", "full", NULL, NULL, 22565376},    {"roberta-base", "bitfit", NULL, NULL, 102144},  {"roberta-base", "lora", "rank", "8", 294912},
+      {"roberta-large", "lora", "rank", "8", 786432}, {"roberta-base", "full", NULL, NULL, 124055040}, {"roberta-base", "head", NULL, NULL, 0},
   };
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     model_shape shape;

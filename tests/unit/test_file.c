@@ -201,8 +201,12 @@ static void test_maps(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_write_in_place_of_names_taken), cmocka_unit_test(test_failures_leave_nothing),
-      cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_directories),                   cmocka_unit_test(test_read_limits),
+      cmocka_unit_test(test_write_and_read),
+      cmocka_unit_test(test_write_in_place_of_names_taken),
+      cmocka_unit_test(test_failures_leave_nothing),
+      cmocka_unit_test(test_full_disk),
+      cmocka_unit_test(test_directories),
+      cmocka_unit_test(test_read_limits),
       cmocka_unit_test(test_maps),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

@@ -63,10 +63,11 @@ static void check_product(int which, int m, int n, int k, double alpha, double b
 
 static void products_equal_plain_loops(void **state) {
   (void)state;
-  static const int shape[][3] = { /* a good part of them just below, at and above 8192 multiply-adds, where the small products end */
-      {1, 1, 1},    {1, 1, 0},     {3, 5, 0},     {2, 3, 4},      {5, 9, 7},      {9, 9, 32},    {1, 384, 384}, {384, 1, 17},   {17, 384, 1},
-      {16, 16, 31}, {16, 16, 32},  {16, 16, 33},  {8, 32, 32},    {32, 8, 33},    {1, 1, 8192},  {1, 1, 8193},  {64, 128, 1},   {64, 129, 1},
-      {33, 65, 17}, {54, 24, 384}, {54, 384, 24}, {13, 768, 64},  {23, 23, 32},   {50, 50, 12},  {128, 7, 100}, {100, 130, 70}, {257, 64, 96},
+  static const int shape[][3] = {
+      /* a good part of them just below, at and above 8192 multiply-adds, where the small products end */
+      {1, 1, 1},    {1, 1, 0},     {3, 5, 0},     {2, 3, 4},     {5, 9, 7},    {9, 9, 32},   {1, 384, 384}, {384, 1, 17},   {17, 384, 1},
+      {16, 16, 31}, {16, 16, 32},  {16, 16, 33},  {8, 32, 32},   {32, 8, 33},  {1, 1, 8192}, {1, 1, 8193},  {64, 128, 1},   {64, 129, 1},
+      {33, 65, 17}, {54, 24, 384}, {54, 384, 24}, {13, 768, 64}, {23, 23, 32}, {50, 50, 12}, {128, 7, 100}, {100, 130, 70}, {257, 64, 96},
   };
   static const double scale[][2] = {{1, 0}, {1, 1}, {-0.5, 0}, {0.25, -2}, {0, 1}, {0, 0.5}};
   for (int which = 0; which < 3; which++)
@@ -283,7 +284,7 @@ static void softmax_rows(void **state) {
     real *x = draw(1, (int64_t)n * ld, 3), *held = malloc((size_t)n * (size_t)ld * sizeof *held);
     assert_non_null(held);
     for (int j = 0; j < w; j++) {
-      x[j] += 1e4;                   /* the exponent of a large number overflows unless the largest is taken off first */
+      x[j] += 1e4;                    /* the exponent of a large number overflows unless the largest is taken off first */
       x[ld + j] = j ? (real)-2e4 : 0; /* all the weight on one */
       x[2 * ld + j] = 7;
     }
@@ -317,7 +318,7 @@ static void dropout_is_a_function_of_the_place(void **state) {
   memcpy(add, y, N * LD * sizeof *add);
   memcpy(held, y, N * LD * sizeof *held);
   for (int i = 0; i < N; i++) {
-    stream[i] = (uint64_t)i / 3 + (UINT64_C(5) << 40); /* several rows of one sequence */
+    stream[i] = (uint64_t)i / 3 + (UINT64_C(5) << 40);                  /* several rows of one sequence */
     first[i] = (uint64_t)(i % 3) * W + (i % 2 ? UINT64_C(1) << 35 : 0); /* not always a multiple of 4; beyond 32 bits */
   }
   linalg_dropout(N, W, p, key, stream, first, x, LD, y, LD, 0);

@@ -127,14 +127,8 @@ static void better(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(two_classes),
-      cmocka_unit_test(three_classes),
-      cmocka_unit_test(one_class_only),
-      cmocka_unit_test(right_and_wrong_throughout),
-      cmocka_unit_test(no_examples),
-      cmocka_unit_test(correlations),
-      cmocka_unit_test(ties),
-      cmocka_unit_test(a_constant_has_no_correlation),
+      cmocka_unit_test(two_classes), cmocka_unit_test(three_classes), cmocka_unit_test(one_class_only), cmocka_unit_test(right_and_wrong_throughout),
+      cmocka_unit_test(no_examples), cmocka_unit_test(correlations),  cmocka_unit_test(ties),           cmocka_unit_test(a_constant_has_no_correlation),
       cmocka_unit_test(better),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

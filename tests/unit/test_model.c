@@ -231,7 +231,7 @@ static void told_progress_is_final(void **state) {
       assert_true(w.ready == count - adapter_count);
       assert_memory_equal(w.copy, b.grad, (size_t)w.ready * sizeof(real));
       assert_true(w.calls >= 1);
-      if (k >= 2) assert_true(w.steps >= 2 * 4); /* at least once per map of each layer: enough to overlap */
+      if (k >= 2) assert_true(w.steps >= 2 * 4);                             /* at least once per map of each layer: enough to overlap */
       for (int64_t i = w.ready; i < count; i++) assert_true(b.grad[i] == 0); /* the adapter's part comes with gather */
       must(model_gather(b.model, b.workspace, b.grad));
       assert_memory_equal(w.copy, b.grad, (size_t)w.ready * sizeof(real));

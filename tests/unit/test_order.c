@@ -242,12 +242,10 @@ static void pack_of_nothing_and_of_giants(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(epoch_is_a_permutation),          cmocka_unit_test(epoch_depends_on_seed_and_epoch_alone),
-      cmocka_unit_test(epoch_is_the_documented_stream),  cmocka_unit_test(epoch_favours_no_place),
-      cmocka_unit_test(split_takes_each_sequence_once),  cmocka_unit_test(split_balances_tokens),
-      cmocka_unit_test(split_follows_the_rule),          cmocka_unit_test(split_leaves_spare_shards_empty),
-      cmocka_unit_test(share_covers_everything_evenly),  cmocka_unit_test(pack_keeps_to_the_limit),
-      cmocka_unit_test(pack_of_nothing_and_of_giants),
+      cmocka_unit_test(epoch_is_a_permutation),  cmocka_unit_test(epoch_depends_on_seed_and_epoch_alone), cmocka_unit_test(epoch_is_the_documented_stream),
+      cmocka_unit_test(epoch_favours_no_place),  cmocka_unit_test(split_takes_each_sequence_once),        cmocka_unit_test(split_balances_tokens),
+      cmocka_unit_test(split_follows_the_rule),  cmocka_unit_test(split_leaves_spare_shards_empty),       cmocka_unit_test(share_covers_everything_evenly),
+      cmocka_unit_test(pack_keeps_to_the_limit), cmocka_unit_test(pack_of_nothing_and_of_giants),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -157,8 +157,8 @@ static void test_not_finite(void **state) {
     const char *type, *reason;
     uint32_t bits;
     int bytes;
-  } cases[] = {{"F32", "not a number", 0x7fc00000, 4}, {"F32", "infinite", 0xff800000, 4}, {"F16", "infinite", 0x7c00, 2}, {"F16", "not a number", 0xfe01, 2},
-               {"BF16", "infinite", 0x7f80, 2},        {"BF16", "not a number", 0x7f81, 2}};
+  } cases[] = {{"F32", "not a number", 0x7fc00000, 4}, {"F32", "infinite", 0xff800000, 4}, {"F16", "infinite", 0x7c00, 2},
+               {"F16", "not a number", 0xfe01, 2},     {"BF16", "infinite", 0x7f80, 2},    {"BF16", "not a number", 0x7f81, 2}};
   enum { COUNT = 2101, PLACE = 2099 };
   static unsigned char data[COUNT * 4];
   static real values[COUNT];
@@ -243,8 +243,8 @@ static void test_corruptions(void **state) {
 
 static void test_odd_but_right(void **state) {
   (void)state;
-  const char *header = "{" TENSOR("scalar", "F32", "[]", "[0,4]") "," TENSOR("ids", "I64", "[1,2]", "[4,20]") "," TENSOR("none", "F16", "[3,0]", "[4,4]") ","
-                       TENSOR("new", "F4_NEW", "[7]", "[20,24]") "} \n\t ";
+  const char *header = "{" TENSOR("scalar", "F32", "[]", "[0,4]") "," TENSOR("ids", "I64", "[1,2]", "[4,20]") "," TENSOR(
+      "none", "F16", "[3,0]", "[4,4]") "," TENSOR("new", "F4_NEW", "[7]", "[20,24]") "} \n\t ";
   char data[24] = {0};
   real value;
   safetensors *s;
@@ -267,8 +267,8 @@ static void test_odd_but_right(void **state) {
 /* Never a crash and never an access outside the map: the sanitizers look on; whatever opens must be readable to its last element. */
 static void test_fuzz(void **state) {
   (void)state;
-  const char *header = "{\"__metadata__\":{\"format\":\"pt\"}," TENSOR("a.weight", "F32", "[2,3]", "[0,24]") "," TENSOR("a.bias", "F16", "[3]", "[24,30]") ","
-                       TENSOR("n\\u00e4me", "BF16", "[1,1]", "[30,32]") "," TENSOR("ids", "I64", "[1]", "[32,40]") "}";
+  const char *header = "{\"__metadata__\":{\"format\":\"pt\"}," TENSOR("a.weight", "F32", "[2,3]", "[0,24]") "," TENSOR(
+      "a.bias", "F16", "[3]", "[24,30]") "," TENSOR("n\\u00e4me", "BF16", "[1,1]", "[30,32]") "," TENSOR("ids", "I64", "[1]", "[32,40]") "}";
   size_t length = strlen(header);
   enum { DATA = 40, MUTATIONS = 6000 };
   unsigned char original[1024] = {0}, file[1024];
@@ -357,12 +357,12 @@ static void test_parts(void **state) {
 
   char path[1024];
   snprintf(path, sizeof path, "%s", in_folder(index));
-#define EXPECT_INDEX(text, reason)                               \
-  do {                                                           \
-    put_text(index, text);                                       \
+#define EXPECT_INDEX(text, reason)                                             \
+  do {                                                                         \
+    put_text(index, text);                                                     \
     assert_int_equal(safetensors_open(in_folder("sharded"), &s), ERROR_INPUT); \
-    expect_text(path);                                           \
-    expect_text(reason);                                         \
+    expect_text(path);                                                         \
+    expect_text(reason);                                                       \
   } while (0)
   EXPECT_INDEX("{\"weight_map\":{\"first\":\"part-1.safetensors\",\"second\":\"part-3.safetensors\"}}", "'part-3.safetensors', which is missing");
   EXPECT_INDEX("{\"weight_map\":{\"first\":\"part-1.safetensors\",\"third\":\"part-2.safetensors\"}}", "'third' should be in 'part-2.safetensors'");

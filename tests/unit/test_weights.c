@@ -111,10 +111,10 @@ static void part_names_are_those_of_the_files(void **state) {
   (void)state;
   bench b;
   bench_create(&b, "bert", &classify, "head", 0);
-  static const char *const wanted[] = {"embeddings.word_embeddings.weight", "embeddings.token_type_embeddings.weight", "embeddings.LayerNorm.bias",
-                                       "encoder.layer.1.attention.self.query.weight", "encoder.layer.0.attention.self.value.bias",
-                                       "encoder.layer.0.attention.output.LayerNorm.weight", "encoder.layer.1.intermediate.dense.weight",
-                                       "encoder.layer.1.output.dense.bias"};
+  static const char *const wanted[] = {
+      "embeddings.word_embeddings.weight",           "embeddings.token_type_embeddings.weight",   "embeddings.LayerNorm.bias",
+      "encoder.layer.1.attention.self.query.weight", "encoder.layer.0.attention.self.value.bias", "encoder.layer.0.attention.output.LayerNorm.weight",
+      "encoder.layer.1.intermediate.dense.weight",   "encoder.layer.1.output.dense.bias"};
   fake_source f = {.model = b.model, .prefix = ""};
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
     if (fake_find(&f, wanted[i]) < 0) fail_msg("no part is called '%s'", wanted[i]);
@@ -199,10 +199,8 @@ static void what_cannot_be_merged_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(weights_are_found_under_all_their_names),
-      cmocka_unit_test(part_names_are_those_of_the_files),
-      cmocka_unit_test(weights_are_refused_with_file_and_tensor),
-      cmocka_unit_test(a_start_from_nothing),
+      cmocka_unit_test(weights_are_found_under_all_their_names),  cmocka_unit_test(part_names_are_those_of_the_files),
+      cmocka_unit_test(weights_are_refused_with_file_and_tensor), cmocka_unit_test(a_start_from_nothing),
       cmocka_unit_test(what_cannot_be_merged_is_refused),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
