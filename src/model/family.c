@@ -7,10 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-static const family bert = {
-    .name = "bert",
-    .prefix = "bert.",
-    .position_offset = 0,
+static const tensor_names bert_names = {
     .words = "embeddings.word_embeddings",
     .positions = "embeddings.position_embeddings",
     .types = "embeddings.token_type_embeddings",
@@ -23,28 +20,24 @@ static const family bert = {
     .up = "encoder.layer.%d.intermediate.dense",
     .down = "encoder.layer.%d.output.dense",
     .ffn_norm = "encoder.layer.%d.output.LayerNorm",
+};
+
+static const family bert = {
+    .name = "bert",
+    .prefix = "bert.",
+    .position_offset = 0,
+    .tensors = &bert_names,
     .mlm_dense = "cls.predictions.transform.dense",
     .mlm_norm = "cls.predictions.transform.LayerNorm",
     .mlm_bias = "cls.predictions.bias",
 };
 
-/* RoBERTa is BERT with other names around it, positions that begin behind the padding id, and one segment type. */
+/* RoBERTa is BERT with another prefix and head, positions that begin behind the padding id, and one segment type. */
 static const family roberta = {
     .name = "roberta",
     .prefix = "roberta.",
     .position_offset = 2,
-    .words = "embeddings.word_embeddings",
-    .positions = "embeddings.position_embeddings",
-    .types = "embeddings.token_type_embeddings",
-    .embedding_norm = "embeddings.LayerNorm",
-    .query = "encoder.layer.%d.attention.self.query",
-    .key = "encoder.layer.%d.attention.self.key",
-    .value = "encoder.layer.%d.attention.self.value",
-    .attention_out = "encoder.layer.%d.attention.output.dense",
-    .attention_norm = "encoder.layer.%d.attention.output.LayerNorm",
-    .up = "encoder.layer.%d.intermediate.dense",
-    .down = "encoder.layer.%d.output.dense",
-    .ffn_norm = "encoder.layer.%d.output.LayerNorm",
+    .tensors = &bert_names,
     .mlm_dense = "lm_head.dense",
     .mlm_norm = "lm_head.layer_norm",
     .mlm_bias = "lm_head.bias",

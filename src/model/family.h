@@ -8,14 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Encoder families: learned positions and segment types, a norm behind each sub-layer, exact GELU. Names are those of Hugging Face files without prefix;
- * %d is the layer. */
-typedef struct family {
-  const char *name;    /* "bert": config.json's model_type       */
-  const char *prefix;  /* optional prefix in files: "bert."       */
-  int position_offset; /* first row of the position table in use  */
+/* Names of an encoder's tensors in Hugging Face files, without prefix; %d is the layer. */
+typedef struct tensor_names {
   const char *words, *positions, *types, *embedding_norm;
   const char *query, *key, *value, *attention_out, *attention_norm, *up, *down, *ffn_norm;
+} tensor_names;
+
+/* Encoder families: learned positions and segment types, a norm behind each sub-layer, exact GELU. */
+typedef struct family {
+  const char *name;    /* "bert": config.json's model_type      */
+  const char *prefix;  /* optional prefix in files: "bert."      */
+  int position_offset; /* first row of the position table in use */
+  const tensor_names *tensors;
   const char *mlm_dense, *mlm_norm, *mlm_bias; /* head of masked language modelling (full names, no prefix) */
 } family;
 

@@ -43,19 +43,20 @@ static void add_norm(model *m, const char *pattern, int layer, segment_role role
 static void add_params(model *m) {
   const model_shape *s = &m->shape;
   const family *f = s->family;
+  const tensor_names *names = f->tensors;
   int d = s->width;
-  m->words = add_param(m, f->words, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->vocabulary, d, start_deviation);
-  m->positions = add_param(m, f->positions, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->positions, d, start_deviation);
-  m->types = add_param(m, f->types, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->types, d, start_deviation);
-  add_norm(m, f->embedding_norm, 0, SEGMENT_BASE, &m->embedding_gain, &m->embedding_shift);
+  m->words = add_param(m, names->words, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->vocabulary, d, start_deviation);
+  m->positions = add_param(m, names->positions, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->positions, d, start_deviation);
+  m->types = add_param(m, names->types, 0, ".weight", PARAM_EMBEDDING, SEGMENT_BASE, s->types, d, start_deviation);
+  add_norm(m, names->embedding_norm, 0, SEGMENT_BASE, &m->embedding_gain, &m->embedding_shift);
   for (int l = 0; l < s->layers; l++) {
     layer_params *p = &m->layers[l];
     add_linear(m, "layer.%d.qkv", l, SEGMENT_BASE, 3 * d, d, &p->qkv_weight, &p->qkv_bias);
-    add_linear(m, f->attention_out, l, SEGMENT_BASE, d, d, &p->o_weight, &p->o_bias);
-    add_norm(m, f->attention_norm, l, SEGMENT_BASE, &p->norm1_gain, &p->norm1_shift);
-    add_linear(m, f->up, l, SEGMENT_BASE, s->ffn, d, &p->up_weight, &p->up_bias);
-    add_linear(m, f->down, l, SEGMENT_BASE, d, s->ffn, &p->down_weight, &p->down_bias);
-    add_norm(m, f->ffn_norm, l, SEGMENT_BASE, &p->norm2_gain, &p->norm2_shift);
+    add_linear(m, names->attention_out, l, SEGMENT_BASE, d, d, &p->o_weight, &p->o_bias);
+    add_norm(m, names->attention_norm, l, SEGMENT_BASE, &p->norm1_gain, &p->norm1_shift);
+    add_linear(m, names->up, l, SEGMENT_BASE, s->ffn, d, &p->up_weight, &p->up_bias);
+    add_linear(m, names->down, l, SEGMENT_BASE, d, s->ffn, &p->down_weight, &p->down_bias);
+    add_norm(m, names->ffn_norm, l, SEGMENT_BASE, &p->norm2_gain, &p->norm2_shift);
   }
   m->dense_weight = m->dense_bias = m->out_weight = m->out_bias = -1;
   m->mlm_weight = m->mlm_bias = m->mlm_gain = m->mlm_shift = m->mlm_output_bias = -1;
@@ -253,8 +254,8 @@ void model_param_part(const model *m, int index, int part, char name[METHOD_NAME
     *rows = p->rows;
     return;
   }
-  const family *f = m->shape.family;
-  const char *pattern[3] = {f->query, f->key, f->value};
+  const tensor_names *names = m->shape.family->tensors;
+  const char *pattern[3] = {names->query, names->key, names->value};
   write_name(name, pattern[part], layer, is_bias ? ".bias" : ".weight");
   *first_row = part * d; /* for the bias: of its one row, elements instead of rows */
   *rows = d;
