@@ -77,6 +77,9 @@ list_methods() {
 
 # MINILM: the directory of MiniLM's weights; status 3 if they cannot be had.
 need_minilm() {
+  MINILM=$("$PYTHON" experiments/support/get_minilm.py --offline 2>/dev/null) && return 0
+  # To download takes pip, which Debian's Python lacks; the project's own environment brings it along.
+  [ "${PEFTSCALE_OFFLINE:-0}" != 0 ] || PYTHON=$PYTHON bash tests/support/deps.sh --venv || true
   MINILM=$("$PYTHON" experiments/support/get_minilm.py)
 }
 

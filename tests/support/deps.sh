@@ -43,7 +43,7 @@ make_venv() {
   fi
   echo "deps: installing $TOKENIZERS into $venv"
   # Alone: what it names as needed is for downloading models, which the project never does.
-  if ! "$venv/bin/python3" -m pip install --quiet --no-deps --disable-pip-version-check "$TOKENIZERS" >>"$log" 2>&1 \
+  if ! "$venv/bin/python3" -m pip install --quiet --no-deps --retries 1 --timeout 20 --disable-pip-version-check "$TOKENIZERS" >>"$log" 2>&1 \
     || ! "$venv/bin/python3" -c 'import tokenizers' >>"$log" 2>&1; then
     tail -n 5 "$log" >&2
     rm -rf "$venv" # a half-made one would pass for a whole one
