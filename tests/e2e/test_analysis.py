@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(ROOT / "tests/support"))
 
 try:
     import h5py
@@ -21,6 +22,8 @@ try:
 except ImportError as e:
     print(f"skipped: no {e.name} (Debian's python3-{e.name})")
     sys.exit(77)
+
+import tap  # noqa: E402
 
 STEP = np.dtype([("attempt", "<i4"), ("step", "<i8"), ("step_s", "<f8"), ("communication_s", "<f8"), ("tokens", "<i8")])
 ATTEMPT = np.dtype([("attempt", "<i4"), ("started", "S24"), ("ranks", "<i4"), ("threads", "<i4"), ("first_step", "<i8")])
@@ -247,4 +250,4 @@ class Table(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    tap.main()

@@ -17,7 +17,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
-sys.path.insert(0, ROOT)
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tests/support")]
 
 try:
     import h5py
@@ -26,6 +26,7 @@ except ImportError as e:
     print(f"skipped: no {e.name} (Debian's python3-h5py)")
     sys.exit(77)
 
+import tap  # noqa: E402
 from experiments.prepare.examples import SPLITS, Example, Subject, divide  # noqa: E402
 from experiments.prepare.sources import WORDNET_DIRECTORY, load_wordnet  # noqa: E402
 from experiments.prepare.tokenizing import Words, cut_longest_first, split_words  # noqa: E402
@@ -311,10 +312,11 @@ class Refusals(Case):
         with open(self.out) as file:
             self.assertEqual(file.read(), "old")
 
-    @unittest.skipIf(HAS_TOKENIZERS, "the tokenizers library is installed")
     def test_missing_library_says_what_to_do(self):
         self.write("vocab.txt", "[PAD]\n")
-        self.table("pip install tokenizers", self.toy(), "--tokenizer", self.folder)
+        self.write("tokenizers.py", "raise ImportError\n")  # stands before an installed one
+        self.refused("pip install tokenizers", "table", "--train", self.toy(), "--text", "text", "--label", "label", "--tokenizer", self.folder,
+                     environment={"PYTHONPATH": self.folder})
 
 
 @unittest.skipIf(NO_WORDNET, NO_WORDNET)
@@ -479,4 +481,4 @@ class House(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    tap.main()

@@ -28,6 +28,7 @@ except ImportError as e:
     sys.exit(77)
 
 import make_tiny  # noqa: E402, F401
+import tap  # noqa: E402
 
 
 def environment(changes=None):
@@ -151,7 +152,7 @@ def main():
     if not os.access(PROGRAM, os.X_OK):
         print(f"no program at {PROGRAM}: run make first")
         sys.exit(1)
-    unittest.main(verbosity=2 if "-v" in sys.argv else 1)
+    tap.main()
 
 
 __all__ = ["Case", "Outcome", "PROGRAM", "ROOT", "attribute", "call", "command", "environment", "evaluate", "evaluations", "h5py", "losses", "main", "make_tiny", "methods",

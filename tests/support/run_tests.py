@@ -45,7 +45,7 @@ class Test:
     name: str
     command: list
     source: Path
-    cases: bool = False  # a cmocka program: its cases are counted
+    cases: bool = False  # its cases are counted: a cmocka program, or a Python script (tap.py)
     timeout_s: float = 300
     needs: set = field(default_factory=set)
     problem: str = ""  # why it cannot be run at all
@@ -119,7 +119,7 @@ def find_tests(root, build, kinds, python, mpirun):
                                       test.needs, test.problem))
         else:
             for script in sorted([*(root / "tests/e2e").glob("test_*.sh"), *(root / "tests/e2e").glob("test_*.py")]):
-                test = Test(f"e2e/{script.name}", ["bash" if script.suffix == ".sh" else python, str(script)], script)
+                test = Test(f"e2e/{script.name}", ["bash" if script.suffix == ".sh" else python, str(script)], script, script.suffix == ".py")
                 read_header(test)
                 tests.append(test)
     return tests
