@@ -7,14 +7,13 @@
 static _Thread_local error last_error;
 
 int error_raise(const char *source, int line, int code, const char *hint, const char *format, ...) {
+  error fresh = {.code = code, .source = source, .line = line}; /* apart: the arguments may be texts of the last error */
   va_list list;
-  last_error.code = code;
-  last_error.source = source;
-  last_error.line = line;
   va_start(list, format);
-  vsnprintf(last_error.text, sizeof last_error.text, format, list);
+  vsnprintf(fresh.text, sizeof fresh.text, format, list);
   va_end(list);
-  snprintf(last_error.hint, sizeof last_error.hint, "%s", hint ? hint : "");
+  snprintf(fresh.hint, sizeof fresh.hint, "%s", hint ? hint : "");
+  last_error = fresh;
   return code;
 }
 

@@ -49,7 +49,7 @@ int arguments_parse(const char *verb_name, int argc, char **argv, const flag *fl
 }
 
 static int has_base(const char *directory) {
-  char path[PATH_MAX + 16];
+  char path[2 * PATH_MAX + 16];
   snprintf(path, sizeof path, "%s/base.yaml", directory);
   return access(path, R_OK) == 0;
 }
@@ -70,8 +70,9 @@ int configs_root(char *path, size_t bytes) {
     char *slash = strrchr(program, '/');
     if (slash) *slash = 0;
     for (int i = 0; i < 2; i++) {
-      TRY(text_format(path, bytes, "%s/%s", program, places[i]));
-      if (has_base(path)) return ERROR_NONE;
+      char found[2 * PATH_MAX], plain[PATH_MAX];
+      TRY(text_format(found, sizeof found, "%s/%s", program, places[i]));
+      if (has_base(found) && realpath(found, plain)) return text_format(path, bytes, "%s", plain);
     }
   }
   return FAIL(ERROR_INPUT, "set PEFTSCALE_CONFIGS to the directory that holds base.yaml", "cannot find the configs directory");

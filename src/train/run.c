@@ -20,18 +20,16 @@
 
 enum { SHARD_TOKENS = 256, MAX_CONFIG_JSON = 1 << 20, MAX_STEPS = 10000000 }; /* below about 200 rows products lose speed */
 
-int run_find_file(const char *name, const char *variable, char *path, size_t bytes) {
+int run_find_file(const char *key, const char *name, const char *variable, const char *hint, char *path, size_t bytes) {
   const char *root = getenv(variable);
   TRY(text_format(path, bytes, "%s", name));
   if (access(path, R_OK) == 0) return ERROR_NONE;
   if (name[0] != '/' && root && *root) {
     TRY(text_format(path, bytes, "%s/%s", root, name));
     if (access(path, R_OK) == 0) return ERROR_NONE;
-    return FAIL(ERROR_INPUT, NULL, "cannot read '%s', neither as given nor below %s (%s)", name, variable, root);
+    return FAIL(ERROR_INPUT, hint, "%s: cannot read '%s', neither as given nor below %s (%s)", key, name, variable, root);
   }
-  char hint[128];
-  snprintf(hint, sizeof hint, "give the path, or set %s to the directory that holds it", variable);
-  return FAIL(ERROR_INPUT, name[0] == '/' ? NULL : hint, "cannot read '%s'", name);
+  return FAIL(ERROR_INPUT, hint, "%s: cannot read '%s'", key, name);
 }
 
 /* ---- data and open values ---- */
@@ -275,7 +273,8 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
   const config *c = r->config;
   char path[4096];
   if (!*c->task.data) return FAIL(ERROR_USAGE, "for example task=trec6, or task.data=FILE.h5", "no data set is chosen");
-  TRY(run_find_file(c->task.data, "PEFTSCALE_DATA", path, sizeof path));
+  TRY(run_find_file("task.data", c->task.data, "PEFTSCALE_DATA", "prepare it (experiments/prepare/README.md), or set PEFTSCALE_DATA to the directory that holds it",
+                    path, sizeof path));
   TRY(dataset_open(path, &r->data));
   TRY(settle_task(r));
   TRY(settle_shards(r, training));
@@ -283,7 +282,8 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
   if (training) TRY(check_keep(r));
   if (c->model.init == INIT_PRETRAINED) {
     if (!*c->model.path) return FAIL(ERROR_USAGE, "for example model=minilm-l6, or model.path=DIRECTORY", "no model is chosen");
-    TRY(run_find_file(c->model.path, "PEFTSCALE_ASSETS", directory, bytes));
+    TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", "give a Hugging Face directory, or set PEFTSCALE_ASSETS to the one that holds it", directory,
+                      bytes));
   }
   return make_model(r, directory);
 }

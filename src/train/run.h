@@ -72,7 +72,7 @@ int run_evaluate(run *r, const real *theta, split_name which, evaluation *result
 void predictions_free(predictions *p);
 
 /* Not collective. Where a file named in a configuration is: as given, else below the directory in environment variable `variable`, if that exists.
- * Errors: ERROR_INPUT naming the places looked at. */
-int run_find_file(const char *name, const char *variable, char *path, size_t bytes);
+ * Errors: ERROR_INPUT naming the configuration key and the places looked at, with `hint`. */
+int run_find_file(const char *key, const char *name, const char *variable, const char *hint, char *path, size_t bytes);
 
 #endif

@@ -43,6 +43,9 @@ static void errors_travel_up(void **state) {
 
   assert_int_equal(error_prefix("configs/%s: ", "a"), ERROR_INPUT);
   assert_string_equal(error_last()->text, "configs/a: x.yaml:7: no number");
+  FAIL(ERROR_INPUT, error_last()->hint, "in %s", error_last()->text); /* the last error's own texts may go into the next */
+  assert_string_equal(error_last()->text, "in configs/a: x.yaml:7: no number");
+  assert_string_equal(error_last()->hint, "look at line %d");
 
   error held = *error_last();
   assert_int_equal(FAIL(ERROR_MEMORY, NULL, "another"), ERROR_MEMORY);
