@@ -10,6 +10,10 @@ enum { EVALUATION_TOKENS = 256 };
 /* evaluate.c: largest group of a split. */
 int evaluation_measure(const split *s, batch_sizes *sizes);
 
+/* train.c: peak learning rate and weight decay of a segment under a configuration. */
+double segment_rate(const config *c, const segment *s);
+double segment_decay(const config *c, const segment *s);
+
 /* ---- one step (step.c) ---- */
 
 typedef struct step_times {

@@ -141,12 +141,7 @@ static int put_segments(record *rec) {
   int count = model_segment_count(r->model);
   for (int i = 0; i < count; i++) {
     const segment *s = model_segment(r->model, i);
-    int head = s->role == SEGMENT_HEAD;
-    segment_row row = {.offset = s->offset,
-                       .rows = s->rows,
-                       .cols = s->cols,
-                       .lr = head ? r->config->train.lr_head : r->config->train.lr,
-                       .decay = s->decays ? (head ? r->config->train.decay_head : r->config->train.decay) : 0};
+    segment_row row = {.offset = s->offset, .rows = s->rows, .cols = s->cols, .lr = segment_rate(r->config, s), .decay = segment_decay(r->config, s)};
     snprintf(row.name, sizeof row.name, "%s", s->name);
     snprintf(row.counts_as, sizeof row.counts_as, "%s", segment_role_names[s->role]);
     snprintf(row.rate, sizeof row.rate, "%s", s->rate);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "train/run.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
@@ -235,9 +236,14 @@ static int take_memory(run *r, int training) {
                   : ERROR_NONE; /* its memory, too, is taken before ranks rely on each other */
 }
 
-static int name_run_file(const config *c, const char *run_id, char *path, size_t bytes) {
-  if (strcmp(c->output.name, "auto")) return text_format(path, bytes, "%s/%s.h5", c->output.dir, c->output.name);
-  return text_format(path, bytes, "%s/%s-%s-s%lld-%.8s.h5", c->output.dir, *c->task.name ? c->task.name : "task", c->method.name, (long long)c->seed, run_id);
+static int name_run_file(run *r) {
+  const config *c = r->config;
+  if (strcmp(c->output.name, "auto")) return text_format(r->path, sizeof r->path, "%s/%s.h5", c->output.dir, c->output.name);
+  char task[64];
+  snprintf(task, sizeof task, "%.63s", *c->task.name ? c->task.name : r->data->name);
+  for (char *letter = task; *letter; letter++)
+    if (!isalnum((unsigned char)*letter) && !strchr("-_.", *letter)) *letter = '-'; /* a data set's name may hold anything */
+  return text_format(r->path, sizeof r->path, "%s/%s-%s-s%lld-%.8s.h5", c->output.dir, task, c->method.name, (long long)c->seed, r->run_id);
 }
 
 /* Found out now, not after hours of training. */
@@ -248,7 +254,7 @@ static int check_directory(const char *directory) {
 
 static int prepare_output(run *r) {
   const config *c = r->config;
-  TRY(name_run_file(c, r->run_id, r->path, sizeof r->path));
+  TRY(name_run_file(r));
   if (comm_rank(r->comm) != 0) return ERROR_NONE;
   TRY(check_directory(c->output.dir));
   return *c->output.export_dir ? check_directory(c->output.export_dir) : ERROR_NONE;
@@ -273,8 +279,8 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
   const config *c = r->config;
   char path[4096];
   if (!*c->task.data) return FAIL(ERROR_USAGE, "for example task=trec6, or task.data=FILE.h5", "no data set is chosen");
-  TRY(run_find_file("task.data", c->task.data, "PEFTSCALE_DATA", "prepare it (experiments/prepare/README.md), or set PEFTSCALE_DATA to the directory that holds it",
-                    path, sizeof path));
+  TRY(run_find_file("task.data", c->task.data, "PEFTSCALE_DATA",
+                    "prepare it (experiments/prepare/README.md), or set PEFTSCALE_DATA to the directory that holds it", path, sizeof path));
   TRY(dataset_open(path, &r->data));
   TRY(settle_task(r));
   TRY(settle_shards(r, training));
@@ -282,8 +288,8 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
   if (training) TRY(check_keep(r));
   if (c->model.init == INIT_PRETRAINED) {
     if (!*c->model.path) return FAIL(ERROR_USAGE, "for example model=minilm-l6, or model.path=DIRECTORY", "no model is chosen");
-    TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", "give a Hugging Face directory, or set PEFTSCALE_ASSETS to the one that holds it", directory,
-                      bytes));
+    TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", "give a Hugging Face directory, or set PEFTSCALE_ASSETS to the one that holds it",
+                      directory, bytes));
   }
   return make_model(r, directory);
 }

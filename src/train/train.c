@@ -27,6 +27,24 @@ typedef struct training {
   double shown_communication_s;
 } training;
 
+double segment_rate(const config *c, const segment *s) { return s->role == SEGMENT_HEAD ? c->train.lr_head : c->train.lr; }
+
+double segment_decay(const config *c, const segment *s) {
+  if (!s->decays) return 0;
+  return s->role == SEGMENT_HEAD ? c->train.decay_head : c->train.decay;
+}
+
+static optim_options optimizer_options(const run *r) {
+  const config *c = r->config;
+  return (optim_options){.beta1 = c->train.beta1,
+                         .beta2 = c->train.beta2,
+                         .epsilon = c->train.epsilon,
+                         .clip = c->train.clip,
+                         .schedule = (optim_schedule)c->train.schedule,
+                         .steps = r->steps,
+                         .warmup = (int64_t)ceil(c->train.warmup * (double)r->steps)};
+}
+
 static int make_optimizer(run *r, optim **result) {
   const config *c = r->config;
   int count = model_segment_count(r->model), code = ERROR_NONE;
@@ -34,27 +52,12 @@ static int make_optimizer(run *r, optim **result) {
   if (!segments) return FAIL(ERROR_MEMORY, NULL, "out of memory for %d segments", count);
   for (int i = 0; i < count; i++) {
     const segment *s = model_segment(r->model, i);
-    int head = s->role == SEGMENT_HEAD;
-    segments[i] = (optim_segment){.offset = s->offset,
-                                  .count = (int64_t)s->rows * s->cols,
-                                  .rate = head ? c->train.lr_head : c->train.lr,
-                                  .decay = s->decays ? (head ? c->train.decay_head : c->train.decay) : 0};
+    segments[i] = (optim_segment){.offset = s->offset, .count = (int64_t)s->rows * s->cols, .rate = segment_rate(c, s), .decay = segment_decay(c, s)};
   }
-  optim_options options = {.beta1 = c->train.beta1,
-                           .beta2 = c->train.beta2,
-                           .epsilon = c->train.epsilon,
-                           .clip = c->train.clip,
-                           .schedule = (optim_schedule)c->train.schedule,
-                           .steps = r->steps,
-                           .warmup = (int64_t)ceil(c->train.warmup * (double)r->steps)};
+  const optim_options options = optimizer_options(r);
   code = optim_create(&options, segments, count, r->theta_count, result);
   free(segments);
   return code;
-}
-
-static double share_of(const config *c, int64_t steps, int64_t step) {
-  optim_options options = {.schedule = (optim_schedule)c->train.schedule, .steps = steps, .warmup = (int64_t)ceil(c->train.warmup * (double)steps)};
-  return optim_share(&options, step);
 }
 
 static int speaks(const training *t) { return comm_rank(t->r->comm) == 0; }
@@ -151,12 +154,13 @@ static void add_step(training *t, const step_result *s) {
 static int loop(training *t) {
   run *r = t->r;
   int64_t per_epoch = r->plan.steps_per_epoch, every = r->config->train.evaluate_every ? r->config->train.evaluate_every : per_epoch;
+  const optim_options schedule = optimizer_options(r);
   for (int64_t step = 0; step < r->steps; step++) {
     step_result s;
     int64_t payload = comm_meter_read(r->comm, COMM_GRADIENT).payload_bytes, epoch = step / per_epoch;
     TRY(step_train(r, t->optim, step, &s));
     add_step(t, &s);
-    int code = t->record ? record_step(t->record, step, epoch, share_of(r->config, r->steps, step) * r->config->train.lr, &s,
+    int code = t->record ? record_step(t->record, step, epoch, optim_share(&schedule, step) * r->config->train.lr, &s,
                                        comm_meter_read(r->comm, COMM_GRADIENT).payload_bytes - payload)
                          : ERROR_NONE;
     int last = step + 1 == r->steps, validates = last || (step + 1) % every == 0;
