@@ -61,7 +61,7 @@ typedef struct config {
     int64_t evaluate_every; /* steps between validations; 0: once per epoch */
   } train;
   struct {
-    const char *dir, *name; /* run file: DIR/NAME.h5; name auto: TASK-METHOD-sSEED-RUNID8 */
+    const char *dir, *name; /* run file: DIR/NAME.h5; name auto: TASK-METHOD-sSEED-RUNID8 (no task: the data set's name) */
     int64_t theta;          /* boolean; auto: on unless theta is the whole model */
     int64_t predictions;    /* boolean */
     int64_t log_every;      /* steps between log lines where standard error is no terminal */

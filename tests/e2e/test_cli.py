@@ -185,9 +185,9 @@ class CommandLine(Case):
         self.assertNotEqual(ids[0]["experiment_id"], ids[2]["experiment_id"])
 
     def test_file_name(self):
-        """auto: TASK-METHOD-sSEED-RUNID8."""
+        """auto: TASK-METHOD-sSEED-RUNID8; without a task, the name in the data set."""
         run = train(*self.settings("auto", method="head", train__epochs="1", seed="7"))
-        self.assertRegex(os.path.basename(run), r"^task-head-s7-[0-9a-f]{8}\.h5$")
+        self.assertRegex(os.path.basename(run), r"^tiny-head-s7-[0-9a-f]{8}\.h5$")
 
 
 if __name__ == "__main__":
