@@ -1,3 +1,4 @@
+#include <cjson/cJSON.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,13 @@ int arguments_parse(const char *verb_name, int argc, char **argv, const flag *fl
     else result->words[result->word_count++] = argv[i];
   }
   return ERROR_NONE;
+}
+
+void print_json_object(cJSON *object) {
+  char *text = cJSON_Print(object);
+  printf("%s\n", text ? text : "{}");
+  free(text);
+  cJSON_Delete(object);
 }
 
 static int has_base(const char *directory) {

@@ -36,6 +36,10 @@ typedef struct arguments {
 /* Errors: ERROR_USAGE with the nearest flag. */
 int arguments_parse(const char *verb_name, int argc, char **argv, const flag *flags, int flag_count, arguments *result);
 
+/* Prints a cJSON object with a line end on standard output and deletes it. */
+struct cJSON;
+void print_json_object(struct cJSON *object);
+
 /* Where configs/ is: PEFTSCALE_CONFIGS, ./configs, beside the program's build folder, or PREFIX/share/peftscale/configs. Errors: ERROR_INPUT. */
 int configs_root(char *path, size_t bytes);
 

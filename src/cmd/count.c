@@ -102,10 +102,7 @@ static void print_json(const count_result *r) {
   cJSON_AddNumberToObject(o, "sent_floats", (double)r->counts.sent_floats);
   cJSON_AddNumberToObject(o, "head_floats", (double)r->head);
   cJSON_AddNumberToObject(o, "base_floats", (double)r->base);
-  char *text = cJSON_Print(o);
-  printf("%s\n", text ? text : "{}");
-  free(text);
-  cJSON_Delete(o);
+  print_json_object(o);
 }
 
 static int act(comm *none, int argc, char **argv) {

@@ -86,10 +86,7 @@ static void print_values(const run *r, split_name which, const evaluation *e, in
     else printf("  %-9s %.6f%s\n", metric_names[i], e->metrics.value[i], (int)r->metric == i ? "  (the task's metric)" : "");
   }
   if (!json) return;
-  char *text = cJSON_Print(o);
-  printf("%s\n", text ? text : "{}");
-  free(text);
-  cJSON_Delete(o);
+  print_json_object(o);
 }
 
 static int act(comm *c, int argc, char **argv) {

@@ -25,10 +25,7 @@ static int act(comm *none, int argc, char **argv) {
   }
   cJSON *o = cJSON_CreateObject();
   for (int i = 0; i < p.count; i++) cJSON_AddStringToObject(o, p.items[i].name, p.items[i].value);
-  char *text = cJSON_Print(o);
-  printf("%s\n", text ? text : "{}");
-  free(text);
-  cJSON_Delete(o);
+  print_json_object(o);
   return ERROR_NONE;
 }
 

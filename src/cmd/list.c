@@ -101,12 +101,8 @@ static int act(comm *none, int argc, char **argv) {
     code = kinds[i].list(&l);
   }
   if (!code && !found) code = FAIL(ERROR_USAGE, "one of: methods, families, models, tasks", "there is no list '%s'", a.words[0]);
-  if (json && !code) {
-    char *text = cJSON_Print(root);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-  }
-  cJSON_Delete(root);
+  if (json && !code) print_json_object(root);
+  else cJSON_Delete(root);
   return code;
 }
 

@@ -28,10 +28,7 @@ static int finish(run *r, int json) {
     cJSON_AddStringToObject(o, "run", r->path);
     cJSON_AddStringToObject(o, "experiment_id", r->experiment_id);
     cJSON_AddStringToObject(o, "run_id", r->run_id);
-    char *text = cJSON_Print(o);
-    printf("%s\n", text ? text : "{}");
-    free(text);
-    cJSON_Delete(o);
+    print_json_object(o);
   } else {
     printf("%s\n", r->path);
   }
