@@ -58,8 +58,6 @@ void comm_finalize(comm *c) {
   MPI_Finalize();
 }
 
-void comm_abort(comm *c, int status) { MPI_Abort(c ? c->world : MPI_COMM_WORLD, status); }
-
 int comm_rank(const comm *c) { return c->rank; }
 int comm_size(const comm *c) { return c->size; }
 int comm_nodes(const comm *c) { return c->nodes; }

@@ -25,8 +25,6 @@ typedef struct comm comm;
 int comm_initialize(int *argc, char ***argv, comm **result);
 /* Collective. Ends MPI. */
 void comm_finalize(comm *c);
-/* Not collective: ends the whole job with an exit status, for errors that cannot be agreed on (main only). */
-void comm_abort(comm *c, int status);
 
 /* Not collective. */
 int comm_rank(const comm *c);

@@ -111,14 +111,13 @@ static int settle_training(run *r) {
 
 /* ---- model ---- */
 
-static int read_shape(run *r, const char *directory, model_shape *shape) {
+static int read_shape(const char *directory, model_shape *shape) {
   char path[4200], *text;
   size_t count;
   TRY(text_format(path, sizeof path, "%s/config.json", directory));
   TRY(file_read(path, MAX_CONFIG_JSON, &text, &count));
   int code = model_shape_parse(text, path, shape);
   free(text);
-  (void)r;
   return code;
 }
 
@@ -152,7 +151,7 @@ static int make_model(run *r, const char *directory) {
   const method *chosen;
   model_shape shape;
   if (c->model.init == INIT_RANDOM) TRY(own_shape(r, &shape));
-  else TRY(read_shape(r, directory, &shape));
+  else TRY(read_shape(directory, &shape));
   TRY(check_data_fits(r, &shape));
   if (!*c->method.name) return FAIL(ERROR_USAGE, "for example method=lora; see: peftscale list methods", "no method is chosen");
   TRY(method_find(c->method.name, &chosen));
@@ -189,6 +188,7 @@ static int fill_store(run *r, const char *directory) {
   TRY(safetensors_open(directory, &file));
   tensor_source source = {file, source_find, source_describe, source_read, safetensors_path(file)};
   int code = model_load(r->model, &source);
+  if (!code && comm_rank(r->comm) == 0) code = safetensors_hash(file, r->weights_hash);
   safetensors_close(file);
   return code;
 }
@@ -199,16 +199,8 @@ static int load_model(run *r, const char *directory) {
   int filler, code;
   TRY(comm_agree(c, comm_share(c, (size_t)model_store_count(r->model) * sizeof(real), &r->store, &filler, &r->store_copies)));
   model_attach(r->model, r->store);
-  code = filler ? fill_store(r, directory) : ERROR_NONE;
   snprintf(r->weights_hash, sizeof r->weights_hash, "random");
-  if (!code && comm_rank(c) == 0 && r->config->model.init == INIT_PRETRAINED) {
-    safetensors *file;
-    code = safetensors_open(directory, &file);
-    if (!code) {
-      code = safetensors_hash(file, r->weights_hash);
-      safetensors_close(file);
-    }
-  }
+  code = filler ? fill_store(r, directory) : ERROR_NONE; /* rank 0 is the first of its node, so it always fills */
   TRY(comm_agree(c, code));
   TRY(comm_share_wait(c));
   return comm_broadcast(c, COMM_CONTROL, 0, r->weights_hash, sizeof r->weights_hash);
