@@ -57,4 +57,13 @@ int adapter_add_segment(adapter *a, const char *name, const char *rate, int deca
   return ERROR_NONE;
 }
 
-int adapter_targets(const adapter *a, const site *s) { return option_lists(a->options, "modules", s->module) || option_lists(a->options, "modules", "all"); }
+int adapter_targets(const adapter *a, const site *s) {
+  return option_lists(a->options, "modules", s->module) || (strcmp(s->module, "qkv") && option_lists(a->options, "modules", "all"));
+}
+
+int adapter_counts(const adapter *a, method_counts *counts) {
+  if (a->method->count) return a->method->count(a, counts);
+  int64_t seed = a->method->flags & METHOD_SEEDED ? 8 : 0;
+  *counts = (method_counts){.trainable = a->theta_count, .stored_bytes = 4 * a->theta_count + seed, .sent_floats = a->theta_count};
+  return ERROR_NONE;
+}

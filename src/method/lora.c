@@ -12,7 +12,7 @@
 #include "method/lowrank.h"
 
 static const char *const inits[] = {"kaiming", "gaussian", NULL};
-static const char *const modules[] = {"q", "k", "v", "o", "up", "down", "all", NULL};
+static const char *const modules[] = {"q", "k", "v", "o", "gate", "up", "down", "qkv", "all", NULL};
 static const option lora_options[] = {
     {.name = "rank", .type = OPTION_INT, .preset = "8", .low = 1, .high = 65536, .help = "rank r of the update"},
     {.name = "alpha", .type = OPTION_REAL, .preset = "8", .low = 0, .high = 1e6, .help = "the update is scaled by alpha / rank"},

@@ -16,7 +16,7 @@
 #include "base/random.h"
 #include "base/real.h"
 
-enum { METHOD_NAME_BYTES = 96, GROUP_MAX_SITES = 3 };
+enum { METHOD_NAME_BYTES = 96, GROUP_MAX_SITES = 4 };
 
 /* ---- places in a model ---- */
 
@@ -25,6 +25,7 @@ typedef struct site {
   char name[METHOD_NAME_BYTES]; /* "layer.3.q"                                    */
   const char *module;           /* "q", "k", "v", "o", "up", "down"               */
   int layer, out, in;
+  int column; /* of the group's output row, where this site's begins: q 0, k behind q, qkv 0 */
   const real *weight, *bias;
 } site;
 
@@ -54,9 +55,10 @@ typedef struct segment {
 
 /* Numbers of a method on a model, apart from the head. Bytes are exact. */
 typedef struct method_counts {
-  int64_t trainable;    /* floats of theta that are the method's                    */
-  int64_t stored_bytes; /* what a checkpoint of the result must hold (with seeds)    */
-  int64_t sent_floats;  /* floats per rank in a step's message                       */
+  int64_t trainable;         /* floats of theta that are the method's                                        */
+  int64_t stored_bytes;      /* what a checkpoint of the result must hold (with seeds)                        */
+  int64_t regenerated_bytes; /* frozen numbers that are made anew from the seed, at most as many in memory    */
+  int64_t sent_floats;       /* floats per rank in a step's message (a drawn sub-network: in the mean)        */
 } method_counts;
 
 /* ---- the adapter and its surroundings ---- */
@@ -82,7 +84,8 @@ typedef struct adapter adapter;
 enum {
   METHOD_IDENTITY_AT_START = 1, /* the adapted model equals the base model before the first step */
   METHOD_MERGEABLE = 2,         /* can be folded into the base weights                             */
-  METHOD_TRAINS_BASE = 4        /* theta holds base parameters; there are no factors               */
+  METHOD_TRAINS_BASE = 4,       /* theta holds base parameters; there are no factors               */
+  METHOD_SEEDED = 8             /* the result needs the projection's seed to be used again         */
 };
 
 typedef struct method {
@@ -104,6 +107,7 @@ typedef struct method {
   int (*backward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx);
   /* grad += adjoint of expand applied to w->factor_gradient, which is cleared. */
   int (*gather)(const adapter *a, method_workspace *w, real *grad);
+  /* NULL: theta is what is trained, stored and sent (and 8 bytes of seed with METHOD_SEEDED). */
   int (*count)(const adapter *a, method_counts *counts);
   /* W [out][in] and b [out] become the adapted map's; either is NULL where it is not wanted (the model asks for one at a time). site: index into the model's
    * sites, whose weight and bias hold the base map's numbers. */
@@ -138,6 +142,9 @@ struct adapter {
 int adapter_create(const method *m, const option_set *options, uint64_t seed, double dropout, const site *sites, int site_count, const site_group *groups,
                    int group_count, adapter **result);
 void adapter_destroy(adapter *a);
+
+/* The method's numbers, by its own count or by the rule of method.count. */
+int adapter_counts(const adapter *a, method_counts *counts);
 
 /* For plan: appends a segment of rows x cols to the adapter's theta; *offset (may be NULL) is where it begins. */
 int adapter_add_segment(adapter *a, const char *name, const char *rate, int decays, int rows, int cols, int64_t *offset);
