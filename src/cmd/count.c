@@ -92,7 +92,7 @@ static void print_text(const count_result *r) {
          text_thousands(r->base, b));
   printf("  stored         %15s bytes", text_thousands(c->stored_bytes, a));
   printf(" (%s), as float32: %s%s\n", text_bytes((double)c->stored_bytes, b), text_thousands(c->stored_bytes / 4, a), quarter[c->stored_bytes % 4]);
-  printf("  regenerated    %15s bytes (%s), frozen numbers made from a seed\n", text_thousands(c->regenerated_bytes, a),
+  printf("  regenerated    %15s bytes (%s), made from a seed\n", text_thousands(c->regenerated_bytes, a),
          text_bytes((double)c->regenerated_bytes, b));
   printf("  sent per step  %15s floats (%s)\n", text_thousands(c->sent_floats, a), text_bytes(4.0 * (double)c->sent_floats, b));
   printf("    with head    %15s floats (%s)", text_thousands(sent_with_head(r), a), text_bytes(4.0 * (double)sent_with_head(r), b));
