@@ -57,7 +57,7 @@ static const traits *traits_of(const char *family_name) {
 
 /* ---- building ---- */
 
-enum { LAYER_MAX_SITES = 12, LAYER_MAX_GROUPS = 7 }; /* a decoder layer: q, k, v, qkv, o; cross q, k, v, o; gate, up, down */
+enum { LAYER_MAX_SITES = 12, LAYER_MAX_GROUPS = 7 }; /* a decoder layer: q, k, v, o; cross q, k, v, o; gate, up, down; qkv */
 
 typedef struct builder {
   census *census;
@@ -91,30 +91,32 @@ static void add_site(builder *b, site_group *g, const char *module, int out, int
   g->site[g->site_count++] = c->site_count++;
 }
 
-/* Appends a map with its parameters behind what the group holds. */
+/* Numbers in the group's output row so far. */
+static int row_width(const builder *b, const site_group *g) {
+  if (!g->site_count) return 0;
+  const site *last = &b->census->sites[g->site[g->site_count - 1]];
+  return last->column + last->out;
+}
+
+/* Appends a map with its parameters. */
 static void add_map(builder *b, site_group *g, const char *module, int out) {
-  int column = 0;
-  if (g->site_count) {
-    const site *last = &b->census->sites[g->site[g->site_count - 1]];
-    column = last->column + last->out;
-  }
-  add_site(b, g, module, out, column);
+  add_site(b, g, module, out, row_width(b, g));
   add_linear_params(b, out, g->in);
 }
 
-/* `crossed`: k and v read the other stack's output, so that q stands apart and nothing is fused. */
-static void add_attention(builder *b, int crossed) {
+/* Returns the group of q. `crossed`: k and v read the other stack's output, so that q stands apart. */
+static site_group *add_attention(builder *b, int crossed) {
   int width = b->shape->width, heads = b->shape->heads * b->shape->head_width, keys = b->shape->key_heads * b->shape->head_width;
   b->part = crossed ? "cross." : "";
-  site_group *g = begin_group(b, width);
+  site_group *query = begin_group(b, width), *g = query;
   add_map(b, g, "q", heads);
   if (crossed) g = begin_group(b, width);
   add_map(b, g, "k", keys);
   add_map(b, g, "v", keys);
-  if (!crossed) add_site(b, g, "qkv", heads + 2 * keys, 0);
   add_map(b, begin_group(b, heads), "o", width);
   add_norm(b);
   b->part = "";
+  return query;
 }
 
 static void add_ffn(builder *b) {
@@ -139,9 +141,10 @@ static void add_ends(builder *b) {
 static void build(builder *b) {
   const census_shape *s = b->shape;
   for (b->layer = 0; b->layer < s->layers + s->decoders; b->layer++) {
-    add_attention(b, 0);
+    site_group *own = add_attention(b, 0);
     if (b->layer >= s->layers) add_attention(b, 1);
     add_ffn(b);
+    add_site(b, own, "qkv", row_width(b, own), 0); /* last of the layer, as the model numbers its sites; its parameters are those of q, k and v */
   }
   add_ends(b);
 }
