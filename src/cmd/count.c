@@ -52,11 +52,8 @@ static int count_all(const char *model_name, const config *c, int deep_head, int
   census *taken;
   TRY(method_find(c->method.name, &chosen));
   TRY(take_census(model_name, &taken));
-  *result = (count_result){.model = model_name,
-                           .method = c->method.name,
-                           .modules = "-",
-                           .head = census_head_count(taken, deep_head, classes),
-                           .base = census_base_count(taken)};
+  *result = (count_result){
+      .model = model_name, .method = c->method.name, .modules = "-", .head = census_head_count(taken, deep_head, classes), .base = census_base_count(taken)};
   const option_value *modules = option_find(&c->method.options, "modules");
   if (modules) result->modules = modules->text;
   int code = census_count(taken, chosen, &c->method.options, &result->counts);
@@ -92,8 +89,7 @@ static void print_text(const count_result *r) {
          text_thousands(r->base, b));
   printf("  stored         %15s bytes", text_thousands(c->stored_bytes, a));
   printf(" (%s), as float32: %s%s\n", text_bytes((double)c->stored_bytes, b), text_thousands(c->stored_bytes / 4, a), quarter[c->stored_bytes % 4]);
-  printf("  regenerated    %15s bytes (%s), made from a seed\n", text_thousands(c->regenerated_bytes, a),
-         text_bytes((double)c->regenerated_bytes, b));
+  printf("  regenerated    %15s bytes (%s), made from a seed\n", text_thousands(c->regenerated_bytes, a), text_bytes((double)c->regenerated_bytes, b));
   printf("  sent per step  %15s floats (%s)\n", text_thousands(c->sent_floats, a), text_bytes(4.0 * (double)c->sent_floats, b));
   printf("    with head    %15s floats (%s)", text_thousands(sent_with_head(r), a), text_bytes(4.0 * (double)sent_with_head(r), b));
   printf("; the head has %s\n", text_thousands(r->head, a));
@@ -102,9 +98,8 @@ static void print_text(const count_result *r) {
 static void print_tsv(const count_result *r) {
   const method_counts *c = &r->counts;
   printf("model\tmethod\tmodules\ttrainable\tstored_bytes\tstored_floats\tregenerated_bytes\tsent_floats\tsent_floats_with_head\thead_floats\tbase_floats\n");
-  printf("%s\t%s\t%s\t%lld\t%lld\t%.15g\t%lld\t%lld\t%lld\t%lld\t%lld\n", r->model, r->method, r->modules, (long long)c->trainable,
-         (long long)c->stored_bytes, stored_floats(r), (long long)c->regenerated_bytes, (long long)c->sent_floats, (long long)sent_with_head(r),
-         (long long)r->head, (long long)r->base);
+  printf("%s\t%s\t%s\t%lld\t%lld\t%.15g\t%lld\t%lld\t%lld\t%lld\t%lld\n", r->model, r->method, r->modules, (long long)c->trainable, (long long)c->stored_bytes,
+         stored_floats(r), (long long)c->regenerated_bytes, (long long)c->sent_floats, (long long)sent_with_head(r), (long long)r->head, (long long)r->base);
 }
 
 static void print_json(const count_result *r) {

@@ -9,25 +9,30 @@
 /* ---- what is known ---- */
 
 enum {
-  IMAGE_PATCH = 16 * 16 * 3, /* numbers in a ViT's patch                                                    */
-  T5_BUCKETS = 32            /* of relative positions: a number per head in the first layer of either stack */
+  IMAGE_PATCH = 16 * 16 * 3, /* numbers in a ViT's patch                                                         */
+  T5_BUCKETS = 32            /* of relative positions: a number per bucket and head in each stack's first layer */
 };
 
 /* How a family's parameters differ from the common plan: norm, attention (q, k, v, o), norm, feed-forward (up, down). */
 typedef struct traits {
   const char *family;
-  int has_bias;   /* linear maps have one                                              */
-  int has_shift;  /* LayerNorm; 0: RMSNorm, a gain alone                                */
-  int has_gate;   /* the feed-forward part has a gate beside up                          */
-  int has_output; /* an output matrix of its own, not the word embeddings once more      */
-  int has_patch;  /* words are patches of an image, through a linear map                 */
-  int buckets;    /* of relative positions                                               */
+  int has_bias;   /* linear maps have one                                           */
+  int has_shift;  /* LayerNorm; 0: RMSNorm, a gain alone                            */
+  int has_gate;   /* the feed-forward part has a gate beside up                     */
+  int has_output; /* an output matrix of its own, not the word embeddings once more */
+  int has_patch;  /* words are patches of an image, through a linear map            */
+  int buckets;    /* of relative positions; 0: none                                 */
 } traits;
 
 static const traits traits_list[] = {
-    /*            bias shift gate output patch buckets */
-    {"bert", 1, 1, 0, 0, 0, 0},    {"roberta", 1, 1, 0, 0, 0, 0}, {"gpt2", 1, 1, 0, 0, 0, 0}, {"llama", 0, 0, 1, 1, 0, 0},
-    {"mistral", 0, 0, 1, 1, 0, 0}, {"gemma", 0, 0, 1, 0, 0, 0},   {"vit", 1, 1, 0, 0, 1, 0},  {"t5", 0, 0, 0, 0, 0, T5_BUCKETS},
+    {.family = "bert", .has_bias = 1, .has_shift = 1},
+    {.family = "roberta", .has_bias = 1, .has_shift = 1},
+    {.family = "gpt2", .has_bias = 1, .has_shift = 1},
+    {.family = "llama", .has_gate = 1, .has_output = 1},
+    {.family = "mistral", .has_gate = 1, .has_output = 1},
+    {.family = "gemma", .has_gate = 1},
+    {.family = "vit", .has_bias = 1, .has_shift = 1, .has_patch = 1},
+    {.family = "t5", .buckets = T5_BUCKETS},
 };
 
 /* A ViT's positions are its patches and the class token, which is a row more (types). */
@@ -127,7 +132,7 @@ static void add_ffn(builder *b) {
   add_norm(b);
 }
 
-/* What lies before and behind the layers. Each stack has one normalisation there: behind the embeddings (BERT) or behind the last layer of a stack (the others). */
+/* What lies before and behind the layers. Each stack has one normalisation there: behind the embeddings (BERT) or behind its last layer (the others). */
 static void add_ends(builder *b) {
   const census_shape *s = b->shape;
   int64_t width = s->width, *params = b->census->params;

@@ -107,10 +107,10 @@ static void known_shapes_have_known_sizes(void **state) {
     const char *name;
     int64_t count;
   } known[] = {
-      {"minilm-l6", 22565376},      {"bert-base", 108891648},     {"bert-large", 334092288},    {"roberta-base", 124055040},   {"roberta-large", 354310144},
-      {"gpt2", 124439808},          {"gpt2-medium", 354823168},   {"gpt2-large", 774030080},    {"gpt2-xl", 1557611200},       {"gpt3-175b", 174604259328},
-      {"llama-7b", 6738415616},     {"llama2-7b", 6738415616},    {"llama2-13b", 13015864320},  {"mistral-7b", 7241732096},    {"gemma-7b", 8537680896},
-      {"vit-b", 85798656},          {"vit-l", 303301632},         {"t5-base", 222903552},
+      {"minilm-l6", 22565376},  {"bert-base", 108891648},   {"bert-large", 334092288},   {"roberta-base", 124055040}, {"roberta-large", 354310144},
+      {"gpt2", 124439808},      {"gpt2-medium", 354823168}, {"gpt2-large", 774030080},   {"gpt2-xl", 1557611200},     {"gpt3-175b", 174604259328},
+      {"llama-7b", 6738415616}, {"llama2-7b", 6738415616},  {"llama2-13b", 13015864320}, {"mistral-7b", 7241732096},  {"gemma-7b", 8537680896},
+      {"vit-b", 85798656},      {"vit-l", 303301632},       {"t5-base", 222903552},
   };
   int shapes = 0;
   for (const census_shape *s = counted_shapes; s->name; s++) shapes++;
