@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "cmd/cmd.h"
 #include "method/method.h"
-#include "model/family.h"
+#include "model/census.h"
 
 typedef struct listing {
   cJSON *rows; /* NULL: text */
@@ -36,7 +36,7 @@ static int list_methods(listing *l) {
 }
 
 static int list_families(listing *l) {
-  for (int i = 0; family_list[i]; i++) add_row(l, family_list[i]->name, "encoder; linear maps q, k, v, o, up, down");
+  for (int i = 0; family_list[i]; i++) add_row(l, family_list[i]->name, "encoder; linear maps q, k, v (or fused: qkv), o, up, down");
   return ERROR_NONE;
 }
 
@@ -45,6 +45,12 @@ static int list_models(listing *l) {
   for (const known_shape *k = known_shapes; k->name; k++) {
     snprintf(words, sizeof words, "%s, %d layers, width %d, %d heads, ffn %d", k->family, k->layers, k->width, k->heads, k->ffn);
     add_row(l, k->name, words);
+  }
+  for (const census_shape *s = counted_shapes; s->name; s++) {
+    char layers[32];
+    snprintf(layers, sizeof layers, s->decoders ? "%d + %d" : "%d", s->layers, s->decoders);
+    snprintf(words, sizeof words, "%s, %s layers, width %d, ffn %d; counted only", s->family, layers, s->width, s->ffn);
+    add_row(l, s->name, words);
   }
   return ERROR_NONE;
 }
@@ -109,8 +115,8 @@ static int act(comm *none, int argc, char **argv) {
 const verb verb_list = {"list", "list methods, families, models and tasks",
                         "usage: peftscale list [methods | families | models | tasks] [--json]\n"
                         "\n"
-                        "methods: what can be compared; families: model types that can be loaded; models: shapes that `count` knows without\n"
-                        "weights; tasks: configurations below configs/task.\n"
+                        "methods: what can be compared; families: model types that can be loaded and trained; models: shapes that `count` knows\n"
+                        "without weights (\"counted only\": of a family that cannot be trained); tasks: configurations below configs/task.\n"
                         "\n"
                         "example:\n"
                         "  peftscale list methods\n",
