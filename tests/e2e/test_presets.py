@@ -18,10 +18,10 @@ class Presets(unittest.TestCase):
             with self.subTest(preset=name):
                 values = json.loads(succeed("config", f"preset={name}", "--json").out)
                 stem = name.split("/")[-1]
-                self.assertEqual(stem, f"{values['model.name']['value']}-{values['task.name']['value']}-{values['method.name']['value']}")
-                self.assertIn(values["method.name"]["value"], methods())
-                for key in ("train.lr", "train.epochs", "train.batch"):
-                    self.assertIn("configs/preset/", values[key]["origin"], f"{key} is not set by the preset")
+                self.assertEqual(stem, f"{values['model']['name']['value']}-{values['task']['name']['value']}-{values['method']['name']['value']}")
+                self.assertIn(values["method"]["name"]["value"], methods())
+                for key in ("lr", "epochs", "batch"):
+                    self.assertIn("configs/preset/", values["train"][key]["origin"], f"train.{key} is not set by the preset")
 
     def test_an_unknown_preset_is_refused_with_the_nearest(self):
         outcome = peftscale("config", "preset=vera/roberta-base-cola-verra")
