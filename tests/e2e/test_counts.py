@@ -38,6 +38,13 @@ class PrintedFigures(Case):
         self.assertEqual(status, 0, out)
         self.assertIn(", 0 FAIL", out)
 
+    def test_what_vb_lora_sends(self):
+        """The bank and k numbers per tile travel, instead of all logits (2405.15179: h b + k n against h b + h n floats)."""
+        for model, words, trained, sent in (("roberta-base", ("bank=90", "modules=q,v"), 74_880, 24_192), ("llama2-7b", ("bank=2048", "modules=all"), 80_478_208, 602_368)):
+            with self.subTest(model=model):
+                counted = json.loads(succeed("count", "--model", model, "--method", "vblora", "vector_length=256", *words, "--json").out)
+                self.assertEqual((counted["trainable"], counted["sent_floats"]), (trained, sent))
+
     def compare_rows(self, *rows):
         path = self.at("table.tsv")
         with open(path, "w", encoding="utf-8") as file:
