@@ -37,7 +37,7 @@ says_not() {
 }
 
 # The real run's settings would hide what is tested here.
-unset CI PEFTSCALE_NO_SKIP PEFTSCALE_SKIP_DEPS PEFTSCALE_ASSETS PEFTSCALE_VENV HDF5_DIR OPENBLAS_DIR WNHOME CMOCKA_MESSAGE_OUTPUT
+unset CI PEFTSCALE_NO_SKIP PEFTSCALE_SKIP_DEPS PEFTSCALE_ASSETS PEFTSCALE_VENV PEFTSCALE_ORACLE HDF5_DIR OPENBLAS_DIR WNHOME CMOCKA_MESSAGE_OUTPUT
 
 # ---- layers ----
 
@@ -256,7 +256,7 @@ expect 2 "the serial OpenBLAS is refused" in_copy make BLAS_LIBS=-L/usr/lib/open
 says "the serial OpenBLAS is refused" 'not thread-safe'
 
 expect 0 "make help" in_copy make help
-for word in all test test-all unit demo bench tables layers install uninstall deps clean distclean format help CC MARCH SANITIZE PREFIX OPENBLAS_DIR; do
+for word in all test test-all unit oracle demo bench tables layers install uninstall deps clean distclean format help CC MARCH SANITIZE PREFIX OPENBLAS_DIR; do
   says "make help" "^  $word +[^ ]"
 done
 expect 0 "make -n install" in_copy make -n install DESTDIR="$work/stage" PREFIX=/opt/peftscale

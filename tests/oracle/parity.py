@@ -1,0 +1,189 @@
+"""Whether our methods compute what other implementations compute: one row per case, verdicts, and a last line N passed, N failed, N skipped.
+
+usage: parity.py [--model tiny|minilm] [--only TEXT] [--list]
+
+Both sides get the same weights, the same random state in which no trained tensor is where it started, and the same batch. Compared are the logits, the gradient
+of every trained tensor, and the losses of 20 AdamW steps; ours are in float32, the reference's in float64. A negative control is wrong by 1 % on purpose, and
+passes if that is seen.
+
+Environment: PEFTSCALE_BUILD, PEFTSCALE_ASSETS (holds minilm-l6; without it those cases are skipped), CMOCKA_MESSAGE_OUTPUT=TAP (a line per case for the test
+runner). Exit code 1 if a case failed.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from cases import CASES, NO_GRADIENT
+from program import Program
+from reference import HEAD, Reference, load_bert, write_random_bert
+
+LOGITS, GRADIENT, LOSSES = 1e-4, 1e-3, 1e-3  # relative
+CLASSES = 3
+TRAINING = {"lr": 2e-3, "decay": 0.01, "epsilon": 1e-6, "steps": 20}
+LENGTHS = {"tiny": (12, 7, 23, 5, 1, 16), "minilm": (9, 4, 14, 1, 12)}
+FIRST_WORD = {"tiny": 5, "minilm": 1000}  # token ids below are special or unused
+
+
+@dataclass
+class Row:
+    case: object
+    logits: float = float("nan")
+    gradient: float = float("nan")
+    segment: str = ""
+    losses: float = float("nan")
+    verdict: str = "ok"  # "ok", "FAIL: reason", "skip: reason"
+
+    @property
+    def state(self):
+        return self.verdict.split(":")[0]
+
+    def text(self):
+        if self.state != "skip" and not np.isnan(self.logits):
+            numbers = (f"{self.logits:.1e}", f"{self.gradient:.1e}", self.segment, f"{self.losses:.1e}")
+        else:
+            numbers = ("-", "-", "", "-")
+        return (self.case.method, self.case.title, self.case.model, self.case.by.VERSION, *numbers, self.verdict)
+
+
+# ---- what both sides are given ----
+
+
+def seeded(*words):
+    return np.random.default_rng(zlib.crc32("/".join(words).encode()))
+
+
+def spread_logits(shape, name):
+    """VB-LoRA selects the largest: all logits of a tile are 0.5 apart, so that rounding and 20 small steps choose no others."""
+    random = seeded("logits", name)
+    return np.stack([random.permutation(shape[1]) * 0.5 for _ in range(shape[0])])
+
+
+def moved(start):
+    """Every tensor away from where it starts."""
+    state = {}
+    for name, values in start.items():
+        random = seeded("state", name)
+        if ".logits_" in name:
+            state[name] = (spread_logits(values.shape, name) + random.uniform(-0.05, 0.05, values.shape)).astype(np.float32)
+        else:
+            state[name] = (values + random.normal(0, 0.1 if name in HEAD.values() else 0.05, values.shape)).astype(np.float32)
+    return state
+
+
+def make_batch(model, vocabulary):
+    random = seeded("batch", model)
+    return [(int(random.integers(CLASSES)), [int(i) for i in random.integers(FIRST_WORD[model], vocabulary, length)]) for length in LENGTHS[model]]
+
+
+# ---- comparing ----
+
+
+def gradient_errors(ours, theirs):
+    """{segment: |g - ref| / |ref|}. Where the true gradient is zero, our float32 can only be small against all of it."""
+    everything = np.sqrt(sum((g ** 2).sum() for g in theirs.values()))
+    errors = {}
+    for name, g in theirs.items():
+        norm = np.linalg.norm(g)
+        floor = (1e-4 if norm <= 1e-12 * everything else 1e-6) * everything
+        if norm <= 1e-12 * everything and not NO_GRADIENT.search(name):
+            raise RuntimeError(f"{name} has no gradient: nothing is compared")
+        errors[name] = np.linalg.norm(ours[name].astype(np.float64).reshape(g.shape) - g) / max(norm, floor)
+    return errors
+
+
+def judge(row, ours, theirs):
+    row.logits = np.abs(ours["logits"] - theirs["logits"]).max() / np.abs(theirs["logits"]).max()
+    errors = gradient_errors(ours["gradient"], theirs["gradient"])
+    row.segment = max(errors, key=errors.get)
+    row.gradient = errors[row.segment]
+    losses = np.array(theirs["losses"])
+    row.losses = (np.abs(ours["losses"] - losses) / losses).max()
+    if not losses[-1] < 0.95 * losses[0]:
+        raise RuntimeError(f"the steps change nothing: loss {losses[0]:.4f}, then {losses[-1]:.4f}")
+    # Written so that a NaN is too large.
+    too_large = [what for what, error, most in (("logits", row.logits, LOGITS), ("gradient", row.gradient, GRADIENT), ("losses", row.losses, LOSSES)) if not error <= most]
+    if row.case.wrong:
+        row.verdict = "ok: seen" if "gradient" in too_large else "FAIL: not seen"
+    elif too_large:
+        row.verdict = f"FAIL: {', '.join(too_large)}"
+
+
+def compare(case, model_folder, folder):
+    row = Row(case)
+    encoder = load_bert(model_folder)
+    batch = make_batch(case.model, encoder.config.vocab_size)
+    reference_encoder, bound, constants = case.build(encoder)
+    program = Program(folder, model_folder, case.method, case.all_options(), CLASSES, constants)
+    state = moved(program.start())
+    judge(row, program.measure(state, batch, TRAINING), Reference(reference_encoder, bound, CLASSES).measure(state, batch, TRAINING))
+    return row
+
+
+# ---- reporting ----
+
+TITLES = ("method", "case", "model", "reference", "logits", "gradient", "of", "losses", "verdict")
+
+
+def widths(cases):
+    longest = max(len(row) for case in cases for row in [case.title])
+    return (8, max(longest, 4), 6, 11, 7, 8, 24, 7, 0)
+
+
+def line(cells, sizes):
+    return "  ".join(str(cell).ljust(size) for cell, size in zip(cells, sizes)).rstrip()
+
+
+def report(rows):
+    """The exit code."""
+    counts = {state: sum(row.state == state for row in rows) for state in ("ok", "FAIL", "skip")}
+    if os.environ.get("CMOCKA_MESSAGE_OUTPUT") == "TAP":
+        print(f"1..{len(rows)}")
+        for number, row in enumerate(rows, 1):
+            if row.state == "skip":
+                print(f"# {row.verdict}\nok {number} # SKIP {row.case.name}")
+            else:
+                print(f"{'ok' if row.state == 'ok' else 'not ok'} {number} - {row.case.name}")
+    else:
+        print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
+    return int(counts["FAIL"] > 0 or not rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=sorted(LENGTHS), help="only the cases on this model")
+    parser.add_argument("--only", metavar="TEXT", default="", help="only cases whose name contains TEXT")
+    parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    options = parser.parse_args()
+    cases = [case for case in CASES if options.model in (None, case.model) and options.only in case.name]
+    if options.list:
+        print("\n".join(case.name for case in cases))
+        return 0
+    minilm = Path(os.environ.get("PEFTSCALE_ASSETS") or "/nonexistent") / "minilm-l6"
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="peftscale-oracle-") as folder:
+        models = {"tiny": write_random_bert(Path(folder) / "tiny"), "minilm": minilm if minilm.is_dir() else None}
+        sizes = widths(CASES)
+        print(line(TITLES, sizes))
+        for case in cases:
+            if models[case.model] is None:
+                row = Row(case, verdict="skip: PEFTSCALE_ASSETS names no directory with minilm-l6")
+            else:
+                try:
+                    row = compare(case, models[case.model], folder)
+                except Exception as error:  # a broken case is one failure; the others are still to be seen
+                    traceback.print_exc()
+                    row = Row(case, verdict=f"FAIL: {error}")
+            rows.append(row)
+            print(line(row.text(), sizes), flush=True)
+    return report(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
