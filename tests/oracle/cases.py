@@ -47,14 +47,70 @@ def on_minilm(case, **changed):
     return Case(**{**case.__dict__, "model": "minilm", **changed})
 
 
-LORA = {"rank": "4", "alpha": "8"}
+def make_lora():
+    options = {"rank": "4", "alpha": "8"}
+    cases = both_widths("lora", "r=4 alpha=8 ", by_peft, options)
+    cases.append(Case("lora", "negative control: alpha 1 % off", by_peft, options, ours_only={"alpha": "8.08"}, wrong=True))
+    return cases + [on_minilm(case) for case in cases]
 
 
-def make_cases():
-    cases = both_widths("lora", "r=4 alpha=8 ", by_peft, LORA)
-    cases.append(Case("lora", "negative control: alpha 1 % off", by_peft, LORA, ours_only={"alpha": "8.08"}, wrong=True))
-    real = [on_minilm(case) for case in cases]
-    return cases + real
+FROM_FILE = {"projection": "file"}  # what PEFT drew
+FIXED = {"path": "fixed"}
 
 
-CASES = make_cases()
+def make_vera():
+    cases = both_widths("vera", "r=16 ", by_peft, {"rank": "16", "d_initial": "0.1"}, FROM_FILE)
+    return cases + [on_minilm(case) for case in cases]
+
+
+def make_tied():
+    """Two ways of tying, with and without vectors per site."""
+    def case(title, variant, tie, modules, model="tiny"):
+        return Case("tied", title, by_formula, {"rank": "4", "variant": variant, "tie": tie}, modules, model)
+
+    return [
+        *(case(f"{variant} {tie} {modules}", variant, tie, modules) for variant in ("tl5", "tl6")
+          for tie, modules in (("type", SOME), ("type", EVERY), ("type", "qkv"), ("square", SOME), ("square", "q,k,v,o"))),
+        case("tl6 type q,v", "tl6", "type", SOME, "minilm"), case("tl6 type q,k,v,o,up,down", "tl6", "type", EVERY, "minilm"),
+    ]
+
+
+def make_vblora():
+    options = {"rank": "4", "bank": "12", "vector_length": "32", "top_k": "2"}
+    cases = both_widths("vblora", "r=4 h=12 b=32 k=2 ", by_peft, options)
+    cases.append(Case("vblora", "r=4 h=12 b=48 k=3 q,v", by_peft, {**options, "vector_length": "48", "top_k": "3"}))
+    real = both_widths("vblora", "r=4 h=24 b=128 k=2 ", by_peft, {**options, "bank": "24", "vector_length": "128"})
+    return cases + [on_minilm(case) for case in real]
+
+
+def make_unilora():
+    cases = both_widths("unilora", "r=4 d=200 ", by_peft, {"rank": "4", "d": "200"}, FROM_FILE)
+    real = both_widths("unilora", "r=4 d=2000 ", by_peft, {"rank": "4", "d": "2000"}, FROM_FILE)
+    return cases + [on_minilm(case) for case in real]
+
+
+def make_red():
+    cases = [Case("red", title, by_formula, {}, modules) for title, modules in (("down", "down"), ("RED++ q,k,v,o,down", "q,k,v,o,down"))]
+    return cases + [on_minilm(case) for case in cases]
+
+
+def make_glora():
+    def case(path, by, modules, model="tiny"):
+        return Case("glora", f"{' '.join(path)} {modules}", by, {"rank": "3", **dict(zip("abcde", path))}, modules, model, FIXED)
+
+    # PEFT chooses once for A and B, and once for D and E.
+    paired = [(ab, ab, c, de, de) for ab, c, de in (("lora", "lora", "vector"), ("vector", "vector", "constant"), ("constant", "none", "vector"),
+                                                    ("none", "lora", "constant"), ("lora", "none", "none"))]
+    free = [("vector", "lora", "none", "constant", "vector"), ("constant", "vector", "lora", "none", "constant"), ("lora", "constant", "vector", "vector", "none")]
+    none = ("none",) * 5
+    single = [(*none[:place], kind, *none[place + 1:]) for place, kinds in enumerate((("lora", "vector", "constant"), ("lora", "vector", "constant"),
+              ("lora", "vector"), ("vector", "constant"), ("vector", "constant"))) for kind in kinds]
+    return [
+        *(case(path, by_peft, modules) for path in paired for modules in (SOME, EVERY)),
+        *(case(path, by_formula, modules) for path in free for modules in (SOME, EVERY)),
+        *(case(path, by_formula, EVERY) for path in single),
+        case(paired[0], by_peft, SOME, "minilm"), case(paired[0], by_peft, EVERY, "minilm"), case(free[0], by_formula, EVERY, "minilm"),
+    ]
+
+
+CASES = make_lora()

@@ -3,8 +3,8 @@
 usage: parity.py [--model tiny|minilm] [--only TEXT] [--list]
 
 Both sides get the same weights, the same random state in which no trained tensor is where it started, and the same batch. Compared are the logits, the gradient
-of every trained tensor, and the losses of 20 AdamW steps; ours are in float32, the reference's in float64. A negative control is wrong by 1 % on purpose, and
-passes if that is seen.
+of every trained tensor, the losses of 20 AdamW steps and where these lead; ours are in float32, the reference's in float64. A negative control is wrong by 1 %
+on purpose, and passes if that is seen.
 
 Environment: PEFTSCALE_BUILD, PEFTSCALE_ASSETS (holds minilm-l6; without it those cases are skipped), CMOCKA_MESSAGE_OUTPUT=TAP (a line per case for the test
 runner). Exit code 1 if a case failed.
@@ -24,7 +24,7 @@ from cases import CASES, NO_GRADIENT
 from program import Program
 from reference import HEAD, Reference, load_bert, write_random_bert
 
-LOGITS, GRADIENT, LOSSES = 1e-4, 1e-3, 1e-3  # relative
+LARGEST = {"logits": 1e-4, "gradient": 1e-3, "losses": 1e-3, "theta": 1e-3}  # errors allowed, all relative
 CLASSES = 3
 TRAINING = {"lr": 2e-3, "decay": 0.01, "epsilon": 1e-6, "steps": 20}
 LENGTHS = {"tiny": (12, 7, 23, 5, 1, 16), "minilm": (9, 4, 14, 1, 12)}
@@ -38,6 +38,7 @@ class Row:
     gradient: float = float("nan")
     segment: str = ""
     losses: float = float("nan")
+    theta: float = float("nan")
     verdict: str = "ok"  # "ok", "FAIL: reason", "skip: reason"
 
     @property
@@ -46,9 +47,9 @@ class Row:
 
     def text(self):
         if self.state != "skip" and not np.isnan(self.logits):
-            numbers = (f"{self.logits:.1e}", f"{self.gradient:.1e}", self.segment, f"{self.losses:.1e}")
+            numbers = (f"{self.logits:.1e}", f"{self.gradient:.1e}", self.segment, f"{self.losses:.1e}", f"{self.theta:.1e}")
         else:
-            numbers = ("-", "-", "", "-")
+            numbers = ("-", "-", "", "-", "-")
         return (self.case.method, self.case.title, self.case.model, self.case.by.VERSION, *numbers, self.verdict)
 
 
@@ -98,7 +99,23 @@ def gradient_errors(ours, theirs):
     return errors
 
 
-def judge(row, ours, theirs):
+def distance(one, other, names):
+    return np.sqrt(sum(((one[name].ravel().astype(np.float64) - other[name].ravel()) ** 2).sum() for name in names))
+
+
+def selection(logits, top_k):
+    return np.sort(np.argsort(-logits, axis=1)[:, :top_k], axis=1)
+
+
+def check_selection(case, state, after):
+    """VB-LoRA: what was selected at first must be so to the end, or the two sides could part at a tie."""
+    for name in (name for name in state if ".logits_" in name):
+        top_k = int(case.options["top_k"])
+        if not np.array_equal(selection(state[name], top_k), selection(after[name].reshape(state[name].shape), top_k)):
+            raise RuntimeError(f"{name}: the steps changed what is selected")
+
+
+def judge(row, state, ours, theirs):
     row.logits = np.abs(ours["logits"] - theirs["logits"]).max() / np.abs(theirs["logits"]).max()
     errors = gradient_errors(ours["gradient"], theirs["gradient"])
     row.segment = max(errors, key=errors.get)
@@ -107,8 +124,12 @@ def judge(row, ours, theirs):
     row.losses = (np.abs(ours["losses"] - losses) / losses).max()
     if not losses[-1] < 0.95 * losses[0]:
         raise RuntimeError(f"the steps change nothing: loss {losses[0]:.4f}, then {losses[-1]:.4f}")
-    # Written so that a NaN is too large.
-    too_large = [what for what, error, most in (("logits", row.logits, LOGITS), ("gradient", row.gradient, GRADIENT), ("losses", row.losses, LOSSES)) if not error <= most]
+    # Adam makes steps of full size out of rounding errors where there is no gradient; these lead nowhere in particular.
+    names = [name for name in state if not NO_GRADIENT.search(name)]
+    row.theta = distance(ours["after"], theirs["after"], names) / distance(state, theirs["after"], names)
+    for after in (ours["after"], theirs["after"]):
+        check_selection(row.case, state, after)
+    too_large = [what for what, most in LARGEST.items() if not getattr(row, what) <= most]  # a NaN is too large
     if row.case.wrong:
         row.verdict = "ok: seen" if "gradient" in too_large else "FAIL: not seen"
     elif too_large:
@@ -122,22 +143,18 @@ def compare(case, model_folder, folder):
     reference_encoder, bound, constants = case.build(encoder)
     program = Program(folder, model_folder, case.method, case.all_options(), CLASSES, constants)
     state = moved(program.start())
-    judge(row, program.measure(state, batch, TRAINING), Reference(reference_encoder, bound, CLASSES).measure(state, batch, TRAINING))
+    judge(row, state, program.measure(state, batch, TRAINING), Reference(reference_encoder, bound, CLASSES).measure(state, batch, TRAINING))
     return row
 
 
 # ---- reporting ----
 
-TITLES = ("method", "case", "model", "reference", "logits", "gradient", "of", "losses", "verdict")
+TITLES = ("method", "case", "model", "reference", "logits", "gradient", "of", "losses", "theta", "verdict")
+SIZES = (8, max(len(case.title) for case in CASES), 6, 11, 7, 8, 24, 7, 7, 0)
 
 
-def widths(cases):
-    longest = max(len(row) for case in cases for row in [case.title])
-    return (8, max(longest, 4), 6, 11, 7, 8, 24, 7, 0)
-
-
-def line(cells, sizes):
-    return "  ".join(str(cell).ljust(size) for cell, size in zip(cells, sizes)).rstrip()
+def line(cells):
+    return "  ".join(str(cell).ljust(size) for cell, size in zip(cells, SIZES)).rstrip()
 
 
 def report(rows):
@@ -169,8 +186,7 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory(prefix="peftscale-oracle-") as folder:
         models = {"tiny": write_random_bert(Path(folder) / "tiny"), "minilm": minilm if minilm.is_dir() else None}
-        sizes = widths(CASES)
-        print(line(TITLES, sizes))
+        print(line(TITLES))
         for case in cases:
             if models[case.model] is None:
                 row = Row(case, verdict="skip: PEFTSCALE_ASSETS names no directory with minilm-l6")
@@ -181,7 +197,7 @@ def main():
                     traceback.print_exc()
                     row = Row(case, verdict=f"FAIL: {error}")
             rows.append(row)
-            print(line(row.text(), sizes), flush=True)
+            print(line(row.text()), flush=True)
     return report(rows)
 
 
