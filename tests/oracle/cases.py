@@ -9,11 +9,6 @@ import by_peft
 ORDER = ("q", "k", "v", "o", "up", "down")
 SOME, EVERY = "q,v", ",".join(ORDER)
 
-# In attention a number added to all keys changes nothing: what only does that has a true gradient of zero. Everywhere else a gradient of zero would mean that
-# nothing is compared.
-NO_GRADIENT = re.compile(r"\.k\.(shift|[CDE]\.\w+)$")
-
-
 @dataclass
 class Case:
     method: str
@@ -33,6 +28,17 @@ class Case:
         words = self.modules.split(",")
         sites = [(layer, module) for layer in range(encoder.config.num_hidden_layers) for module in (*ORDER, "qkv") if module in words]
         return getattr(self.by, self.method)(encoder, sites, self.options)
+
+    def is_inert(self, segment):
+        """Whether a segment's true gradient is zero. Anywhere else that would mean that nothing is compared.
+
+        The same number added to the keys of all tokens changes no attention; the same number added to all outputs of a map that goes into a normalisation is
+        taken out again.
+        """
+        if re.search(r"\.k\.(shift|[CDE]\.\w+)$", segment):
+            return True
+        found = re.search(r"\.(?:o|down)\.([BE])\.constant$", segment)
+        return bool(found) and self.options[found[1].lower()] == "constant"
 
     def all_options(self):
         return {**self.options, "modules": self.modules, **self.ours_only}
@@ -113,4 +119,4 @@ def make_glora():
     ]
 
 
-CASES = make_lora()
+CASES = [*make_lora(), *make_vera(), *make_tied(), *make_vblora(), *make_unilora(), *make_red(), *make_glora()]

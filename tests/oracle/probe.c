@@ -1,14 +1,15 @@
 /* One method on one model and one batch, laid open for comparison with another implementation: logits, loss, gradients and a few AdamW steps.
  *
  *   probe model=DIR method=NAME [method.KEY=VALUE ...] classes=N start=FILE
- *   probe model=DIR method=NAME [method.KEY=VALUE ...] classes=N state=FILE batch=FILE [lr=X decay=X epsilon=X steps=N] out=FILE
+ *   probe model=DIR method=NAME [method.KEY=VALUE ...] classes=N [constants=FILE] state=FILE batch=FILE [lr=X decay=X epsilon=X steps=N] out=FILE
  *
- * model    a Hugging Face directory: config.json and safetensors
- * start    receives what the method begins with: one tensor per segment of theta
- * state    the same tensors with the values to work at: all segments, no others
- * batch    a text file, a line per sequence: its label, then its token ids
- * out      receives logits [sequences][classes], loss [1] (the sum over the sequences), gradient/SEGMENT (of that sum), losses [steps] (each before its update)
- *          and after/SEGMENT (theta behind the last update)
+ * model      a Hugging Face directory: config.json and safetensors
+ * constants  what the method takes from a file (method.projection=file); indices are float32 there, too
+ * start      receives what the method begins with: one tensor per segment of theta
+ * state      the same tensors with the values to work at: all segments, no others
+ * batch      a text file, a line per sequence: its label, then its token ids
+ * out        receives logits [sequences][classes], loss [1] (the sum over the sequences), gradient/SEGMENT (of that sum), losses [steps] (each before its
+ *            update) and after/SEGMENT (theta behind the last update)
  *
  * The head is mean pooling and one linear map; there is no dropout; the learning rate is constant and, like the decay, the same for all segments.
  */
@@ -26,7 +27,7 @@ enum { MAX_CONFIG_JSON = 1 << 20, NAME_BYTES = METHOD_NAME_BYTES + 16 };
 /* ---- what is asked for ---- */
 
 typedef struct request {
-  const char *model, *method, *start, *state, *batch, *out;
+  const char *model, *method, *constants, *start, *state, *batch, *out;
   int64_t classes, steps;
   double lr, decay, epsilon;
   int settings;
@@ -61,7 +62,8 @@ static int read_word(request *r, const char *word) {
   if (!strcmp(key, "epsilon")) return read_real(key, value, &r->epsilon);
   const struct {
     const char *key, **text;
-  } texts[] = {{"model", &r->model}, {"method", &r->method}, {"start", &r->start}, {"state", &r->state}, {"batch", &r->batch}, {"out", &r->out}};
+  } texts[] = {{"model", &r->model}, {"method", &r->method}, {"constants", &r->constants}, {"start", &r->start},
+               {"state", &r->state}, {"batch", &r->batch},   {"out", &r->out}};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
     if (!strcmp(key, texts[i].key)) {
       *texts[i].text = value;
@@ -154,29 +156,63 @@ static int probe_create(const request *r, probe **result) {
   return probe_fill(*result, r);
 }
 
-/* ---- state and batch ---- */
+/* ---- constants, state and batch ---- */
 
-static int read_tensor(const safetensors *file, const segment *s, real *values) {
-  int index = safetensors_find(file, s->name);
-  int64_t count = (int64_t)s->rows * s->cols;
-  if (index < 0) return FAIL(ERROR_INPUT, NULL, "%s: segment '%s' is missing", safetensors_path(file), s->name);
+static int read_tensor(const safetensors *file, const char *name, int64_t count, real *values) {
+  int index = safetensors_find(file, name);
+  if (index < 0) return FAIL(ERROR_INPUT, NULL, "%s: '%s' is missing", safetensors_path(file), name);
   if (safetensors_entry_at(file, index)->count != count)
-    return FAIL(ERROR_INPUT, NULL, "%s: '%s' has %lld numbers instead of %lld", safetensors_path(file), s->name,
+    return FAIL(ERROR_INPUT, NULL, "%s: '%s' has %lld numbers instead of %lld", safetensors_path(file), name,
                 (long long)safetensors_entry_at(file, index)->count, (long long)count);
   return safetensors_read(file, index, 0, count, values);
 }
 
-static int read_segments(const model *m, const safetensors *file, real *theta) {
-  for (int i = 0; i < model_segment_count(m); i++) TRY(read_tensor(file, model_segment(m, i), theta + model_segment(m, i)->offset));
-  if (safetensors_count(file) != model_segment_count(m))
-    return FAIL(ERROR_INPUT, NULL, "%s holds %d tensors for %d segments", safetensors_path(file), safetensors_count(file), model_segment_count(m));
-  return ERROR_NONE;
+/* All of a file's tensors have been looked at: none was meant for something else. */
+static int check_count(const safetensors *file, int count) {
+  if (safetensors_count(file) == count) return ERROR_NONE;
+  return FAIL(ERROR_INPUT, NULL, "%s holds %d tensors, not %d", safetensors_path(file), safetensors_count(file), count);
 }
 
-static int read_state(probe *p, const char *path) {
+static int read_segments(probe *p, const safetensors *file) {
+  const model *m = p->model;
+  for (int i = 0; i < model_segment_count(m); i++) {
+    const segment *s = model_segment(m, i);
+    TRY(read_tensor(file, s->name, (int64_t)s->rows * s->cols, p->theta + s->offset));
+  }
+  return check_count(file, model_segment_count(m));
+}
+
+static int read_indices(const safetensors *file, const method_constant *c) {
+  int64_t count = c->rows * c->cols;
+  real *values = calloc((size_t)count, sizeof *values);
+  if (!values) return FAIL(ERROR_MEMORY, NULL, "out of memory for '%s'", c->name);
+  int code = read_tensor(file, c->name, count, values);
+  for (int64_t i = 0; !code && i < count; i++) {
+    c->index[i] = (int32_t)values[i];
+    if (!(values[i] >= 0 && values[i] < c->limit) || c->index[i] != values[i])
+      code = FAIL(ERROR_INPUT, NULL, "'%s': element %lld is no index below %lld", c->name, (long long)i, (long long)c->limit);
+  }
+  free(values);
+  return code;
+}
+
+static int read_constants(probe *p, const safetensors *file) {
+  const adapter *a = model_adapter(p->model);
+  int from_file = 0;
+  for (int i = 0; i < a->constant_count; i++) {
+    const method_constant *c = &a->constants[i];
+    if (!c->from_file) continue;
+    from_file++;
+    if (c->is_index) TRY(read_indices(file, c));
+    else TRY(read_tensor(file, c->name, c->rows * c->cols, c->value));
+  }
+  return check_count(file, from_file);
+}
+
+static int read_file(probe *p, const char *path, int (*read)(probe *, const safetensors *)) {
   safetensors *file;
   TRY(safetensors_open(path, &file));
-  int code = read_segments(p->model, file, p->theta);
+  int code = read(p, file);
   safetensors_close(file);
   return code;
 }
@@ -338,7 +374,8 @@ static int write_results(probe *p, const request *r) {
 
 static int run(const request *r, probe *p) {
   if (r->start) return write_start(p, r->start);
-  TRY(read_state(p, r->state));
+  if (r->constants) TRY(read_file(p, r->constants, read_constants));
+  TRY(read_file(p, r->state, read_segments));
   TRY(read_batch(p, r));
   TRY(create_optim(p, r));
   TRY(model_workspace_create(p->model, p->batch.view.tokens, p->batch.view.sequences, 0, p->batch.squares, 1, &p->workspace));
