@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,11 +51,199 @@ int adapter_add_segment(adapter *a, const char *name, const char *rate, int deca
     a->segment_capacity = capacity;
   }
   segment *s = &a->segments[a->segment_count++];
-  *s = (segment){.role = SEGMENT_ADAPTER, .rate = rate, .decays = decays, .offset = a->theta_count, .rows = rows, .cols = cols};
+  *s = (segment){.role = SEGMENT_ADAPTER, .rate = rate, .rate_factor = 1, .decays = decays, .offset = a->theta_count, .rows = rows, .cols = cols};
   snprintf(s->name, sizeof s->name, "%s", name);
   if (offset) *offset = s->offset;
   a->theta_count += (int64_t)rows * cols;
   return ERROR_NONE;
 }
 
-int adapter_targets(const adapter *a, const site *s) { return option_lists(a->options, "modules", s->module) || option_lists(a->options, "modules", "all"); }
+int64_t adapter_settle(adapter *a, const char *name, int64_t automatic) {
+  if (!option_is_auto(a->options, name)) return option_int(a->options, name);
+  if (a->resolved_count < RESOLVED_MAX) a->resolved[a->resolved_count++] = (resolved_option){name, automatic};
+  return automatic;
+}
+
+segment *adapter_last_segment(adapter *a) { return &a->segments[a->segment_count - 1]; }
+
+int adapter_add_constant(adapter *a, const char *name, int from_file, int64_t rows, int64_t cols, int64_t limit) {
+  method_constant *larger;
+  TRY(arena_take(a->memory, (size_t)a->constant_count + 1, sizeof *larger, &larger)); /* a method has two or three */
+  if (a->constant_count) memcpy(larger, a->constants, (size_t)a->constant_count * sizeof *larger);
+  a->constants = larger;
+  method_constant *c = &larger[a->constant_count++];
+  *c = (method_constant){.from_file = from_file, .is_index = limit > 0, .rows = rows, .cols = cols, .limit = limit};
+  snprintf(c->name, sizeof c->name, "%s", name);
+  return ERROR_NONE;
+}
+
+int adapter_prepare(adapter *a) {
+  for (int i = 0; i < a->constant_count; i++) {
+    method_constant *c = &a->constants[i];
+    size_t count = (size_t)c->rows * (size_t)c->cols;
+    if (c->is_index) TRY(arena_take(a->memory, count, sizeof *c->index, &c->index));
+    else TRY(arena_take(a->memory, count, sizeof *c->value, &c->value));
+  }
+  return a->method->prepare ? a->method->prepare(a) : ERROR_NONE;
+}
+
+uint64_t adapter_projection_seed(const adapter *a) {
+  const option_value *own = option_find(a->options, "projection_seed");
+  return own && !own->is_auto ? (uint64_t)own->integer : a->seed;
+}
+
+/* ---- which sites ---- */
+
+const char *const adapter_modules[] = {"q", "k", "v", "o", "gate", "up", "down", "qkv", "all", NULL};
+
+int adapter_targets(const adapter *a, const site *s) {
+  return option_lists(a->options, "modules", s->module) || (strcmp(s->module, "qkv") && option_lists(a->options, "modules", "all"));
+}
+
+int adapter_check_modules(const adapter *a) {
+  static const char *const parts[] = {"q", "k", "v", "all"};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (option_lists(a->options, "modules", "qkv") && option_lists(a->options, "modules", parts[i]))
+      return FAIL(ERROR_USAGE, "name the fused map or its parts", "method.modules=%s names qkv and %s, which overlap", option_text(a->options, "modules"),
+                  parts[i]);
+  for (int i = 0; i < a->site_count; i++)
+    if (adapter_targets(a, &a->sites[i])) return ERROR_NONE;
+  return FAIL(ERROR_USAGE, "see: peftscale list families", "method.modules=%s names no linear map of this model", option_text(a->options, "modules"));
+}
+
+/* ---- what travels ---- */
+
+static int64_t segment_size(const adapter *a, int i) { return (int64_t)a->segments[i].rows * a->segments[i].cols; }
+
+int adapter_is_active(const adapter *a, int index) { return !a->active || a->active[index]; }
+
+int64_t adapter_packed(const adapter *a, int index) {
+  if (!adapter_is_active(a, index)) return 0;
+  return a->method->packed ? a->method->packed(a, index) : segment_size(a, index);
+}
+
+void adapter_pack(const adapter *a, int index, const real *grad, real *message) {
+  if (!adapter_is_active(a, index)) return;
+  if (a->method->pack) a->method->pack(a, index, grad, message);
+  else memcpy(message, grad, (size_t)segment_size(a, index) * sizeof *grad);
+}
+
+void adapter_unpack(const adapter *a, int index, const real *message, real *grad) {
+  size_t bytes = (size_t)segment_size(a, index) * sizeof *grad;
+  if (!adapter_is_active(a, index)) memset(grad, 0, bytes);
+  else if (a->method->unpack) a->method->unpack(a, index, message, grad);
+  else memcpy(grad, message, bytes);
+}
+
+/* ---- counting and storing ---- */
+
+static int is_seeded(const adapter *a) {
+  for (int i = 0; i < a->constant_count; i++)
+    if (a->constants[i].from_file) return 0;
+  return (a->method->flags & METHOD_SEEDED) != 0;
+}
+
+int adapter_counts(const adapter *a, method_counts *counts) {
+  if (a->method->count) return a->method->count(a, counts);
+  int64_t seed = a->method->flags & METHOD_SEEDED ? 8 : 0, frozen = 0;
+  for (int i = 0; i < a->constant_count; i++) frozen += 4 * a->constants[i].rows * a->constants[i].cols;
+  *counts =
+      (method_counts){.trainable = a->theta_count, .stored_bytes = 4 * a->theta_count + seed, .regenerated_bytes = frozen, .sent_floats = a->theta_count};
+  return ERROR_NONE;
+}
+
+int64_t stored_array_bytes(const stored_array *array) {
+  static const int size[] = {4, 1, 2, 4, 8};
+  return array->rows * array->cols * size[array->type];
+}
+
+/* Where the arrays of the method end and the seed or the constants taken from a file begin. */
+static int own_arrays(const adapter *a) {
+  if (!a->method->stored) return a->segment_count;
+  stored_array array;
+  int count = 0;
+  while (!a->method->stored(a, count, &array) && array.rows) count++;
+  return count;
+}
+
+int adapter_stored_count(const adapter *a) {
+  int count = own_arrays(a) + is_seeded(a);
+  for (int i = 0; i < a->constant_count; i++) count += a->constants[i].from_file;
+  return count;
+}
+
+/* The constant that array `index` behind the method's own is; NULL: the seed. */
+static const method_constant *constant_of(const adapter *a, int index) {
+  for (int i = 0; i < a->constant_count; i++)
+    if (a->constants[i].from_file && index-- == 0) return &a->constants[i];
+  return NULL;
+}
+
+int adapter_stored(const adapter *a, int index, stored_array *array) {
+  int own = own_arrays(a);
+  if (index < own && a->method->stored) return a->method->stored(a, index, array);
+  *array = (stored_array){.type = STORED_I64, .rows = 1, .cols = 1, .name = "seed"};
+  if (index < own) {
+    *array = (stored_array){.type = STORED_F32, .rows = a->segments[index].rows, .cols = a->segments[index].cols};
+    memcpy(array->name, a->segments[index].name, sizeof array->name);
+    return ERROR_NONE;
+  }
+  const method_constant *c = constant_of(a, index - own);
+  if (c) {
+    *array = (stored_array){.type = c->is_index ? STORED_I32 : STORED_F32, .rows = c->rows, .cols = c->cols};
+    memcpy(array->name, c->name, sizeof array->name);
+  }
+  return ERROR_NONE;
+}
+
+int adapter_save(const adapter *a, const real *theta, int index, void *values) {
+  int own = own_arrays(a);
+  if (index < own && a->method->save) return a->method->save(a, theta, index, values);
+  float *floats = values;
+  const real *from = NULL;
+  int64_t count = 0;
+  if (index < own) {
+    from = theta + a->segments[index].offset;
+    count = segment_size(a, index);
+  } else {
+    const method_constant *c = constant_of(a, index - own);
+    if (!c) {
+      int64_t seed = (int64_t)adapter_projection_seed(a);
+      memcpy(values, &seed, sizeof seed);
+      return ERROR_NONE;
+    }
+    count = c->rows * c->cols;
+    if (c->is_index) memcpy(values, c->index, (size_t)count * sizeof *c->index);
+    from = c->is_index ? NULL : c->value;
+  }
+  for (int64_t i = 0; from && i < count; i++) floats[i] = (float)from[i];
+  return ERROR_NONE;
+}
+
+static int copy_finite(const char *name, int64_t count, const float *from, real *to) {
+  for (int64_t i = 0; i < count; i++) {
+    if (!isfinite(from[i])) return FAIL(ERROR_INPUT, NULL, "'%s': element %lld is not finite", name, (long long)i);
+    to[i] = from[i];
+  }
+  return ERROR_NONE;
+}
+
+int adapter_load(const adapter *a, int index, const void *values, real *theta) {
+  int own = own_arrays(a);
+  if (index < own && a->method->load) return a->method->load(a, index, values, theta);
+  if (index < own) return copy_finite(a->segments[index].name, segment_size(a, index), values, theta + a->segments[index].offset);
+  const method_constant *c = constant_of(a, index - own);
+  if (!c) {
+    int64_t seed;
+    memcpy(&seed, values, sizeof seed);
+    if ((uint64_t)seed == adapter_projection_seed(a)) return ERROR_NONE;
+    return FAIL(ERROR_INPUT, "set method.projection_seed to it", "its frozen numbers come from seed %lld, not %llu", (long long)seed,
+                (unsigned long long)adapter_projection_seed(a));
+  }
+  if (!c->is_index) return copy_finite(c->name, c->rows * c->cols, values, c->value);
+  memcpy(c->index, values, (size_t)(c->rows * c->cols) * sizeof *c->index);
+  for (int64_t i = 0; i < c->rows * c->cols; i++)
+    if (c->index[i] < 0 || c->index[i] >= c->limit)
+      return FAIL(ERROR_INPUT, NULL, "'%s': element %lld is %d, outside 0 .. %lld", c->name, (long long)i, c->index[i], (long long)c->limit - 1);
+  return ERROR_NONE;
+}

@@ -1,5 +1,11 @@
 /* Every method there is: one line each. Adding one: src/method/NAME.c with its table, a line here, configs/method/NAME.yaml. */
 METHOD(method_lora)
+METHOD(method_vera)
+METHOD(method_tied)
+METHOD(method_vblora)
+METHOD(method_unilora)
+METHOD(method_red)
+METHOD(method_glora)
 METHOD(method_full)
 METHOD(method_bitfit)
 METHOD(method_head)

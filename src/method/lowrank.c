@@ -1,5 +1,8 @@
 #include "method/lowrank.h"
 
+#include <string.h>
+
+#include "base/error.h"
 #include "linalg/linalg.h"
 
 void lowrank_forward(const lowrank_group *g, const real *factors, int n, const real *x, real *h, real *const y[], int y_stride) {
@@ -25,3 +28,102 @@ void lowrank_merge(const lowrank_group *g, int index, const real *factors, real 
   linalg_product_nn(g->out[index], g->in, g->rank, g->scale, factors + g->b[index], g->rank, factors + g->a + (int64_t)index * g->rank * g->in, g->in, 1,
                     weight, g->in);
 }
+
+/* ---- a method whose whole effect is that product ---- */
+
+static void plan_group(adapter *a, int group, double scale, lowrank *l) {
+  const site_group *from = &a->groups[group];
+  lowrank_group *g = &l->groups[group];
+  *g = (lowrank_group){.rank = l->rank, .in = from->in, .scale = (real)scale, .a = a->factor_count};
+  for (int s = 0; s < from->site_count; s++) {
+    const site *place = &a->sites[from->site[s]];
+    if (!adapter_targets(a, place)) continue;
+    g->slot[g->count] = s;
+    g->out[g->count++] = place->out;
+  }
+  if (!g->count) return;
+  /* All A factors of the group first: stacked, they are one matrix. */
+  a->factor_count += (int64_t)g->count * l->rank * g->in;
+  for (int s = 0; s < g->count; s++) {
+    g->b[s] = a->factor_count;
+    a->factor_count += (int64_t)g->out[s] * l->rank;
+    l->pairs[l->pair_count++] = (lowrank_pair){.site = from->site[g->slot[s]],
+                                               .group = group,
+                                               .index = s,
+                                               .in = g->in,
+                                               .out = g->out[s],
+                                               .a = g->a + (int64_t)s * l->rank * g->in,
+                                               .b = g->b[s]};
+  }
+  a->touched[group] = a->keeps_input[group] = 1;
+  a->saved_width[group] = g->count * l->rank;
+  int scratch = g->count * l->rank + (a->dropout > 0 ? g->in : 0);
+  if (scratch > a->scratch_width) a->scratch_width = scratch;
+}
+
+int lowrank_plan(adapter *a, int rank, double scale, lowrank *l) {
+  TRY(adapter_check_modules(a));
+  TRY(arena_take(a->memory, (size_t)a->group_count, sizeof *l->groups, &l->groups));
+  TRY(arena_take(a->memory, (size_t)a->site_count, sizeof *l->pairs, &l->pairs));
+  l->rank = rank;
+  for (int i = 0; i < a->group_count; i++) plan_group(a, i, scale, l);
+  return ERROR_NONE;
+}
+
+int lowrank_prepare(adapter *a) {
+  lowrank *l = a->state;
+  return arena_take(a->memory, (size_t)a->factor_count, sizeof *l->made, &l->made);
+}
+
+int lowrank_method_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride) {
+  const lowrank *l = a->state;
+  const lowrank_group *g = &l->groups[group];
+  int64_t width = (int64_t)g->count * g->rank;
+  const real *input = lowrank_input(a, w, group, n, x, w->scratch + n * width);
+  lowrank_forward(g, l->factors, n, input, w->training ? w->saved[group] : w->scratch, y, y_stride);
+  return ERROR_NONE;
+}
+
+int lowrank_method_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
+  const lowrank *l = a->state;
+  const lowrank_group *g = &l->groups[group];
+  int width = g->count * g->rank;
+  real *dh = w->scratch, *space = w->scratch + (int64_t)n * width;
+  const real *input = lowrank_input(a, w, group, n, x, space);
+  int dropped = input != x;
+  lowrank_backward(g, l->factors, w->factor_gradient, n, input, w->saved[group], dh, dy, y_stride, dropped ? NULL : dx);
+  if (!dropped || !dx) return ERROR_NONE;
+  linalg_product_nn(n, g->in, width, 1, dh, width, l->factors + g->a, g->in, 0, space, g->in);
+  lowrank_input_backward(a, w, group, n, space, dx);
+  return ERROR_NONE;
+}
+
+int lowrank_method_merge(const adapter *a, int place, real *weight, real *bias) {
+  const lowrank *l = a->state;
+  (void)bias;
+  for (int i = 0; weight && i < l->pair_count; i++)
+    if (l->pairs[i].site == place) lowrank_merge(&l->groups[l->pairs[i].group], l->pairs[i].index, l->factors, weight);
+  return ERROR_NONE;
+}
+
+int lowrank_gather_plain(const adapter *a, method_workspace *w, real *grad) {
+  linalg_add(a->theta_count, w->factor_gradient, grad);
+  memset(w->factor_gradient, 0, (size_t)a->factor_count * sizeof(real));
+  return ERROR_NONE;
+}
+
+/* ---- dropout ---- */
+
+static void drop(const adapter *a, method_workspace *w, int group, int n, const real *x, real *y, int add) {
+  int in = a->groups[group].in;
+  for (int i = 0; i < n; i++) w->element[i] = w->keys.position[i] * (uint64_t)in;
+  linalg_dropout(n, in, a->dropout, random_key_make(a->seed, RANDOM_DROP_ADAPTER, (uint64_t)group), w->keys.stream, w->element, x, in, y, in, add);
+}
+
+const real *lowrank_input(const adapter *a, method_workspace *w, int group, int n, const real *x, real *space) {
+  if (!w->training || a->dropout <= 0) return x;
+  drop(a, w, group, n, x, space, 0);
+  return space;
+}
+
+void lowrank_input_backward(const adapter *a, method_workspace *w, int group, int n, const real *through, real *dx) { drop(a, w, group, n, through, dx, 1); }

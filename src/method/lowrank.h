@@ -11,6 +11,8 @@
 
 #include "method/method.h"
 
+/* ---- the product ---- */
+
 /* Where the factors of one group lie in an array of factors. */
 typedef struct lowrank_group {
   int rank, count, in; /* count: sites of the group that the method acts on      */
@@ -30,5 +32,46 @@ void lowrank_backward(const lowrank_group *g, const real *factors, real *gradien
 
 /* W += scale B A for site `index` of the group. */
 void lowrank_merge(const lowrank_group *g, int index, const real *factors, real *weight);
+
+/* ---- a method whose whole effect is that product ---- */
+
+/* A pair of factors: A [rank][in] and B [out][rank] of one site, at these places of the array of factors. */
+typedef struct lowrank_pair {
+  int site, group, index; /* index: within its lowrank_group */
+  int in, out;
+  int64_t a, b;
+} lowrank_pair;
+
+/* First member of such a method's state, where the functions below find it. */
+typedef struct lowrank {
+  int rank;
+  lowrank_group *groups; /* [adapter.group_count]; count 0: untouched                           */
+  lowrank_pair *pairs;   /* [pair_count] layer by layer, within a layer q, k, v, qkv, o, up, down */
+  int pair_count;
+  real *made;          /* [factor_count] memory of expand, where the factors are not theta itself */
+  const real *factors; /* what the product uses; set by expand                                    */
+} lowrank;
+
+/* For plan: lays out the factors of all targeted sites and sets touched groups, widths and factor_count. Errors: those of adapter_check_modules. */
+int lowrank_plan(adapter *a, int rank, double scale, lowrank *l);
+
+/* For prepare: memory for factors that expand makes. */
+int lowrank_prepare(adapter *a);
+
+/* The method table's functions: forward and backward (with dropout on the branch's input), and merge. */
+int lowrank_method_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride);
+int lowrank_method_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx);
+int lowrank_method_merge(const adapter *a, int site, real *weight, real *bias);
+
+/* gather where the factors are theta itself: grad += factor_gradient, which is cleared. */
+int lowrank_gather_plain(const adapter *a, method_workspace *w, real *grad);
+
+/* ---- dropout on a branch's input, shared by the sites of a group ---- */
+
+/* x itself, or (training with dropout) its dropped-out copy in `space` [n][in]. */
+const real *lowrank_input(const adapter *a, method_workspace *w, int group, int n, const real *x, real *space);
+
+/* dx += through, the gradient for the dropped-out input, through the same mask. */
+void lowrank_input_backward(const adapter *a, method_workspace *w, int group, int n, const real *through, real *dx);
 
 #endif

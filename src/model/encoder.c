@@ -19,10 +19,7 @@ void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpos
 /* Outputs of a group's sites inside rows of a common stride. */
 static void site_columns(const model *m, int group, real *y, real *columns[GROUP_MAX_SITES]) {
   const site_group *g = &m->groups[group];
-  for (int i = 0, at = 0; i < g->site_count; i++) {
-    columns[i] = y + at;
-    at += m->sites[g->site[i]].out;
-  }
+  for (int i = 0; i < g->site_count; i++) columns[i] = y + m->sites[g->site[i]].column;
 }
 
 /* y = x W^T + b, then the adapter's part. */

@@ -6,7 +6,7 @@
 
 /* The stages of a layer, in forward order; each is one group of sites. */
 enum { STAGE_QKV, STAGE_O, STAGE_UP, STAGE_DOWN, STAGES };
-enum { SITES_PER_LAYER = 6 };
+enum { SITES_PER_LAYER = 7 }; /* q, k, v, o, up, down, qkv */
 
 /* Indices of a layer's parameters. */
 typedef struct layer_params {
@@ -26,11 +26,12 @@ struct model {
   site *sites;
   site_group *groups;
   segment *segments;
-  int segment_count;
+  int segment_count, adapter_segment; /* the adapter's segments come last, from this one on */
   int64_t theta_count, store_count, adapter_offset;
   real *store;
   const real **value; /* [param_count] */
   adapter *adapter;
+  uint8_t *active; /* [segment_count]; NULL: everything, always */
   int lowest; /* level of the lowest trained place: 0 embeddings, 1 + layer * STAGES + stage; above all: only the head */
 };
 

@@ -5,7 +5,8 @@
 #include "base/error.h"
 #include "model/internal.h"
 
-static const char *const module_names[SITES_PER_LAYER] = {"q", "k", "v", "o", "up", "down"};
+enum { SITE_UP = 4, SITE_DOWN = 5, SITE_QKV = 6 };
+static const char *const module_names[SITES_PER_LAYER] = {"q", "k", "v", "o", "up", "down", "qkv"};
 
 /* Fills name from a family's pattern (%d: the layer) and a suffix. */
 static void write_name(char name[METHOD_NAME_BYTES], const char *pattern, int layer, const char *suffix) {
@@ -75,14 +76,18 @@ static void add_sites(model *m) {
   for (int l = 0; l < m->shape.layers; l++) {
     for (int i = 0; i < SITES_PER_LAYER; i++) {
       site *s = &m->sites[l * SITES_PER_LAYER + i];
-      *s = (site){.module = module_names[i], .layer = l, .out = i == 4 ? f : d, .in = i == 5 ? f : d};
+      *s = (site){.module = module_names[i],
+                  .layer = l,
+                  .out = i == SITE_UP ? f : i == SITE_QKV ? 3 * d : d,
+                  .in = i == SITE_DOWN ? f : d,
+                  .column = i < 3 ? i * d : 0};
       snprintf(s->name, sizeof s->name, "layer.%d.%s", l, module_names[i]);
     }
     for (int stage = 0; stage < STAGES; stage++) {
       site_group *g = &m->groups[l * STAGES + stage];
       int first = l * SITES_PER_LAYER + (stage == STAGE_QKV ? 0 : stage + 2);
-      *g = (site_group){.layer = l, .in = m->sites[first].in, .site_count = stage == STAGE_QKV ? 3 : 1};
-      for (int i = 0; i < g->site_count; i++) g->site[i] = first + i;
+      *g = (site_group){.layer = l, .in = m->sites[first].in, .site_count = stage == STAGE_QKV ? 4 : 1};
+      for (int i = 0; i < g->site_count; i++) g->site[i] = i == 3 ? l * SITES_PER_LAYER + SITE_QKV : first + i;
     }
   }
 }
@@ -117,7 +122,8 @@ static void lay_out_theta(model *m, int *order) {
   for (int i = 0; i < count; i++) {
     param *p = &m->params[order[i]];
     if (!trains(m, order[i])) continue;
-    segment s = {.role = p->role, .rate = p->role == SEGMENT_HEAD ? "head" : "base", .offset = m->theta_count, .rows = p->rows, .cols = p->cols};
+    segment s = {
+        .role = p->role, .rate = p->role == SEGMENT_HEAD ? "head" : "base", .rate_factor = 1, .offset = m->theta_count, .rows = p->rows, .cols = p->cols};
     s.decays = p->kind == PARAM_WEIGHT || p->kind == PARAM_EMBEDDING;
     snprintf(s.name, sizeof s.name, "%s", p->name);
     p->theta_offset = m->theta_count;
@@ -125,6 +131,7 @@ static void lay_out_theta(model *m, int *order) {
     add_segment(m, &s);
   }
   m->adapter_offset = m->theta_count;
+  m->adapter_segment = m->segment_count;
   for (int i = 0; i < m->adapter->segment_count; i++) {
     segment s = m->adapter->segments[i];
     s.offset += m->adapter_offset;
@@ -176,6 +183,10 @@ static int plan(model *m, const method *chosen, const option_set *method_options
                      &m->adapter));
   TRY(arena_take(m->memory, (size_t)(m->param_count + m->adapter->segment_count), sizeof *m->segments, &m->segments));
   lay_out_theta(m, order);
+  if (m->adapter->active) {
+    TRY(arena_take(m->memory, (size_t)m->segment_count, 1, &m->active));
+    TRY(model_choose(m, METHOD_EVALUATION));
+  }
   m->lowest = find_lowest(m);
   return ERROR_NONE;
 }
@@ -214,7 +225,9 @@ int model_segment_count(const model *m) { return m->segment_count; }
 const segment *model_segment(const model *m, int index) { return &m->segments[index]; }
 int64_t model_theta_count(const model *m) { return m->theta_count; }
 int64_t model_store_count(const model *m) { return m->store_count; }
-const adapter *model_adapter(const model *m) { return m->adapter; }
+adapter *model_adapter(const model *m) { return m->adapter; }
+int model_adapter_segment(const model *m) { return m->adapter_segment; }
+int64_t model_adapter_offset(const model *m) { return m->adapter_offset; }
 int model_output_count(const model *m) { return m->options.objective == MODEL_MLM ? 0 : m->options.classes; }
 
 int64_t model_role_count(const model *m, segment_role role) {
@@ -224,8 +237,50 @@ int64_t model_role_count(const model *m, segment_role role) {
   return count;
 }
 
+int model_choose(model *m, int64_t step) {
+  const method *ops = m->adapter->method;
+  if (ops->choose) TRY(ops->choose(m->adapter, step));
+  for (int i = 0; m->active && i < m->segment_count; i++) m->active[i] = (uint8_t)(i < m->adapter_segment || m->adapter->active[i - m->adapter_segment]);
+  return ERROR_NONE;
+}
+
+const uint8_t *model_active(const model *m) { return m->active; }
+
+/* ---- what travels ---- */
+
+int model_is_packed(const model *m) { return m->active || m->adapter->method->packed; }
+
+int64_t model_packed(const model *m, int index) {
+  if (index >= m->adapter_segment) return adapter_packed(m->adapter, index - m->adapter_segment);
+  return (int64_t)m->segments[index].rows * m->segments[index].cols;
+}
+
+int64_t model_packed_count(const model *m) {
+  int64_t count = 0;
+  for (int i = 0; i < m->segment_count; i++) count += model_packed(m, i);
+  return count;
+}
+
+void model_pack(const model *m, const real *grad, real *message) {
+  memcpy(message, grad, (size_t)m->adapter_offset * sizeof *grad);
+  int64_t at = m->adapter_offset;
+  for (int i = m->adapter_segment; i < m->segment_count; i++) {
+    adapter_pack(m->adapter, i - m->adapter_segment, grad + m->segments[i].offset, message + at);
+    at += model_packed(m, i);
+  }
+}
+
+void model_unpack(const model *m, const real *message, real *grad) {
+  memcpy(grad, message, (size_t)m->adapter_offset * sizeof *grad);
+  int64_t at = m->adapter_offset;
+  for (int i = m->adapter_segment; i < m->segment_count; i++) {
+    adapter_unpack(m->adapter, i - m->adapter_segment, message + at, grad + m->segments[i].offset);
+    at += model_packed(m, i);
+  }
+}
+
 int model_counts(const model *m, method_counts *counts) {
-  if (m->adapter->method->count) return m->adapter->method->count(m->adapter, counts);
+  if (!(m->adapter->method->flags & METHOD_TRAINS_BASE)) return adapter_counts(m->adapter, counts);
   int64_t base = model_role_count(m, SEGMENT_BASE); /* the baselines: what is trained is stored and sent */
   *counts = (method_counts){.trainable = base, .stored_bytes = 4 * base, .sent_floats = base};
   return ERROR_NONE;

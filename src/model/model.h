@@ -76,13 +76,16 @@ int64_t model_theta_count(const model *m);
 int64_t model_store_count(const model *m);                   /* reals of all base values                                                  */
 int64_t model_role_count(const model *m, segment_role role); /* floats of theta that count as adapter, base or head                        */
 int model_counts(const model *m, method_counts *counts);     /* the method's numbers, head apart                                          */
-const adapter *model_adapter(const model *m);
+adapter *model_adapter(const model *m);             /* its constants may be filled, its sub-network chosen       */
+int model_adapter_segment(const model *m);          /* the adapter's segments are the last ones, from this on   */
+int64_t model_adapter_offset(const model *m);       /* and its part of theta the last part, from here on       */
 int model_output_count(const model *m); /* columns of model_predict's result */
 
 /* ---- values ---- */
 
-/* `store`: model_store_count reals, owned by the caller, written by model_load or model_randomize (by one process of a node), then read-only. */
-void model_attach(model *m, real *store);
+/* `store`: model_store_count reals, owned by the caller, written by model_load or model_randomize (by one process of a node), then read-only. Takes the
+ * memory of the method and draws its frozen numbers (adapter_prepare). Errors: ERROR_MEMORY. */
+int model_attach(model *m, real *store);
 
 /* Where base values come from: find returns the index of a tensor or -1; describe gives its shape; read copies elements (checked finite). */
 typedef struct tensor_source {
@@ -107,7 +110,7 @@ const real *model_value(const model *m, int index);
 /* theta = what training starts from: base values where trained, a fresh head, the method's start. Errors: those of the method. */
 int model_init_theta(const model *m, real *theta);
 
-/* Copies a base parameter with the adapter folded in: value [rows][cols]. Errors: ERROR_USAGE when the method cannot be merged. */
+/* A base parameter with the adapter of the last model_expand folded in: value [rows][cols]. Errors: ERROR_USAGE when the method cannot be merged. */
 int model_merged_value(const model *m, int index, real *value);
 
 /* ---- work ---- */
@@ -123,8 +126,13 @@ typedef struct model_times {
 } model_times;
 model_times model_workspace_times(model_workspace *w);
 
-/* Once per step, by one thread, before the shards. */
+/* Once per step, by one thread, before the shards. model_choose first, where the method trains a super-network: what takes part in step `step`, or in an
+ * evaluation (METHOD_EVALUATION, the state after model_create). */
+int model_choose(model *m, int64_t step);
 int model_expand(model *m, const real *theta);
+
+/* Which segments take part in the chosen step, [model_segment_count]; NULL: all of them, always. */
+const uint8_t *model_active(const model *m);
 
 /* Told during backward that grad[0 .. ready) is complete for this call's shard; called often, so that it can also drive communication. */
 typedef struct model_progress {
@@ -138,6 +146,14 @@ int model_gradient(const model *m, model_workspace *w, const batch *b, real *gra
 
 /* grad += the adapter's part for all shards since the last gather. */
 int model_gather(const model *m, model_workspace *w, real *grad);
+
+/* What has to travel of a gradient, in the chosen step after model_expand: segment by segment, theta's floats without those that every rank knows to be zero.
+ * is_packed: whether that can be less than theta. unpack restores theta's layout, zeros included. */
+int model_is_packed(const model *m);
+int64_t model_packed(const model *m, int index); /* floats of a segment */
+int64_t model_packed_count(const model *m);
+void model_pack(const model *m, const real *grad, real *message);
+void model_unpack(const model *m, const real *message, real *grad);
 
 /* Forward only: outputs [sequences][model_output_count] (logits, or the score); *sums += with the labels' loss. Masked language modelling: outputs may be
  * NULL, only the loss is formed. */

@@ -6,7 +6,10 @@
 #include "linalg/linalg.h"
 #include "model/internal.h"
 
-void model_attach(model *m, real *store) { m->store = store; }
+int model_attach(model *m, real *store) {
+  m->store = store;
+  return adapter_prepare(m->adapter);
+}
 
 /* A tensor by its plain name, with the family's prefix, and with the old names of normalisations. */
 static int find_tensor(const model *m, const tensor_source *source, const char *name, char found[256]) {
@@ -87,6 +90,8 @@ static void point_sites(model *m) {
   for (int l = 0; l < m->shape.layers; l++) {
     const layer_params *p = &m->layers[l];
     site *s = &m->sites[l * SITES_PER_LAYER];
+    s[SITES_PER_LAYER - 1].weight = m->value[p->qkv_weight];
+    s[SITES_PER_LAYER - 1].bias = m->value[p->qkv_bias];
     for (int i = 0; i < 3; i++) {
       s[i].weight = m->value[p->qkv_weight] + (int64_t)i * d * d;
       s[i].bias = m->value[p->qkv_bias] + i * d;
@@ -130,11 +135,14 @@ int model_merged_value(const model *m, int index, real *value) {
   if (p->role != SEGMENT_BASE) return ERROR_NONE;
   if (!(ops->flags & METHOD_MERGEABLE)) return FAIL(ERROR_USAGE, NULL, "%s cannot be folded into the base weights", ops->title);
   if (!ops->merge) return ERROR_NONE;
-  for (int part = 0; part < model_param_parts(m, index); part++) {
-    int is_bias, place = site_of(m, index, part, &is_bias), d = m->shape.width;
-    if (place < 0) continue;
+  int parts = model_param_parts(m, index), is_bias, d = m->shape.width;
+  for (int part = 0; part < parts; part++) {
+    int place = site_of(m, index, part, &is_bias);
+    if (place < 0) return ERROR_NONE;
     if (is_bias) TRY(ops->merge(m->adapter, place, NULL, value + (int64_t)part * d));
     else TRY(ops->merge(m->adapter, place, value + (int64_t)part * d * p->cols, NULL));
   }
-  return ERROR_NONE;
+  if (parts == 1) return ERROR_NONE;
+  int fused = site_of(m, index, 0, &is_bias) + SITES_PER_LAYER - 1; /* q, k and v as one map, for a method that acts on it so */
+  return ops->merge(m->adapter, fused, is_bias ? NULL : value, is_bias ? value : NULL);
 }

@@ -64,7 +64,7 @@ static int take_backward(const model *m, model_workspace *w) {
 static int take_method(const model *m, model_workspace *w) {
   const adapter *a = m->adapter;
   TRY(take(w, a->factor_count, &w->method.factor_gradient));
-  TRY(take(w, w->tokens * a->scratch_width, &w->method.scratch));
+  TRY(take(w, w->tokens * a->scratch_width + a->scratch_fixed, &w->method.scratch));
   TRY(arena_take(w->memory, (size_t)w->tokens, sizeof *w->method.element, &w->method.element));
   TRY(arena_take(w->memory, (size_t)a->group_count, sizeof *w->method.saved, &w->method.saved));
   for (int g = 0; g < a->group_count; g++)

@@ -144,6 +144,7 @@ int run_evaluate(run *r, const real *theta, split_name which, evaluation *result
   if (!code) code = group_split(s, comm_size(r->comm), comm_rank(r->comm), memory, &g);
   if (!code) code = arena_take(memory, (size_t)(g.first[g.end] - g.first[g.begin]) * (size_t)classes, sizeof *outputs, &outputs);
   if (!code) code = arena_take(memory, (size_t)(g.end - g.begin), sizeof *sums, &sums);
+  if (!code) code = model_choose(r->model, METHOD_EVALUATION);
   if (!code) code = model_expand(r->model, theta);
   if (!code) code = evaluate_mine(r, s, &g, classes, outputs, sums);
   code = comm_agree(r->comm, code);

@@ -198,7 +198,7 @@ static int load_model(run *r, const char *directory) {
   comm *c = r->comm;
   int filler, code;
   TRY(comm_agree(c, comm_share(c, (size_t)model_store_count(r->model) * sizeof(real), &r->store, &filler, &r->store_copies)));
-  model_attach(r->model, r->store);
+  TRY(comm_agree(c, model_attach(r->model, r->store)));
   snprintf(r->weights_hash, sizeof r->weights_hash, "random");
   code = filler ? fill_store(r, directory) : ERROR_NONE; /* rank 0 is the first of its node, so it always fills */
   TRY(comm_agree(c, code));

@@ -81,6 +81,7 @@ int step_gradient(run *r, int64_t step, step_result *result) {
   }
   double start = clock_wall_s();
   int code = r->pending.code ? error_restore(&r->pending) : batch_plan_step(&r->plan, step);
+  if (!code) code = model_choose(r->model, step);
   if (!code) code = model_expand(r->model, r->theta);
   result->times.expand_s = clock_wall_s() - start;
   order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
@@ -128,7 +129,7 @@ int step_train(run *r, optim *o, int64_t step, step_result *result) {
   TRY(step_gradient(r, step, result));
   double middle = clock_wall_s();
   if (result->count > 0) { /* nothing was masked: nothing to learn from */
-    result->norm = optim_step(o, step, r->theta, r->message, 1.0 / (double)result->count, NULL);
+    result->norm = optim_step(o, step, r->theta, r->message, 1.0 / (double)result->count, model_active(r->model));
     if (!isfinite(result->norm) || !isfinite(result->loss)) /* the sum is the same on all ranks, so all leave here */
       return FAIL(ERROR_DIVERGED, "use a smaller learning rate (train.lr) or clip gradients (train.clip)", "diverged at step %lld: loss %g, gradient norm %g",
                   (long long)step + 1, result->loss, result->norm);

@@ -27,7 +27,10 @@ typedef struct training {
   double shown_communication_s;
 } training;
 
-double segment_rate(const config *c, const segment *s) { return s->role == SEGMENT_HEAD ? c->train.lr_head : c->train.lr; }
+double segment_rate(const config *c, const segment *s) {
+  if (s->role == SEGMENT_HEAD) return c->train.lr_head;
+  return s->rate_own > 0 ? s->rate_own : s->rate_factor * c->train.lr;
+}
 
 double segment_decay(const config *c, const segment *s) {
   if (!s->decays) return 0;

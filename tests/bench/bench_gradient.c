@@ -160,7 +160,7 @@ static int make_subject(const method *m, const workload *w, real *store, int thr
   TRY(default_options(m, memory, &s->options));
   model_options options = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1};
   TRY(model_create(&shape, &options, m, &s->options, &s->model));
-  model_attach(s->model, store);
+  TRY(model_attach(s->model, store));
   TRY(arena_take(memory, (size_t)model_theta_count(s->model), sizeof(real), &s->theta));
   TRY(model_init_theta(s->model, s->theta));
   TRY(model_expand(s->model, s->theta));
@@ -221,7 +221,7 @@ static int bench(int threads, int rounds) {
       TRY(default_options(method_list[0], memory, &s->options));
       TRY(model_create(&shape, &options, method_list[0], &s->options, &first));
       TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
-      model_attach(first, store);
+      TRY(model_attach(first, store));
       model_randomize(first);
       model_destroy(first);
     }

@@ -193,7 +193,8 @@ static void a_start_depends_on_the_seed_alone(void **state) {
       if (i == 2) options.seed++;
       must(model_create(&shape, &options, list->method, &list->variant[v].options.set, &m[i]));
       if (!store) store = must_take((size_t)model_store_count(m[i]), sizeof *store);
-      model_attach(m[i], store);
+      must(model_attach(m[i], store));
+      tiny_fill_constants(m[i], 7);
       if (i == 0) tiny_fill_store(m[i], 5, store);
       theta[i] = must_take((size_t)model_theta_count(m[i]), sizeof(real));
       must(model_init_theta(m[i], theta[i]));

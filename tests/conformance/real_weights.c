@@ -49,7 +49,7 @@ static int encoder_create(encoder *e) {
   e->store = calloc((size_t)model_store_count(e->model), sizeof(real));
   e->theta = calloc((size_t)model_theta_count(e->model), sizeof(real));
   if (!e->store || !e->theta) return FAIL(ERROR_MEMORY, NULL, "out of memory for the model");
-  model_attach(e->model, e->store);
+  TRY(model_attach(e->model, e->store));
   TRY(real_load(e->model));
   TRY(model_init_theta(e->model, e->theta));
   TRY(model_expand(e->model, e->theta));

@@ -65,6 +65,18 @@ static inline void tiny_fill_store(const model *m, uint64_t seed, real *store) {
   }
 }
 
+/* Frozen numbers that a method takes from a file: any will do. */
+static inline void tiny_fill_constants(const model *m, uint64_t seed) {
+  const adapter *a = model_adapter(m);
+  for (int i = 0; i < a->constant_count; i++) {
+    const method_constant *c = &a->constants[i];
+    random_key key = random_key_make(seed, RANDOM_TEST, 2000 + (uint64_t)i);
+    if (!c->from_file) continue;
+    if (!c->is_index) random_fill_normal(key, 0, c->rows * c->cols, (real)0.3, c->value);
+    for (int64_t k = 0; c->is_index && k < c->rows * c->cols; k++) c->index[k] = (int32_t)(random_uniform(key, 0, (uint64_t)k) * (double)c->limit);
+  }
+}
+
 /* The start of training moved at random, so that no segment is zero. */
 static inline int tiny_fill_theta(const model *m, uint64_t seed, double head_deviation, double adapter_deviation, real *theta) {
   TRY(model_init_theta(m, theta));

@@ -56,7 +56,7 @@ static inline void bench_create(bench *b, const char *family_name, const model_o
   b->store = must_take((size_t)model_store_count(b->model), sizeof(real));
   b->theta = must_take((size_t)model_theta_count(b->model), sizeof(real));
   b->grad = must_take((size_t)model_theta_count(b->model), sizeof(real));
-  model_attach(b->model, b->store);
+  must(model_attach(b->model, b->store));
   tiny_fill_store(b->model, 5, b->store);
   must(tiny_fill_theta(b->model, 6, 0.3, 0.3, b->theta));
   must(model_expand(b->model, b->theta));

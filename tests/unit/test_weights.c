@@ -183,7 +183,7 @@ static void what_cannot_be_merged_is_refused(void **state) {
   must(model_create(&shape, &classify, &unmergeable, &none, &m));
   real *store = must_take((size_t)model_store_count(m), sizeof *store), *theta = must_take((size_t)model_theta_count(m), sizeof *theta);
   real *value = must_take(64 * 64, sizeof *value);
-  model_attach(m, store);
+  must(model_attach(m, store));
   must(model_init_theta(m, theta));
   must(model_expand(m, theta));
   for (int i = 0; i < model_param_count(m); i++) {

@@ -1,0 +1,144 @@
+/* Tied-LoRA: y += (((x A^T) o u_l) B^T) o v_l with A, B shared by all layers and trained, u_l and v_l per site (Renduchintala et al., arXiv 2311.09578).
+ *
+ * Variants: tl5 trains A and B alone (u = v = 1), tl6 trains u and v too. Which maps share a pair: all maps of one module name (tie: type; modules=qkv is the
+ * paper's fused map, A r x d, B 3d x r), or all of them (tie: square, only for maps of one shape). alpha = r, so there is no scale. Start: A kaiming as LoRA's,
+ * B = 0, u = v = 1. The gradients of A and B are sums over layers before they travel, so they go once; that also makes them grow with the number of layers,
+ * which lr_tied can answer. Trainable and stored: sum over pairs of r (in + out), and for tl6 the sum over sites of out + r.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "method/lowrank.h"
+#include "method/scaled.h"
+
+static const char *const variants[] = {"tl6", "tl5", NULL};
+static const char *const ties[] = {"type", "square", NULL};
+static const option tied_options[] = {
+    {.name = "rank", .type = OPTION_INT, .preset = "8", .low = 1, .high = 65536, .help = "rank r of the tied pair"},
+    {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
+    {.name = "variant", .type = OPTION_CHOICE, .preset = "tl6", .choices = variants, .help = "tl6: also vectors u, v per site; tl5: the tied pair alone"},
+    {.name = "tie", .type = OPTION_CHOICE, .preset = "type", .choices = ties, .help = "one pair per module name, or one for all maps of one square shape"},
+    {.name = "lr_tied", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "peak rate of A and B; auto: train.lr"},
+};
+
+typedef struct tied_pair {
+  const char *module; /* NULL: every map */
+  int in, out;
+  int64_t a, b;
+} tied_pair;
+
+enum { PAIRS_MAX = 16 };
+
+typedef struct tied_state {
+  scaled low;
+  int pair_count;
+  tied_pair pair[PAIRS_MAX];
+} tied_state;
+
+static int add_pair(adapter *a, tied_state *state, const char *module, const site *place) {
+  tied_pair *p = &state->pair[state->pair_count++];
+  const char *stem = module ? module : "square";
+  double own = option_is_auto(a->options, "lr_tied") ? 0 : option_real(a->options, "lr_tied");
+  char name[METHOD_NAME_BYTES];
+  *p = (tied_pair){.module = module, .in = place->in, .out = place->out};
+  snprintf(name, sizeof name, "tied.%s.A", stem);
+  TRY(adapter_add_segment(a, name, "tied", 1, state->low.rank, place->in, &p->a));
+  adapter_last_segment(a)->rate_own = own;
+  snprintf(name, sizeof name, "tied.%s.B", stem);
+  TRY(adapter_add_segment(a, name, "tied", 1, place->out, state->low.rank, &p->b));
+  adapter_last_segment(a)->rate_own = own;
+  return ERROR_NONE;
+}
+
+/* The pair of a site, made by its first one. */
+static int pair_of(adapter *a, tied_state *state, const site *place, const tied_pair **result) {
+  int square = !strcmp(option_text(a->options, "tie"), "square"), i = 0;
+  while (i < state->pair_count && !square && strcmp(state->pair[i].module, place->module)) i++;
+  if (i == state->pair_count) TRY(add_pair(a, state, square ? NULL : place->module, place));
+  *result = &state->pair[i];
+  if (state->pair[i].in != place->in || state->pair[i].out != place->out)
+    return FAIL(ERROR_USAGE, square ? "use method.tie=type, which ties maps of one name" : NULL,
+                "method.tie=%s: %s is %d x %d, but the pair it would share is for %d x %d", option_text(a->options, "tie"), place->name, place->out, place->in,
+                state->pair[i].out, state->pair[i].in);
+  return ERROR_NONE;
+}
+
+static int add_site(adapter *a, scaled_site *s, int rank) {
+  const site *place = &a->sites[s->site];
+  char name[METHOD_NAME_BYTES + 8];
+  snprintf(name, sizeof name, "%s.u", place->name);
+  TRY(adapter_add_segment(a, name, "adapter", 1, 1, rank, &s->inner));
+  snprintf(name, sizeof name, "%s.v", place->name);
+  return adapter_add_segment(a, name, "adapter", 1, 1, place->out, &s->outer);
+}
+
+static int tied_plan(adapter *a) {
+  tied_state *state;
+  int rank = (int)option_int(a->options, "rank"), has_vectors = !strcmp(option_text(a->options, "variant"), "tl6");
+  TRY(arena_take(a->memory, 1, sizeof *state, &state));
+  a->state = state;
+  TRY(scaled_plan(a, rank, &state->low));
+  for (int i = 0; i < a->group_count; i++) {
+    scaled_group *g = &state->low.groups[i];
+    for (int k = 0; k < g->count; k++) {
+      const tied_pair *p;
+      TRY(pair_of(a, state, &a->sites[g->site[k].site], &p));
+      g->site[k].a = p->a;
+      g->site[k].b = p->b;
+    }
+    g->shares_a = g->count > 0 && state->pair[0].module == NULL;
+  }
+  for (int i = 0; has_vectors && i < a->group_count; i++)
+    for (int k = 0; k < state->low.groups[i].count; k++) TRY(add_site(a, &state->low.groups[i].site[k], rank));
+  scaled_plan_widths(a, &state->low);
+  return ERROR_NONE;
+}
+
+static int tied_init(const adapter *a, real *theta) {
+  const tied_state *state = a->state;
+  memset(theta, 0, (size_t)a->theta_count * sizeof *theta);
+  for (int i = 0; i < state->pair_count; i++) {
+    const tied_pair *p = &state->pair[i];
+    real bound = (real)(1 / sqrt((double)p->in));
+    random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, (uint64_t)i), 0, (int64_t)state->low.rank * p->in, -bound, bound, theta + p->a);
+  }
+  for (int i = 0; i < a->group_count; i++)
+    for (int k = 0; k < state->low.groups[i].count; k++) {
+      const scaled_site *s = &state->low.groups[i].site[k];
+      for (int j = 0; s->inner >= 0 && j < state->low.rank; j++) theta[s->inner + j] = 1;
+      for (int j = 0; s->outer >= 0 && j < s->out; j++) theta[s->outer + j] = 1;
+    }
+  return ERROR_NONE;
+}
+
+static int tied_expand(adapter *a, const real *theta) {
+  tied_state *state = a->state;
+  a->theta = theta;
+  for (int i = 0; i < a->group_count; i++)
+    for (int k = 0; k < state->low.groups[i].count; k++) {
+      scaled_site *s = &state->low.groups[i].site[k];
+      s->a_value = theta + s->a;
+      s->b_value = theta + s->b;
+      s->inner_value = s->inner >= 0 ? theta + s->inner : NULL;
+      s->outer_value = s->outer >= 0 ? theta + s->outer : NULL;
+    }
+  return ERROR_NONE;
+}
+
+const method method_tied = {
+    .name = "tied",
+    .title = "Tied-LoRA",
+    .paper = "Renduchintala et al. 2023, arXiv 2311.09578",
+    .flags = METHOD_IDENTITY_AT_START | METHOD_MERGEABLE,
+    .options = tied_options,
+    .option_count = sizeof tied_options / sizeof *tied_options,
+    .plan = tied_plan,
+    .init = tied_init,
+    .expand = tied_expand,
+    .forward = scaled_method_forward,
+    .backward = scaled_method_backward,
+    .gather = lowrank_gather_plain,
+    .merge = scaled_method_merge,
+};

@@ -1,0 +1,170 @@
+/* Uni-LoRA: all A and B of the model, flattened to D numbers, are one random isometric projection of d trained ones: theta_D = P theta_d (Li et al., arXiv
+ * 2506.00799).
+ *
+ *   theta_D[i] = theta_d[j] / sqrt(n_j), j = index(i), n_j = how many i have it;   y += (x A^T) B^T, no alpha / r
+ *
+ * P has one non-zero per row and P^T P = I. The index is balanced (every j is used floor(D / d) or that plus one times): j = pi(i) mod d with pi a permutation
+ * of 0 .. D - 1 keyed by the seed, evaluated where it is needed; no index is ever stored (projection: seed). PEFT's permutation can be taken over as indices
+ * in a file (projection: file). Order of the D numbers: site by site, A then B. Start: theta_d uniform in +-0.02; B is not zero, nor is the update.
+ * Gradient: dtheta_j = sum over i of dtheta_D[i] / sqrt(n_j), in the order of i. Trainable and sent: d; stored: d and the seed.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "method/lowrank.h"
+
+static const char *const projections[] = {"seed", "file", NULL};
+static const option unilora_options[] = {
+    {.name = "rank", .type = OPTION_INT, .preset = "4", .low = 1, .high = 65536, .help = "rank r of the update"},
+    {.name = "d", .type = OPTION_INT, .preset = "auto", .low = 1, .high = 2147483647.0, .may_be_auto = 1, .help = "trained numbers; auto: D / 6.4, rounded"},
+    {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
+    {.name = "projection", .type = OPTION_CHOICE, .preset = "seed", .choices = projections, .help = "the index map: drawn, or of the file train.start"},
+    {.name = "projection_seed", .type = OPTION_INT, .preset = "auto", .low = 0, .high = 4294967295.0, .may_be_auto = 1, .help = "its seed; auto: the run's"},
+};
+
+/* A permutation of 0 .. count - 1 without a table: a Feistel network over the next even power of two, walked until it lands inside. */
+enum { ROUNDS = 6 };
+typedef struct permutation {
+  uint64_t count;
+  int half_bits;
+  uint32_t key[ROUNDS];
+} permutation;
+
+static permutation permutation_make(uint64_t seed, uint64_t count) {
+  permutation p = {.count = count, .half_bits = 1};
+  while (((uint64_t)1 << (2 * p.half_bits)) < count) p.half_bits++;
+  random_key key = random_key_make(seed, RANDOM_PROJECTION, 2);
+  for (int i = 0; i < ROUNDS; i++) p.key[i] = random_bits(key, 0, (uint64_t)i);
+  return p;
+}
+
+/* The finaliser of MurmurHash3: every bit of its input moves every bit of its output. */
+static inline uint32_t mix(uint32_t x) {
+  x ^= x >> 16;
+  x *= 0x85ebca6bu;
+  x ^= x >> 13;
+  x *= 0xc2b2ae35u;
+  return x ^ x >> 16;
+}
+
+static inline uint64_t permute(const permutation *p, uint64_t i) {
+  const uint32_t mask = (uint32_t)(((uint64_t)1 << p->half_bits) - 1);
+  do {
+    uint32_t left = (uint32_t)(i >> p->half_bits), right = (uint32_t)i & mask;
+    for (int round = 0; round < ROUNDS; round++) {
+      uint32_t next = left ^ (mix(right + p->key[round]) & mask);
+      left = right;
+      right = next;
+    }
+    i = (uint64_t)left << p->half_bits | right;
+  } while (i >= p->count);
+  return i;
+}
+
+typedef struct unilora_state {
+  lowrank low;
+  int64_t d;
+  permutation order;
+  const int32_t *index;  /* projection: file; else NULL                        */
+  real *scale;           /* projection: file: [d] 1 / sqrt(n_j)                */
+  real often, seldom;    /* projection: seed: of the first D mod d, and the rest */
+  int64_t often_count;
+} unilora_state;
+
+static int unilora_plan(adapter *a) {
+  unilora_state *s;
+  int from_file = !strcmp(option_text(a->options, "projection"), "file");
+  TRY(arena_take(a->memory, 1, sizeof *s, &s));
+  a->state = s;
+  TRY(lowrank_plan(a, (int)option_int(a->options, "rank"), 1, &s->low));
+  s->d = adapter_settle(a, "d", (int64_t)((double)a->factor_count / 6.4 + 0.5));
+  if (s->d > a->factor_count)
+    return FAIL(ERROR_USAGE, "use a smaller method.d or a larger method.rank", "method.d=%lld is more than the %lld numbers of the factors", (long long)s->d,
+                (long long)a->factor_count);
+  if (from_file) TRY(adapter_add_constant(a, "indices", 1, 1, a->factor_count, s->d));
+  return adapter_add_segment(a, "theta_d", "adapter", 1, 1, (int)s->d, NULL);
+}
+
+static int unilora_prepare(adapter *a) {
+  unilora_state *s = a->state;
+  int64_t least = a->factor_count / s->d;
+  s->order = permutation_make(adapter_projection_seed(a), (uint64_t)a->factor_count);
+  s->often_count = a->factor_count % s->d;
+  s->seldom = (real)(1 / sqrt((double)least));
+  s->often = (real)(1 / sqrt((double)least + 1));
+  if (a->constant_count) {
+    s->index = a->constants[0].index;
+    TRY(arena_take(a->memory, (size_t)s->d, sizeof *s->scale, &s->scale));
+  }
+  return lowrank_prepare(a);
+}
+
+static int unilora_init(const adapter *a, real *theta) {
+  random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, 0), 0, a->theta_count, (real)-0.02, (real)0.02, theta);
+  return ERROR_NONE;
+}
+
+static inline int64_t index_of(const unilora_state *s, int64_t i) { return s->index ? s->index[i] : (int64_t)(permute(&s->order, (uint64_t)i) % (uint64_t)s->d); }
+static inline real scale_of(const unilora_state *s, int64_t j) { return s->scale ? s->scale[j] : j < s->often_count ? s->often : s->seldom; }
+
+/* One factor, whose first number is the i-th of theta_D: values from theta_d (grad NULL), or grad += their adjoint. */
+static void project(const unilora_state *s, int64_t i, int64_t count, const real *theta, real *values, real *grad) {
+  for (int64_t k = 0; k < count; k++) {
+    int64_t j = index_of(s, i + k);
+    if (grad) grad[j] += values[k] * scale_of(s, j);
+    else values[k] = theta[j] * scale_of(s, j);
+  }
+}
+
+static void project_all(const unilora_state *s, const real *theta, real *factors, real *grad) {
+  int64_t i = 0;
+  for (int k = 0; k < s->low.pair_count; k++) {
+    const lowrank_pair *pair = &s->low.pairs[k];
+    const int64_t place[] = {pair->a, pair->b}, count[] = {(int64_t)s->low.rank * pair->in, (int64_t)s->low.rank * pair->out};
+    for (int part = 0; part < 2; part++) {
+      project(s, i, count[part], theta, factors + place[part], grad);
+      i += count[part];
+    }
+  }
+}
+
+/* Indices that a file brought: how often each is used. */
+static void find_scales(const adapter *a, unilora_state *s) {
+  memset(s->scale, 0, (size_t)s->d * sizeof *s->scale);
+  for (int64_t i = 0; i < a->factor_count; i++) s->scale[s->index[i]] += 1;
+  for (int64_t j = 0; j < s->d; j++) s->scale[j] = s->scale[j] > 0 ? (real)(1 / sqrt((double)s->scale[j])) : 0;
+}
+
+static int unilora_expand(adapter *a, const real *theta) {
+  unilora_state *s = a->state;
+  a->theta = theta;
+  if (s->index && !s->low.factors) find_scales(a, s); /* the first time: from here on they stay */
+  project_all(s, theta, s->low.made, NULL);
+  s->low.factors = s->low.made;
+  return ERROR_NONE;
+}
+
+static int unilora_gather(const adapter *a, method_workspace *w, real *grad) {
+  project_all(a->state, NULL, w->factor_gradient, grad);
+  memset(w->factor_gradient, 0, (size_t)a->factor_count * sizeof(real));
+  return ERROR_NONE;
+}
+
+const method method_unilora = {
+    .name = "unilora",
+    .title = "Uni-LoRA",
+    .paper = "Li et al. 2025, arXiv 2506.00799",
+    .flags = METHOD_MERGEABLE | METHOD_SEEDED,
+    .options = unilora_options,
+    .option_count = sizeof unilora_options / sizeof *unilora_options,
+    .plan = unilora_plan,
+    .prepare = unilora_prepare,
+    .init = unilora_init,
+    .expand = unilora_expand,
+    .forward = lowrank_method_forward,
+    .backward = lowrank_method_backward,
+    .gather = unilora_gather,
+    .merge = lowrank_method_merge,
+};
