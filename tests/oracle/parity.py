@@ -12,6 +12,7 @@ runner). Exit code 1 if a case failed.
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -86,19 +87,29 @@ def make_batch(model, vocabulary):
 # ---- comparing ----
 
 
+def compared(case, tensors):
+    """What is compared by itself: a tensor; or, of single numbers, all of one name over layers and maps. A single one is a sum that may nearly cancel, and then
+    nothing but the rounding errors of its terms."""
+    result = {}
+    for name, values in tensors.items():
+        joined = values.size == 1 and not case.is_inert(name)
+        result.setdefault(re.sub(r"layer\.\d+\.\w+\.", "all ", name) if joined else name, []).append(values.ravel().astype(np.float64))
+    return {name: np.concatenate(parts) for name, parts in result.items()}
+
+
 def gradient_errors(case, ours, theirs):
-    """{segment: |g - ref| / |ref|}, where |ref| is not below a small part of all: a sum that nearly cancels keeps the rounding errors of its terms."""
+    """{name: |g - ref| / |ref|}, where |ref| is not below a small part of the whole gradient. Refuses what an error of 1 % would not show in."""
     everything = np.sqrt(sum((g ** 2).sum() for g in theirs.values()))
+    found = compared(case, {name: ours[name] for name in theirs})
     errors = {}
-    for name, g in theirs.items():
-        norm = np.linalg.norm(g)
-        if case.is_inert(name) != bool(norm <= 1e-12 * everything):
+    for name, g in compared(case, theirs).items():
+        norm, inert = np.linalg.norm(g), case.is_inert(name)
+        if inert != bool(norm <= 1e-12 * everything):
             raise RuntimeError(f"{name}: norm of the true gradient {norm:.1e} of {everything:.1e}")
-        # Of an inert tensor we can only say that it is small. A single number is nothing but one such sum.
-        floor = (1e-2 if case.is_inert(name) else 1e-5 if g.size == 1 else 1e-6) * everything
-        if not case.is_inert(name) and 0.01 * norm <= LARGEST["gradient"] * floor:
+        floor = (1e-2 if inert else 1e-6) * everything  # of an inert tensor we can only say that it is small
+        if not inert and 0.01 * norm <= LARGEST["gradient"] * floor:
             raise RuntimeError(f"{name}: norm {norm:.1e} of {everything:.1e}: an error of 1 % would not show")
-        errors[name] = np.linalg.norm(ours[name].astype(np.float64).reshape(g.shape) - g) / max(norm, floor)
+        errors[name] = np.linalg.norm(found[name] - g) / max(norm, floor)
     return errors
 
 
