@@ -1,17 +1,13 @@
 #!/usr/bin/python3
 # needs: oracle assets
 # timeout: 900
-"""Every method against PEFT, or against its formula in PyTorch, on a real pretrained model: each case of tests/oracle/parity.py counts."""
+"""The same as test_oracle.py on a real pretrained model, MiniLM."""
 
-import os
 import sys
 
-PARITY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "oracle", "parity.py")
+sys.dont_write_bytecode = True
+
+from test_oracle import run  # noqa: E402
 
 if __name__ == "__main__":
-    folder = os.environ.get("PEFTSCALE_ORACLE")
-    if not folder:
-        print("skipped: PEFTSCALE_ORACLE names no Python environment (make oracle)")
-        sys.exit(77)
-    python = os.path.join(folder, "bin", "python3")
-    os.execv(python, [python, "-B", PARITY, "--model", "minilm", *sys.argv[1:]])
+    run("minilm")

@@ -170,6 +170,12 @@ last "once per rank count" "1 passed, 1 failed, 0 skipped"
 source_file e2e/test_assets.sh '# needs: assets' 'exit 0'
 expect 0 "what needs assets is skipped without" run --all --only assets
 says "what needs assets is skipped without" 'needs assets: PEFTSCALE_ASSETS'
+source_file e2e/test_oracle.sh '# needs: oracle' 'test -x "$PEFTSCALE_ORACLE/bin/python3"'
+expect 0 "what needs oracle is skipped without" run --all --only oracle
+says "what needs oracle is skipped without" 'needs oracle: build/oracle-venv'
+program oracle-venv/bin/python3 'exit 0'
+expect 0 "what needs oracle is told where" run --all --only oracle
+last "what needs oracle is told where" "1 passed, 0 failed, 0 skipped"
 source_file e2e/test_typo.sh '# needs: asets' 'exit 0'
 expect 1 "an unknown need" run --only typo
 says "an unknown need" 'unknown need: asets'

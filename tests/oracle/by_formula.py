@@ -1,6 +1,6 @@
 """Adapters written down from the papers' formulas, for what PEFT does not have; gradients are PyTorch's.
 
-Functions and results as in by_peft.py. Here a tensor is a segment as it is.
+Functions and results as in by_peft.py. Here a tensor is a segment as it is: the same numbers in the same order.
 """
 
 import torch
@@ -86,38 +86,24 @@ def glora(encoder, sites, options):
     """W = W0 + W0 o A + B and b = b0 + D o b0 + E + W0 C, each of A ... E as a low-rank product, a vector (one number per row), a constant, or absent."""
     tensors, rank = Tensors(), int(options["rank"])
 
-    def first_column(stem, rows, kind):
-        """[rows][1], or [1][1] for a constant; A ... E share one way of storing it."""
-        constant = tensors.take(f"{stem}.constant", 1)
-        return constant.reshape(1, 1) if kind == "constant" else torch.cat([constant.reshape(1), tensors.take(f"{stem}.vector", rows - 1).reshape(-1)]).reshape(-1, 1)
-
-    def low_rank(stem, first, cols):
-        """first: function giving the first column of the tall factor."""
-        others, wide = tensors.take(f"{stem}.lora_d", rank - 1, first().shape[0]), tensors.take(f"{stem}.lora_u", rank, cols)
-        return lambda: torch.cat([first(), others.T], dim=1) @ wide
-
-    def support(stem, rows, cols, kind):
-        """Function giving A, B, D or E, broadcast by the sum it goes into."""
-        if kind == "none":
-            return lambda: torch.zeros(1, 1, dtype=torch.float64)
-        first = lambda: first_column(stem, rows, "constant" if kind == "constant" else "vector")  # noqa: E731
-        first()  # makes its tensors
-        return low_rank(stem, first, cols) if kind == "lora" else first
-
-    def column(stem, rows, kind):
-        """Function giving C [rows][1]."""
+    def support(stem, rows, cols):
+        """Function giving A ... E [rows][cols], or what broadcasts to it. Nested: a vector is the first column of the tall factor, a constant its first number
+        (C, which is never constant, has its column in one piece)."""
+        letter = stem[-1]
+        kind = options[letter.lower()]
         if kind == "none":
             return lambda: torch.zeros(rows, 1, dtype=torch.float64)
-        vector = tensors.take(f"{stem}.vector", rows)
-        first = lambda: vector.reshape(-1, 1)  # noqa: E731
-        return low_rank(stem, first, 1) if kind == "lora" else first
+        pieces = [] if letter == "C" else [tensors.take(f"{stem}.constant", 1, 1)]
+        if kind != "constant":
+            pieces.append(tensors.take(f"{stem}.vector", rows - len(pieces), 1))
+        if kind != "lora":
+            return lambda: torch.cat(pieces)
+        others, wide = tensors.take(f"{stem}.lora_d", rank - 1, rows), tensors.take(f"{stem}.lora_u", rank, cols)
+        return lambda: torch.cat([torch.cat(pieces), others.T], dim=1) @ wide
 
     for layer, module in sites:
         out, width = shape_of(encoder, layer, module)
-        stem = f"layer.{layer}.{module}"
-        a, b = (support(f"{stem}.{name}", out, width, options[name.lower()]) for name in "AB")
-        c = column(f"{stem}.C", width, options["c"])
-        d, e = (support(f"{stem}.{name}", out, 1, options[name.lower()]) for name in "DE")
+        a, b, c, d, e = (support(f"layer.{layer}.{module}.{letter}", width if letter == "C" else out, width if letter in "AB" else 1) for letter in "ABCDE")
 
         def rule(base, x, a=a, b=b, c=c, d=d, e=e):
             weight, bias = base.weight, base.bias

@@ -60,15 +60,17 @@ def unilora(encoder, sites, options):
     return adapted, {"theta_d": Bound(adapted.base_model.unilora_theta_d["default"])}, {"indices": np.concatenate(indices)}
 
 
-# What is stored where on a path: GLoRA's support tensors are nested, a vector being the first column of the low-rank pair and a constant its first number.
-MATRIX = {
-    "lora": {"constant": ("Xd", lambda x: x[0, 0]), "vector": ("Xd", lambda x: x[1:, 0]), "lora_d": ("Xd", lambda x: x[:, 1:].T), "lora_u": ("Xu", lambda x: x)},
+# Where the numbers of a path's segments are: GLoRA's supports are nested, a vector being the first column of the tall factor and a constant its first number.
+# C, which is never constant, has its column in one piece.
+FACTORS = {"lora_d": ("Xd", lambda x: x[:, 1:].T), "lora_u": ("Xu", lambda x: x)}
+NESTED = {
+    "lora": {"constant": ("Xd", lambda x: x[0, 0]), "vector": ("Xd", lambda x: x[1:, 0]), **FACTORS},
     "vector": {"constant": ("X", lambda x: x.view(-1)[0]), "vector": ("X", lambda x: x.view(-1)[1:])},
     "constant": {"constant": ("X", lambda x: x[0])},
     "none": {},
 }
 COLUMN = {
-    "lora": {"vector": ("Xd", lambda x: x[:, 0]), "lora_d": ("Xd", lambda x: x[:, 1:].T), "lora_u": ("Xu", lambda x: x)},
+    "lora": {"vector": ("Xd", lambda x: x[:, 0]), **FACTORS},
     "vector": {"vector": ("X", lambda x: x[:, 0])},
     "none": {},
 }
@@ -81,7 +83,7 @@ def glora(encoder, sites, options):
     bound = {}
     for (layer, module), at in wrapped.items():
         for letter in "ABCDE":
-            stored = (COLUMN if letter == "C" else MATRIX)[options[letter.lower()]]
+            stored = (COLUMN if letter == "C" else NESTED)[options[letter.lower()]]
             for part, (name, view) in stored.items():
                 bound[f"layer.{layer}.{module}.{letter}.{part}"] = Bound(getattr(getattr(at, f"glora_{letter}")["default"], name), view)
     return adapted, bound, {}

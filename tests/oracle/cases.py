@@ -1,13 +1,14 @@
 """What is compared: a method with options, on which maps of which model, against which reference."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import by_formula
 import by_peft
 
 ORDER = ("q", "k", "v", "o", "up", "down")
 SOME, EVERY = "q,v", ",".join(ORDER)
+
 
 @dataclass
 class Case:
@@ -17,8 +18,8 @@ class Case:
     options: dict
     modules: str = SOME
     model: str = "tiny"
-    ours_only: dict = field(default_factory=dict)  # options that the reference is not told: on purpose wrong, for the negative control
-    wrong: bool = False
+    ours_only: dict = field(default_factory=dict)  # options that the reference knows nothing of, or, for a negative control, otherwise
+    wrong: bool = False  # a negative control
 
     @property
     def name(self):
@@ -49,8 +50,8 @@ def both_widths(method, title, by, options, ours_only=None):
     return [Case(method, f"{title}{modules}", by, options, modules, ours_only=ours_only or {}) for modules in (SOME, EVERY)]
 
 
-def on_minilm(case, **changed):
-    return Case(**{**case.__dict__, "model": "minilm", **changed})
+def on_minilm(case):
+    return replace(case, model="minilm")
 
 
 def make_lora():
@@ -61,7 +62,6 @@ def make_lora():
 
 
 FROM_FILE = {"projection": "file"}  # what PEFT drew
-FIXED = {"path": "fixed"}
 
 
 def make_vera():
@@ -100,22 +100,24 @@ def make_red():
     return cases + [on_minilm(case) for case in cases]
 
 
+# What A, B, C, D and E may be, but for being absent; a path names one for each.
+SUPPORTS = (("lora", "vector", "constant"), ("lora", "vector", "constant"), ("lora", "vector"), ("vector", "constant"), ("vector", "constant"))
+
+
 def make_glora():
     def case(path, by, modules, model="tiny"):
-        return Case("glora", f"{' '.join(path)} {modules}", by, {"rank": "3", **dict(zip("abcde", path))}, modules, model, FIXED)
+        return Case("glora", f"{path} {modules}", by, {"rank": "3", **dict(zip("abcde", path.split()))}, modules, model, {"path": "fixed"})
 
-    # PEFT chooses once for A and B, and once for D and E.
-    paired = [(ab, ab, c, de, de) for ab, c, de in (("lora", "lora", "vector"), ("vector", "vector", "constant"), ("constant", "none", "vector"),
-                                                    ("none", "lora", "constant"), ("lora", "none", "none"))]
-    free = [("vector", "lora", "none", "constant", "vector"), ("constant", "vector", "lora", "none", "constant"), ("lora", "constant", "vector", "vector", "none")]
-    none = ("none",) * 5
-    single = [(*none[:place], kind, *none[place + 1:]) for place, kinds in enumerate((("lora", "vector", "constant"), ("lora", "vector", "constant"),
-              ("lora", "vector"), ("vector", "constant"), ("vector", "constant"))) for kind in kinds]
+    # PEFT has one choice for A and B, and one for D and E.
+    paired = ("lora lora lora vector vector", "vector vector vector constant constant", "constant constant none vector vector",
+              "none none lora constant constant", "lora lora none none none")
+    mixed = ("vector lora none constant vector", "constant vector lora none constant", "lora constant vector vector none")
+    single = [" ".join(support if i == place else "none" for i in range(5)) for place, supports in enumerate(SUPPORTS) for support in supports]
     return [
         *(case(path, by_peft, modules) for path in paired for modules in (SOME, EVERY)),
-        *(case(path, by_formula, modules) for path in free for modules in (SOME, EVERY)),
+        *(case(path, by_formula, modules) for path in mixed for modules in (SOME, EVERY)),
         *(case(path, by_formula, EVERY) for path in single),
-        case(paired[0], by_peft, SOME, "minilm"), case(paired[0], by_peft, EVERY, "minilm"), case(free[0], by_formula, EVERY, "minilm"),
+        case(paired[0], by_peft, SOME, "minilm"), case(paired[0], by_peft, EVERY, "minilm"), case(mixed[0], by_formula, EVERY, "minilm"),
     ]
 
 

@@ -164,7 +164,7 @@ def compare(case, model_folder, folder):
 # ---- reporting ----
 
 TITLES = ("method", "case", "model", "reference", "logits", "gradient", "of", "losses", "theta", "verdict")
-SIZES = (8, max(len(case.title) for case in CASES), 6, 11, 7, 8, 24, 7, 7, 0)
+SIZES = (8, max(len(case.title) for case in CASES), 6, 11, 7, 8, 26, 7, 7, 0)
 
 
 def line(cells):

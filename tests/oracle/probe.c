@@ -62,8 +62,8 @@ static int read_word(request *r, const char *word) {
   if (!strcmp(key, "epsilon")) return read_real(key, value, &r->epsilon);
   const struct {
     const char *key, **text;
-  } texts[] = {{"model", &r->model}, {"method", &r->method}, {"constants", &r->constants}, {"start", &r->start},
-               {"state", &r->state}, {"batch", &r->batch},   {"out", &r->out}};
+  } texts[] = {{"model", &r->model}, {"method", &r->method}, {"constants", &r->constants}, {"start", &r->start}, {"state", &r->state},
+               {"batch", &r->batch}, {"out", &r->out}};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
     if (!strcmp(key, texts[i].key)) {
       *texts[i].text = value;
