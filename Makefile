@@ -253,7 +253,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: tests bench-programs test test-all unit layers deps venv oracle demo bench tables
+.PHONY: tests bench-programs test test-all unit layers counts deps venv oracle demo bench tables
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -278,6 +278,9 @@ unit: $(filter $(B)/tests/unit/%,$(TEST_PROGRAMS)) $(filter %_double,$(DOUBLE_PR
 
 layers: ## check which folder of src includes which
 	@bash tests/support/layers.sh
+
+counts: all ## compare the counts of methods on models with those that papers print
+	@PEFTSCALE='$(B)/peftscale' $(PYTHON) tests/counts/compare_counts.py
 
 deps: ## install what is missing, or say what to install (PEFTSCALE_NO_INSTALL=1: only say)
 	@$(DEPS)
