@@ -59,7 +59,7 @@ typedef struct segment {
 /* A frozen array that a method draws from its seed or takes from a file: never in theta, never sent. Storage is taken by adapter_prepare. */
 typedef struct method_constant {
   char name[METHOD_NAME_BYTES];
-  int from_file; /* the caller fills it (adapter_constant_at) between adapter_prepare's storage and the first expand; else the method draws it */
+  int from_file; /* the caller fills it between adapter_prepare, which takes its memory, and the first expand; else the method draws it */
   int is_index;  /* whole numbers in [0, limit), in `index`; else reals, in `value`                                                            */
   int64_t rows, cols, limit;
   real *value;

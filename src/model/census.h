@@ -1,9 +1,10 @@
 /* Census: which linear maps a model has and how many base parameters of each kind, from its sizes alone, so that a method can be counted on a model of any
  * size without weights and without making a model.
  *
- * A model that is trained takes its maps from here (model_create), and is counted as it is planned. The other families (GPT-2, LLaMA, Mistral, Gemma, ViT, T5) exist only here, as shapes known by
- * name. Maps of one layer that read the same input form a group; attention's q, k and v, where they do, also appear as the fused map `qkv` (rows of q, then of
- * k, then of v), whatever the layout of the files. Embeddings and the output matrix of a language model are base parameters, and no sites.
+ * A model that is trained takes its maps from here (model_create), and is counted as it is planned. The other families (GPT-2, LLaMA, Mistral, Gemma, ViT,
+ * T5) exist only here, as shapes known by name. Maps of one layer that read the same input form a group; attention's q, k and v, where they do, also appear
+ * as the fused map `qkv` (rows of q, then of k, then of v), whatever the layout of the files. Embeddings and the output matrix of a language model are base
+ * parameters, and no sites.
  *
  * Not collective, thread-safe. No float work; a few hundred kilobytes for the largest.
  */
