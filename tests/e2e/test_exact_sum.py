@@ -12,7 +12,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import Case, attribute, losses, main, methods, np, peftscale, read, train  # noqa: E402
+from harness import MPIRUN, PROGRAM, Case, attribute, call, losses, main, methods, np, peftscale, read, train  # noqa: E402
 
 LAYOUTS = [(ranks, threads) for ranks in (1, 2, 3, 4, 6, 8) for threads in (1, 2)]
 SHARDS, STEPS, FALL = 24, 12, 0.1
@@ -75,6 +75,16 @@ class ExactSum(Case):
                 self.assertLessEqual(float(np.max(ratio)), PAYLOAD_RATIO, f"{name}: payload {ratio}")
                 self.assertEqual(attribute(exact, "", "experiment_id"), attribute(floats, "", "experiment_id"))
                 self.assertNotEqual(attribute(exact, "", "run_id"), attribute(floats, "", "run_id"))
+
+    def test_a_mixture_of_kernels_is_refused(self):
+        """Two kinds of BLAS kernels round differently: with reduce=exact that is an error at the start, and with float sums it is not."""
+        for reduce, status in (("exact", 1), ("float", 0)):
+            words = ["train", "--quiet", *self.settings(f"mixed-{reduce}", method="lora", reduce=reduce, train__steps="3", check_every="0")]
+            outcome = call([*MPIRUN, "-np", "1", "-x", "OPENBLAS_CORETYPE=Haswell", PROGRAM, *words, ":", "-np", "1", "-x", "OPENBLAS_CORETYPE=Sandybridge", PROGRAM, *words])
+            self.assertEqual(outcome.status, status, outcome)
+            if status:
+                self.assertEqual(outcome.err.count("error:"), 1, outcome)
+                self.assertIn("BLAS kernels", outcome.err)
 
     def test_divergence_is_seen_by_all(self):
         """Numbers that leave the finite range end the run with one message, not in nonsense."""
