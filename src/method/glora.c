@@ -77,6 +77,17 @@ static int glora_expand(adapter *a, const real *theta) {
   return ERROR_NONE;
 }
 
+/* grad += factor o g (factor NULL: 1), one number per output or their sum: a sum over so many that float would lose digits. */
+static void add_bias_gradient(int out, support kind, const real *factor, const real *g, real *grad) {
+  double sum = 0;
+  for (int k = 0; k < out; k++) {
+    real part = factor ? factor[k] * g[k] : g[k];
+    if (kind == VECTOR) grad[k] += part;
+    else sum += (double)part;
+  }
+  if (kind != VECTOR) *grad += (real)sum;
+}
+
 /* Gradients of D, E and C from g = colsum(G), which backward summed behind theta's places. */
 static int glora_gather(const adapter *a, method_workspace *w, real *grad) {
   const glora_state *s = a->state;
@@ -85,9 +96,8 @@ static int glora_gather(const adapter *a, method_workspace *w, real *grad) {
     const site *map = &a->sites[place->site];
     const tensor *c = &place->tensor[TENSOR_C], *d = &place->tensor[TENSOR_D], *e = &place->tensor[TENSOR_E];
     const real *g = w->factor_gradient + a->theta_count + place->bias;
-    for (int k = 0; map->bias && place->path[TENSOR_D] != NONE && k < map->out; k++)
-      grad[d->down + (place->path[TENSOR_D] == VECTOR ? k : 0)] += map->bias[k] * g[k];
-    for (int k = 0; place->path[TENSOR_E] != NONE && k < map->out; k++) grad[e->down + (place->path[TENSOR_E] == VECTOR ? k : 0)] += g[k];
+    if (map->bias && place->path[TENSOR_D] != NONE) add_bias_gradient(map->out, place->path[TENSOR_D], map->bias, g, grad + d->down);
+    if (place->path[TENSOR_E] != NONE) add_bias_gradient(map->out, place->path[TENSOR_E], NULL, g, grad + e->down);
     if (place->path[TENSOR_C] == NONE) continue;
     real *p = w->scratch;
     linalg_product_nn(1, map->in, map->out, 1, g, map->out, map->weight, map->in, 0, p, map->in);
@@ -97,9 +107,9 @@ static int glora_gather(const adapter *a, method_workspace *w, real *grad) {
     }
     for (int k = 0; k < s->rank; k++) {
       const real *column = a->theta + c->down + (int64_t)k * map->in;
-      real dot = 0;
-      for (int j = 0; j < map->in; j++) dot += column[j] * p[j];
-      grad[c->up + k] += dot;
+      double dot = 0;
+      for (int j = 0; j < map->in; j++) dot += (double)column[j] * (double)p[j];
+      grad[c->up + k] += (real)dot;
       linalg_add_scaled(map->in, a->theta[c->up + k], p, grad + c->down + (int64_t)k * map->in);
     }
   }
@@ -204,15 +214,24 @@ static void backward_b(const adapter *a, const glora_site *place, const site *ma
     if (dx) linalg_product_nn(n, map->in, s->rank, 1, narrow, s->rank, a->theta + t->up, map->in, 1, dx, map->in);
     return;
   }
+  double all = 0; /* of a constant: one sum over rows and outputs, millions of terms in a large model */
   for (int i = 0; i < n; i++) {
     const real *row = dy + (int64_t)i * y_stride;
-    real through = 0;
-    for (int j = 0; j < map->out; j++) {
-      through += row[j] * element(a->theta, t, kind, j);
-      grad[t->down + (kind == VECTOR ? j : 0)] += row[j] * keep->sums[i];
+    double sum = 0;
+    if (kind == VECTOR) {
+      for (int j = 0; j < map->out; j++) {
+        sum += (double)row[j] * (double)a->theta[t->down + j];
+        grad[t->down + j] += row[j] * keep->sums[i];
+      }
+    } else {
+      for (int j = 0; j < map->out; j++) sum += (double)row[j];
+      all += sum * (double)keep->sums[i];
+      sum *= (double)a->theta[t->down];
     }
+    real through = (real)sum;
     for (int j = 0; dx && j < map->in; j++) dx[(int64_t)i * map->in + j] += through;
   }
+  if (kind == CONSTANT) grad[t->down] += (real)all;
 }
 
 /* Low-rank A: the way back through the rows of W0 o (Xd Xu), then the same block holds (G^T X) o W0. */
@@ -237,14 +256,18 @@ static void backward_a_lora(const adapter *a, const glora_site *place, const sit
 static void backward_a_scale(const adapter *a, const glora_site *place, const site *map, const real *base, int n, real *dy, int y_stride, real *grad) {
   const tensor *t = &place->tensor[TENSOR_A];
   support kind = place->path[TENSOR_A];
+  double all = 0;
   for (int i = 0; i < n; i++) {
     real *row = dy + (int64_t)i * y_stride;
     const real *y0 = base + (int64_t)i * map->out;
     for (int j = 0; j < map->out; j++) {
-      grad[t->down + (kind == VECTOR ? j : 0)] += row[j] * (map->bias ? y0[j] - map->bias[j] : y0[j]);
+      real part = row[j] * (map->bias ? y0[j] - map->bias[j] : y0[j]);
+      if (kind == VECTOR) grad[t->down + j] += part;
+      else all += (double)part;
       row[j] *= 1 + element(a->theta, t, kind, j);
     }
   }
+  if (kind == CONSTANT) grad[t->down] += (real)all;
 }
 
 static int glora_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
@@ -313,6 +336,9 @@ const method method_glora = {
     .backward = glora_backward,
     .gather = glora_gather,
     .count = glora_count,
+    .stored = glora_stored,
+    .save = glora_save,
+    .load = glora_load,
     .merge = glora_merge,
     .paths = &glora_paths,
 };

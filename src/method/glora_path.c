@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "method/glora_private.h"
 
-enum { PATHS = 4 * 4 * 3 * 3 * 3 };
+enum { PATHS = 4 * 4 * 3 * 3 * 3, PATH_BITS = 9 };
 
 static const char *const support_names[] = {"lora", "vector", "constant", "none"};
 static const char *const tensor_names[] = {"A", "B", "C", "D", "E"};
@@ -145,6 +145,7 @@ int glora_plan(adapter *a) {
   a->state = s;
   s->rank = (int)option_int(a->options, "rank");
   s->is_random = !strcmp(kind, "random");
+  s->is_listed = !strcmp(kind, "listed");
   TRY(find_sites(a, s));
   support widest[TENSORS];
   if (s->is_random) read_path(0, widest);
@@ -153,7 +154,7 @@ int glora_plan(adapter *a) {
     memcpy(s->sites[i].path, widest, sizeof widest);
     s->follow[i] = -1;
   }
-  if (!strcmp(kind, "listed")) TRY(listed_paths(a, s));
+  if (s->is_listed) TRY(listed_paths(a, s));
   for (int i = 0; i < s->site_count; i++)
     for (int t = 0; t < TENSORS; t++) TRY(add_tensor(a, &s->sites[i], t, s->rank, s->sites[i].path[t]));
   if (a->theta_count == 0) return FAIL(ERROR_USAGE, "use method=head", "the path none in all five supports trains nothing");
@@ -229,6 +230,8 @@ const method_paths glora_paths = {.genes = TENSORS,
                                          .follow = path_follow,
                                          .describe = path_describe};
 
+static int64_t path_bytes(const glora_state *s) { return ((int64_t)PATH_BITS * s->site_count + 7) / 8; }
+
 /* A super-network sends a path drawn anew in each step: counted in the mean over all paths. */
 static int64_t mean_path(const adapter *a, const glora_state *s) {
   double sum = 0;
@@ -242,10 +245,52 @@ static int64_t mean_path(const adapter *a, const glora_state *s) {
 
 int glora_count(const adapter *a, method_counts *counts) {
   const glora_state *s = a->state;
-  int is_listed = !strcmp(option_text(a->options, "path"), "listed");
   *counts = (method_counts){.trainable = a->theta_count,
-                            .stored_bytes = 4 * a->theta_count + (is_listed ? (9 * s->site_count + 7) / 8 : 0), /* a path id takes 9 bits */
+                            .stored_bytes = 4 * a->theta_count + (s->is_listed ? path_bytes(s) : 0),
                             .sent_floats = s->is_random ? mean_path(a, s) : a->theta_count};
   return ERROR_NONE;
 }
 
+
+/* ---- the stored result: theta's segments; listed paths, which differ from map to map, belong to it, 9 bits each, the lowest first ---- */
+
+int glora_stored(const adapter *a, int index, stored_array *array) {
+  const glora_state *s = a->state;
+  if (index < a->segment_count) *array = adapter_stored_segment(a, index);
+  else *array = (stored_array){.type = STORED_U8, .name = "paths", .rows = s->is_listed && index == a->segment_count, .cols = path_bytes(s)};
+  return ERROR_NONE;
+}
+
+static void pack_paths(const glora_state *s, uint8_t *bytes) {
+  memset(bytes, 0, (size_t)path_bytes(s));
+  for (int i = 0; i < s->site_count; i++) {
+    int id = path_id(s->sites[i].path);
+    for (int b = 0; b < PATH_BITS; b++) {
+      int64_t at = (int64_t)PATH_BITS * i + b;
+      bytes[at / 8] |= (uint8_t)((id >> b & 1) << at % 8);
+    }
+  }
+}
+
+int glora_save(const adapter *a, const real *theta, int index, void *values) {
+  if (index < a->segment_count) adapter_save_segment(a, theta, index, values);
+  else pack_paths(a->state, values);
+  return ERROR_NONE;
+}
+
+int glora_load(const adapter *a, int index, const void *values, real *theta) {
+  const glora_state *s = a->state;
+  const uint8_t *bytes = values;
+  if (index < a->segment_count) return adapter_load_segment(a, index, values, theta);
+  for (int i = 0; i < s->site_count; i++) {
+    int id = 0;
+    for (int b = 0; b < PATH_BITS; b++) {
+      int64_t at = (int64_t)PATH_BITS * i + b;
+      id |= (bytes[at / 8] >> at % 8 & 1) << b;
+    }
+    if (id != path_id(s->sites[i].path))
+      return FAIL(ERROR_INPUT, "set method.paths to what it was trained with", "'paths': %s has path %d, not %d", a->sites[s->sites[i].site].name, id,
+                  path_id(s->sites[i].path));
+  }
+  return ERROR_NONE;
+}

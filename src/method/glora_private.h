@@ -23,7 +23,7 @@ typedef struct glora_site {
 } glora_site;
 
 typedef struct glora_state {
-  int rank, is_random, site_count;
+  int rank, is_random, is_listed, site_count;
   glora_site *sites;
   int *first;       /* [group_count + 1] sites of a group */
   int32_t *follow;  /* [site_count] paths of evaluations of a super-network; -1: widest */
@@ -40,5 +40,8 @@ extern const method_paths glora_paths;
 int glora_plan(adapter *a);
 int glora_choose(adapter *a, int64_t step);
 int glora_count(const adapter *a, method_counts *counts);
+int glora_stored(const adapter *a, int index, stored_array *array);
+int glora_save(const adapter *a, const real *theta, int index, void *values);
+int glora_load(const adapter *a, int index, const void *values, real *theta);
 
 #endif

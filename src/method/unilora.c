@@ -79,10 +79,12 @@ static int unilora_plan(adapter *a) {
   TRY(arena_take(a->memory, 1, sizeof *s, &s));
   a->state = s;
   TRY(lowrank_plan(a, (int)option_int(a->options, "rank"), 1, &s->low));
-  s->d = adapter_settle(a, "d", (int64_t)((double)a->factor_count / 6.4 + 0.5));
+  int64_t automatic = (int64_t)((double)a->factor_count / 6.4 + 0.5);
+  s->d = adapter_settle(a, "d", automatic > 0 ? automatic : 1);
   if (s->d > a->factor_count)
     return FAIL(ERROR_USAGE, "use a smaller method.d or a larger method.rank", "method.d=%lld is more than the %lld numbers of the factors", (long long)s->d,
                 (long long)a->factor_count);
+  if (s->d > INT32_MAX) return FAIL(ERROR_USAGE, "set method.d", "method.d=auto would be %lld, more than %d", (long long)s->d, INT32_MAX);
   if (from_file) TRY(adapter_add_constant(a, "indices", 1, 1, a->factor_count, s->d));
   return adapter_add_segment(a, "theta_d", "adapter", 1, 1, (int)s->d, NULL);
 }

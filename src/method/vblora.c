@@ -254,7 +254,7 @@ static int has_weights(const vblora_state *s) { return s->top_k > 1; }
 
 static int vblora_stored(const adapter *a, int index, stored_array *array) {
   const vblora_state *s = a->state;
-  *array = (stored_array){.type = STORED_F32, .name = "bank", .rows = s->bank, .cols = s->length};
+  *array = adapter_stored_segment(a, 0);
   if (index == 0) return ERROR_NONE;
   int per_part = 1 + has_weights(s), part = (index - 1) / per_part, is_weights = (index - 1) % per_part;
   if (part >= s->part_count) {
@@ -283,8 +283,10 @@ static int64_t read_index(const void *values, int bytes, int64_t at) {
 static int vblora_save(const adapter *a, const real *theta, int index, void *values) {
   const vblora_state *s = a->state;
   float *floats = values;
-  for (int64_t i = 0; index == 0 && i < (int64_t)s->bank * s->length; i++) floats[i] = (float)theta[i];
-  if (index == 0) return ERROR_NONE;
+  if (index == 0) {
+    adapter_save_segment(a, theta, 0, values);
+    return ERROR_NONE;
+  }
   int per_part = 1 + has_weights(s), is_weights = (index - 1) % per_part;
   const tiled *t = &s->part[(index - 1) / per_part];
   for (int64_t tile = 0; tile < t->tiles; tile++) {
@@ -330,12 +332,7 @@ static int load_tile(const char *name, const vblora_state *s, int64_t tile, int 
 
 static int vblora_load(const adapter *a, int index, const void *values, real *theta) {
   const vblora_state *s = a->state;
-  const float *floats = values;
-  for (int64_t i = 0; index == 0 && i < (int64_t)s->bank * s->length; i++) {
-    if (!isfinite(floats[i])) return FAIL(ERROR_INPUT, NULL, "'bank': element %lld is not finite", (long long)i);
-    theta[i] = floats[i];
-  }
-  if (index == 0) return ERROR_NONE;
+  if (index == 0) return adapter_load_segment(a, 0, values, theta);
   int per_part = 1 + has_weights(s), part = (index - 1) / per_part, is_weights = (index - 1) % per_part;
   const tiled *t = &s->part[part];
   for (int64_t tile = 0; tile < t->tiles; tile++)
