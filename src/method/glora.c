@@ -131,14 +131,14 @@ typedef struct kept_rows {
   real *base, *narrow, *sums;
 } kept_rows;
 
-static kept_rows kept_of(const glora_state *s, const site *map, real *saved, int n) {
+static kept_rows kept_of(const glora_site *place, real *saved, int n) {
   kept_rows k = {.base = saved};
-  k.narrow = k.base + (int64_t)n * map->out;
-  k.sums = k.narrow + (int64_t)n * s->rank;
+  k.narrow = k.base + (int64_t)n * place->base_width;
+  k.sums = k.narrow + (int64_t)n * place->narrow_width;
   return k;
 }
 
-static int64_t kept_size(const glora_state *s, const site *map, int n) { return (int64_t)n * (map->out + s->rank + 1); }
+static int64_t kept_size(const glora_site *place, int n) { return (int64_t)n * (place->base_width + place->narrow_width + 1); }
 
 static real element(const real *theta, const tensor *x, support kind, int i) { return theta[x->down + (kind == VECTOR ? i : 0)]; }
 
@@ -189,8 +189,8 @@ static int glora_forward(const adapter *a, method_workspace *w, int group, int n
     const site *map = &a->sites[place->site];
     kept_rows keep = {.narrow = w->scratch, .sums = w->scratch + (int64_t)n * s->rank};
     if (saved) {
-      keep = kept_of(s, map, saved, n);
-      saved += kept_size(s, map, n);
+      keep = kept_of(place, saved, n);
+      saved += kept_size(place, n);
     }
     forward_a(a, place, map, n, x, keep.base, fixed, y[place->slot], y_stride);
     forward_b(a, place, map, n, x, keep.narrow, keep.sums, y[place->slot], y_stride);
@@ -276,9 +276,9 @@ static int glora_backward(const adapter *a, method_workspace *w, int group, int 
   for (int i = s->first[group]; i < s->first[group + 1]; i++) {
     const glora_site *place = &s->sites[i];
     const site *map = &a->sites[place->site];
-    kept_rows keep = kept_of(s, map, saved, n);
+    kept_rows keep = kept_of(place, saved, n);
     real *d = dy[place->slot];
-    saved += kept_size(s, map, n);
+    saved += kept_size(place, n);
     linalg_column_sum(n, map->out, d, y_stride, grad + a->theta_count + place->bias);
     backward_b(a, place, map, &keep, w->scratch, n, x, d, y_stride, grad, dx);
     if (place->path[TENSOR_A] == LORA) backward_a_lora(a, place, map, fixed, n, x, d, y_stride, grad, dx);

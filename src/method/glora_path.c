@@ -117,6 +117,15 @@ static int add_tensor(adapter *a, glora_site *s, int t, int rank, support widest
   return ERROR_NONE;
 }
 
+/* What backward wants of a map: its base output for a vector or constant A, the narrow rows of a low-rank B, its input for either of them in low rank. */
+static void plan_kept(adapter *a, const glora_state *s, glora_site *place) {
+  support in_a = place->path[TENSOR_A], in_b = place->path[TENSOR_B];
+  place->base_width = s->is_random || in_a == VECTOR || in_a == CONSTANT ? a->sites[place->site].out : 0;
+  place->narrow_width = s->is_random || in_b == LORA ? s->rank : 0;
+  a->saved_width[place->group] += place->base_width + place->narrow_width + 1;
+  if (s->is_random || in_a == LORA || in_b == LORA) a->keeps_input[place->group] = 1;
+}
+
 static int find_sites(adapter *a, glora_state *s) {
   TRY(adapter_check_modules(a));
   TRY(arena_take(a->memory, (size_t)a->site_count, sizeof *s->sites, &s->sites));
@@ -127,8 +136,7 @@ static int find_sites(adapter *a, glora_state *s) {
       if (!adapter_targets(a, &a->sites[place])) continue;
       s->sites[s->site_count++] = (glora_site){.site = place, .group = i, .slot = slot, .bias = s->bias_count};
       s->bias_count += a->sites[place].out;
-      a->touched[i] = a->keeps_input[i] = 1;
-      a->saved_width[i] += a->sites[place].out + s->rank + 1;
+      a->touched[i] = 1;
       if (a->groups[i].in > s->widest_in) s->widest_in = a->groups[i].in;
     }
     s->first[i + 1] = s->site_count;
@@ -155,8 +163,10 @@ int glora_plan(adapter *a) {
     s->follow[i] = -1;
   }
   if (s->is_listed) TRY(listed_paths(a, s));
-  for (int i = 0; i < s->site_count; i++)
+  for (int i = 0; i < s->site_count; i++) {
+    plan_kept(a, s, &s->sites[i]);
     for (int t = 0; t < TENSORS; t++) TRY(add_tensor(a, &s->sites[i], t, s->rank, s->sites[i].path[t]));
+  }
   if (a->theta_count == 0) return FAIL(ERROR_USAGE, "use method=head", "the path none in all five supports trains nothing");
   a->factor_count = a->theta_count + s->bias_count;
   if (!s->is_random) return ERROR_NONE;

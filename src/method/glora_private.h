@@ -17,6 +17,7 @@ typedef struct tensor {
 
 typedef struct glora_site {
   int site, group, slot;
+  int base_width, narrow_width; /* kept from forward to backward, where a path that may be taken wants them */
   tensor tensor[TENSORS];
   support path[TENSORS]; /* of the chosen step                          */
   int64_t bias;          /* of this map in state.bias; behind theta_count in a gradient of factors */

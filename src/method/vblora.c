@@ -35,8 +35,8 @@ static const option vblora_options[] = {
     {.name = "top_k", .type = OPTION_INT, .preset = "2", .low = 1, .high = TOP_K_MAX, .help = "vectors that a tile mixes, k"},
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
     {.name = "logits_deviation", .type = OPTION_REAL, .preset = "0.01", .low = 0, .high = 100, .help = "of the logits' normal start (PEFT: 0.1)"},
-    {.name = "lr_bank", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "peak rate of the bank; auto: train.lr"},
-    {.name = "lr_logits", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "of the logits; auto: 10 x train.lr"},
+    {.name = "lr_bank", .type = OPTION_REAL, .preset = "auto", .low = 1e-12, .high = 1000, .may_be_auto = 1, .help = "peak rate of the bank; auto: train.lr"},
+    {.name = "lr_logits", .type = OPTION_REAL, .preset = "auto", .low = 1e-12, .high = 1000, .may_be_auto = 1, .help = "of the logits; auto: 10 x train.lr"},
 };
 
 /* The tiles of one factor of one site: a segment of logits [tiles][h], and where the tiles' numbers are in the array of factors. */
@@ -77,9 +77,11 @@ static int length_of(adapter *a, const lowrank *l) {
 
 static int add_part(adapter *a, vblora_state *s, const lowrank_pair *pair, int is_b) {
   int rank = s->low.rank, b = s->length;
+  int64_t tiles = (int64_t)(is_b ? pair->out : pair->in) / b * rank;
+  if (tiles > INT32_MAX) return FAIL(ERROR_USAGE, "use a smaller method.rank", "%s would have %lld tiles", a->sites[pair->site].name, (long long)tiles);
   tiled *t = &s->part[s->part_count++];
   char name[METHOD_NAME_BYTES + 16];
-  *t = (tiled){.factor = is_b ? pair->b : pair->a, .tiles = (is_b ? pair->out : pair->in) / b * rank, .first = s->tiles};
+  *t = (tiled){.factor = is_b ? pair->b : pair->a, .tiles = (int)tiles, .first = s->tiles};
   if (is_b) { /* B [out][r]: a line is b rows of it, a tile one column of these */
     t->per_line = rank;
     t->line = (int64_t)b * rank;

@@ -127,6 +127,72 @@ static void projections_of_files_are_stored(void **state) {
   }
 }
 
+/* ---- what is kept from forward to backward ---- */
+
+/* Where a method does not ask for its maps' input, backward does not look at it; and it asks for no more than its formulas need. */
+static void inputs_are_kept_where_they_are_read(void **state) {
+  (void)state;
+  static const struct {
+    const char *method, *words[7];
+    int keeps, width;
+  } known[] = {
+      {"lora", {"rank", "2"}, 1, 2},
+      {"vera", {"rank", "2"}, 0, 2 + 5},
+      {"tied", {"rank", "2"}, 1, 2 + 5},
+      {"tied", {"rank", "2", "variant", "tl5"}, 1, 2},
+      {"unilora", {"rank", "2"}, 1, 2},
+      {"vblora", {"rank", "2"}, 1, 2},
+      {"red", {NULL}, 0, 5},
+      {"glora", {"rank", "2"}, 1, 2 + 1},
+      {"glora", {"rank", "2", "a", "vector", "b", "constant"}, 0, 5 + 1},
+      {"glora", {"rank", "2", "a", "none", "b", "none"}, 0, 1},
+      {"glora", {"rank", "2", "a", "constant", "b", "lora"}, 1, 5 + 2 + 1},
+      {"glora", {"rank", "2", "path", "random"}, 1, 5 + 2 + 1},
+  };
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    bare b = {0};
+    const char *words[9] = {"modules", "down"};
+    real x[2 * 4], y[2 * 5], dy[2 * 5], *first;
+    memcpy(words + 2, known[i].words, sizeof known[i].words);
+    bare_map(&b, 0, "down", 5, 4, 0);
+    must(bare_plan(&b, known[i].method, 1, words));
+    if (b.adapter->keeps_input[0] != known[i].keeps || b.adapter->saved_width[0] != known[i].width)
+      fail_msg("%s %s: input %d, %d numbers per row", known[i].method, known[i].words[2] ? known[i].words[2] : "", b.adapter->keeps_input[0],
+               b.adapter->saved_width[0]);
+    bare_ready(&b, 2);
+    bare_stir(&b, 0.5);
+    bare_expand(&b);
+    first = must_take((size_t)b.adapter->theta_count, sizeof *first);
+    for (int again = 0; again < 2; again++) {
+      bare_draw(1, 1, 8, x);
+      bare_base(&b, 0, 2, x, y);
+      bare_forward(&b, 0, 2, x, y);
+      for (int k = 0; k < 8 && again && !known[i].keeps; k++) x[k] = (real)NAN;
+      bare_draw(2, 1, 10, dy);
+      bare_backward(&b, 0, 2, x, dy, NULL);
+      bare_gather(&b);
+      if (!again) memcpy(first, b.grad, (size_t)b.adapter->theta_count * sizeof *first);
+    }
+    assert_memory_equal(first, b.grad, (size_t)b.adapter->theta_count * sizeof *first);
+    free(first);
+    bare_destroy(&b);
+  }
+}
+
+/* A rate of 0 would be taken for "not given". */
+static void rates_of_their_own_are_positive(void **state) {
+  (void)state;
+  for (int i = 0; method_list[i]; i++)
+    for (int k = 0; k < method_list[i]->option_count; k++) {
+      const option *o = &method_list[i]->options[k];
+      option_value value;
+      if (strncmp(o->name, "lr_", 3)) continue;
+      must(option_parse(o, "auto", &value));
+      must(option_parse(o, "1e-6", &value));
+      assert_int_equal(option_parse(o, "0", &value), ERROR_USAGE);
+    }
+}
+
 /* ---- LoRA ---- */
 
 static double deviation_of(int64_t count, const real *x, double *largest) {
@@ -240,6 +306,8 @@ int main(void) {
       cmocka_unit_test(known_models_have_known_counts),
       cmocka_unit_test(drawn_counts_are_means),
       cmocka_unit_test(projections_of_files_are_stored),
+      cmocka_unit_test(inputs_are_kept_where_they_are_read),
+      cmocka_unit_test(rates_of_their_own_are_positive),
       cmocka_unit_test(lora_starts_as_said),
       cmocka_unit_test(lora_adds_its_product),
       cmocka_unit_test(red_edits_what_comes_out),
