@@ -181,8 +181,7 @@ int glora_choose(adapter *a, int64_t step) {
   for (int i = 0; i < s->site_count; i++) {
     glora_site *place = &s->sites[i];
     int id = s->follow[i] < 0 ? 0 : s->follow[i]; /* 0: the widest */
-    if (step != METHOD_EVALUATION)
-      id = (int)(((uint64_t)random_bits(random_key_make(a->seed, RANDOM_PATH, (uint64_t)i), 0, (uint64_t)step) * PATHS) >> 32);
+    if (step != METHOD_EVALUATION) id = (int)(((uint64_t)random_bits(random_key_make(a->seed, RANDOM_PATH, (uint64_t)i), 0, (uint64_t)step) * PATHS) >> 32);
     read_path(id, place->path);
     for (int t = 0; t < TENSORS; t++)
       if (place->path[t] != NONE) memset(a->active + place->tensor[t].first_segment, 1, (size_t)place->tensor[t].segments[place->path[t]]);
@@ -233,12 +232,12 @@ static void path_describe(int path, char text[METHOD_PATH_BYTES]) {
 }
 
 const method_paths glora_paths = {.genes = TENSORS,
-                                         .choices = digits,
-                                         .places = path_places,
-                                         .place_name = path_place_name,
-                                         .size = path_size,
-                                         .follow = path_follow,
-                                         .describe = path_describe};
+                                  .choices = digits,
+                                  .places = path_places,
+                                  .place_name = path_place_name,
+                                  .size = path_size,
+                                  .follow = path_follow,
+                                  .describe = path_describe};
 
 static int64_t path_bytes(const glora_state *s) { return ((int64_t)PATH_BITS * s->site_count + 7) / 8; }
 
@@ -260,7 +259,6 @@ int glora_count(const adapter *a, method_counts *counts) {
                             .sent_floats = s->is_random ? mean_path(a, s) : a->theta_count};
   return ERROR_NONE;
 }
-
 
 /* ---- the stored result: theta's segments; listed paths, which differ from map to map, belong to it, 9 bits each, the lowest first ---- */
 

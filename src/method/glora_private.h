@@ -26,8 +26,8 @@ typedef struct glora_site {
 typedef struct glora_state {
   int rank, is_random, is_listed, site_count;
   glora_site *sites;
-  int *first;       /* [group_count + 1] sites of a group */
-  int32_t *follow;  /* [site_count] paths of evaluations of a super-network; -1: widest */
+  int *first;      /* [group_count + 1] sites of a group */
+  int32_t *follow; /* [site_count] paths of evaluations of a super-network; -1: widest */
   int64_t bias_count;
   int widest_in; /* of all sites */
   real *bias;    /* [bias_count] D o b0 + E + W0 C of the last expand */

@@ -196,9 +196,9 @@ struct adapter {
   int64_t scratch_fixed; /* floats of scratch behind those, whatever the number of rows                */
   resolved_option resolved[RESOLVED_MAX];
   int resolved_count;
-  uint8_t *active;       /* [segment_count] of the chosen step; NULL: everything takes part, always    */
-  void *state;           /* the method's own, from `memory`                                            */
-  const real *theta;     /* of the last expand                                                         */
+  uint8_t *active;   /* [segment_count] of the chosen step; NULL: everything takes part, always    */
+  void *state;       /* the method's own, from `memory`                                            */
+  const real *theta; /* of the last expand                                                         */
   arena *memory;
 };
 

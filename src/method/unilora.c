@@ -67,9 +67,9 @@ typedef struct unilora_state {
   lowrank low;
   int64_t d;
   permutation order;
-  const int32_t *index;  /* projection: file; else NULL                        */
-  real *scale;           /* projection: file: [d] 1 / sqrt(n_j)                */
-  real often, seldom;    /* projection: seed: of the first D mod d, and the rest */
+  const int32_t *index; /* projection: file; else NULL                        */
+  real *scale;          /* projection: file: [d] 1 / sqrt(n_j)                */
+  real often, seldom;   /* projection: seed: of the first D mod d, and the rest */
   int64_t often_count;
 } unilora_state;
 
@@ -108,7 +108,9 @@ static int unilora_init(const adapter *a, real *theta) {
   return ERROR_NONE;
 }
 
-static inline int64_t index_of(const unilora_state *s, int64_t i) { return s->index ? s->index[i] : (int64_t)(permute(&s->order, (uint64_t)i) % (uint64_t)s->d); }
+static inline int64_t index_of(const unilora_state *s, int64_t i) {
+  return s->index ? s->index[i] : (int64_t)(permute(&s->order, (uint64_t)i) % (uint64_t)s->d);
+}
 static inline real scale_of(const unilora_state *s, int64_t j) { return s->scale ? s->scale[j] : j < s->often_count ? s->often : s->seldom; }
 
 /* One factor, whose first number is the i-th of theta_D: values from theta_d (grad NULL), or grad += their adjoint. */

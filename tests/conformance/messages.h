@@ -119,7 +119,8 @@ static inline void compare_rest(const gradient_case *c, stand *s) {
       if (optim_step_counts(o)[i] != steps[i] + on) fail_msg("%s: step count of %s", c->name, g->name);
       for (int k = 0; k < 3; k++)
         if (!on && memcmp(was[k] + g->offset, is[k] + g->offset, size)) fail_msg("%s: %s is off the path of step %d and moved", c->name, g->name, (int)step);
-      if (on && !memcmp(was[0] + g->offset, is[0] + g->offset, size)) fail_msg("%s: %s is on the path of step %d and did not move", c->name, g->name, (int)step);
+      if (on && !memcmp(was[0] + g->offset, is[0] + g->offset, size))
+        fail_msg("%s: %s is on the path of step %d and did not move", c->name, g->name, (int)step);
       rested += !on;
       moved += on && i >= model_adapter_segment(s->model);
     }

@@ -1,4 +1,4 @@
-/* GLoRA: its 432 paths, how they are drawn, and that forward, backward and merging follow W = W0 + W0 o A + B, b = b0 + D o b0 + E + W0 C along each of them. */
+/* GLoRA: its 432 paths, how they are drawn, and that forward, backward and merging follow its formula for W and b along each of them. */
 #include "linalg/linalg.h"
 #include "support/bare.h"
 
@@ -160,8 +160,11 @@ static void draw_path(bare *b, int64_t step, int32_t found[3]) {
   must(b->adapter->method->choose(b->adapter, step));
   for (int place = 0; place < 3; place++) {
     const char *stem = b->sites[adapted[place]].name;
-    static const char *const kinds[5][4] = {
-        {"lora", "vector", "constant", "none"}, {"lora", "vector", "constant", "none"}, {"lora", "vector", "none"}, {"vector", "constant", "none"}, {"vector", "constant", "none"}};
+    static const char *const kinds[5][4] = {{"lora", "vector", "constant", "none"},
+                                            {"lora", "vector", "constant", "none"},
+                                            {"lora", "vector", "none"},
+                                            {"vector", "constant", "none"},
+                                            {"vector", "constant", "none"}};
     int id = 0, scale = 1;
     for (int t = 0; t < 5; t++) {
       const char *kind = "none";
@@ -257,8 +260,13 @@ static void wrong_lists_of_paths_are_refused(void **state) {
   (void)state;
   static const struct {
     const char *paths, *words;
-  } wrong[] = {{"none", "'none' is no path id"}, {"1,2", "names 2 paths for 3"},      {"1,2,3,4", "names 4 paths for 3"}, {"1,2,432", "'432' is no path id"},
-               {"-1,2,3", "'-1'"},               {"1,2.5,3", "'2.5' is no path id"}, {"431,431,431", "trains nothing"}};
+  } wrong[] = {{"none", "'none' is no path id"},
+               {"1,2", "names 2 paths for 3"},
+               {"1,2,3,4", "names 4 paths for 3"},
+               {"1,2,432", "'432' is no path id"},
+               {"-1,2,3", "'-1'"},
+               {"1,2.5,3", "'2.5' is no path id"},
+               {"431,431,431", "trains nothing"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     bare b = {0};
     assert_int_equal(glora_plan_with(&b, "2", 1, "listed", wrong[i].paths), ERROR_USAGE);

@@ -1,7 +1,6 @@
 /* The methods one by one: which maps they act on, what they count, where they start, and their formulas on numbers, against plain loops. */
 #include "support/bare.h"
 
-
 /* ---- which maps ---- */
 
 static int plan_with(const char *method_name, const char *modules) {

@@ -74,7 +74,8 @@ static void check_uniform(const method_constant *c, double bound) {
 /* Kaiming's bound for the stored shape, that is for the widest input and the rank; one pair per seed. */
 static void vera_draws_its_pair_from_the_seed(void **state) {
   (void)state;
-  const char *const words[] = {"rank", "64", "modules", "q,down", NULL}, *const other_words[] = {"rank", "64", "modules", "q,down", "projection_seed", "2", NULL};
+  const char *const words[] = {"rank", "64", "modules", "q,down", NULL}, *const other_words[] = {"rank", "64", "modules", "q,down", "projection_seed",
+                                                                                                 "2",    NULL};
   bare b[3] = {0};
   for (int i = 0; i < 3; i++) {
     bare_map(&b[i], 0, "q", 100, 100, 0);
@@ -122,9 +123,7 @@ static void vera_moves_b_first(void **state) {
 
 static void vera_finds_its_rank(void **state) {
   (void)state;
-  static const struct {
-    int width, rank;
-  } known[] = {{6, 24}, {255, 1020}, {256, 1024}, {768, 1024}};
+  static const struct { int width, rank; } known[] = {{6, 24}, {255, 1020}, {256, 1024}, {768, 1024}};
   for (int i = 0; i < 4; i++) {
     bare b = {0};
     bare_map(&b, 0, "q", 2, known[i].width, 0);
@@ -241,7 +240,8 @@ typedef struct uni_shape {
   int in, out, rank, d;
 } uni_shape;
 
-static const uni_shape uni_shapes[] = {{7, 5, 3, 11}, {13, 9, 1, 22}, {5, 4, 2, 18}, {5, 4, 2, 1}, {17, 11, 4, 16}, {64, 33, 3, 101}, {1, 1, 1, 2}, {19, 20, 5, 390}};
+static const uni_shape uni_shapes[] = {{7, 5, 3, 11},   {13, 9, 1, 22},   {5, 4, 2, 18}, {5, 4, 2, 1},
+                                       {17, 11, 4, 16}, {64, 33, 3, 101}, {1, 1, 1, 2},  {19, 20, 5, 390}};
 enum { UNI_SHAPES = sizeof uni_shapes / sizeof *uni_shapes };
 
 static int uni_create(bare *b, const uni_shape *s, uint64_t seed) {

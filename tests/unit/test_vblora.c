@@ -52,9 +52,7 @@ static double mixed(const bare *b, int bank, int k, place p) {
   return sum;
 }
 
-static const struct {
-  const char *bank, *top_k;
-} kinds[] = {{"9", "2"}, {"9", "1"}, {"5", "5"}, {"1", "1"}, {"300", "3"}};
+static const struct { const char *bank, *top_k; } kinds[] = {{"9", "2"}, {"9", "1"}, {"5", "5"}, {"1", "1"}, {"300", "3"}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static void factors_are_mixtures_in_their_places(void **state) {
@@ -187,7 +185,8 @@ static void stored_tiles_mix_alike(void **state) {
   static const struct {
     const char *bank, *top_k;
     stored_type type;
-  } known[] = {{"9", "2", STORED_U8}, {"256", "3", STORED_U8}, {"257", "2", STORED_U16}, {"65537", "2", STORED_I32}, {"9", "1", STORED_U8}, {"5", "5", STORED_U8}};
+  } known[] = {{"9", "2", STORED_U8},      {"256", "3", STORED_U8}, {"257", "2", STORED_U16},
+               {"65537", "2", STORED_I32}, {"9", "1", STORED_U8},   {"5", "5", STORED_U8}};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     bare from = {0}, to = {0};
     stored_array array;
