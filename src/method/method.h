@@ -153,7 +153,7 @@ typedef struct method {
   int64_t (*packed)(const adapter *a, int segment);
   void (*pack)(const adapter *a, int segment, const real *grad, real *message);
   void (*unpack)(const adapter *a, int segment, const real *message, real *grad);
-  /* NULL: theta is what is trained, stored and sent (and 8 bytes of seed with METHOD_SEEDED). */
+  /* NULL: theta is trained and sent, and the stored arrays are stored (adapter_stored: 8 bytes of seed among them, or the constants of a file). */
   int (*count)(const adapter *a, method_counts *counts);
   /* The stored result, where it is not theta's segments as they are: describes array `index` (rows 0: behind the last), fills it from theta, and sets theta
    * from it (every array is loaded once, in order; what it says nothing of stays as it was). All three or none. */
@@ -196,9 +196,9 @@ struct adapter {
   int64_t scratch_fixed; /* floats of scratch behind those, whatever the number of rows                */
   resolved_option resolved[RESOLVED_MAX];
   int resolved_count;
-  uint8_t *active;       /* [segment_count] of the chosen step; NULL: everything takes part, always    */
-  void *state;           /* the method's own, from `memory`                                            */
-  const real *theta;     /* of the last expand                                                         */
+  uint8_t *active;   /* [segment_count] of the chosen step; NULL: everything takes part, always    */
+  void *state;       /* the method's own, from `memory`                                            */
+  const real *theta; /* of the last expand                                                         */
   arena *memory;
 };
 
@@ -229,6 +229,11 @@ int adapter_stored(const adapter *a, int index, stored_array *array);
 int adapter_save(const adapter *a, const real *theta, int index, void *values);
 int adapter_load(const adapter *a, int index, const void *values, real *theta);
 int64_t stored_array_bytes(const stored_array *array);
+
+/* For method.stored, save and load: a segment as it is. */
+stored_array adapter_stored_segment(const adapter *a, int segment);
+void adapter_save_segment(const adapter *a, const real *theta, int segment, float *values);
+int adapter_load_segment(const adapter *a, int segment, const float *values, real *theta);
 
 /* Seed of frozen numbers: option projection_seed, or the run's where that is auto. */
 uint64_t adapter_projection_seed(const adapter *a);

@@ -20,7 +20,7 @@ static const option tied_options[] = {
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
     {.name = "variant", .type = OPTION_CHOICE, .preset = "tl6", .choices = variants, .help = "tl6: also vectors u, v per site; tl5: the tied pair alone"},
     {.name = "tie", .type = OPTION_CHOICE, .preset = "type", .choices = ties, .help = "one pair per module name, or one for all maps of one square shape"},
-    {.name = "lr_tied", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "peak rate of A and B; auto: train.lr"},
+    {.name = "lr_tied", .type = OPTION_REAL, .preset = "auto", .low = 1e-12, .high = 1000, .may_be_auto = 1, .help = "peak rate of A and B; auto: train.lr"},
 };
 
 typedef struct tied_pair {
