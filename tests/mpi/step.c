@@ -124,8 +124,8 @@ static void reference(run *r, int64_t step, double *grad, model_sums *sums) {
   free(part);
 }
 
-/* Per segment: |g - ref| / max(|ref|, 1e-6 |all|); |all| for single numbers, which can be sums that cancel (GLoRA's constants). */
-static double distance(const run *r, const double *wanted, const real *found) {
+/* The worst segment (*at) and its error |g - ref| / max(|ref|, least |all|). */
+static double distance(const run *r, const double *wanted, const real *found, double least, const char **at) {
   double all = 0, worst = 0;
   for (int64_t i = 0; i < r->theta_count; i++) all += wanted[i] * wanted[i];
   for (int s = 0; s < model_segment_count(r->model); s++) {
@@ -135,14 +135,15 @@ static double distance(const run *r, const double *wanted, const real *found) {
       miss += ((double)found[i] - wanted[i]) * ((double)found[i] - wanted[i]);
       size += wanted[i] * wanted[i];
     }
-    double floor_share = (int64_t)part->rows * part->cols > 1 ? 1e-6 : 1;
-    double part_error = sqrt(miss) / fmax(sqrt(size), floor_share * sqrt(all));
-    if (!(part_error <= worst)) worst = part_error; /* also when it is no number */
+    double part_error = sqrt(miss) / fmax(sqrt(size), least * sqrt(all));
+    if (part_error <= worst) continue; /* no number is never that */
+    worst = part_error;
+    *at = part->name;
   }
   return worst;
 }
 
-static void compare(const char *path, const char *const *words, int threads, int64_t least) {
+static void compare_from(const char *path, const char *const *words, int threads, int64_t least, double least_share) {
   run *r = NULL;
   CHECK_DONE(make_run(path, words, threads, &r));
   if (!r) return;
@@ -154,8 +155,9 @@ static void compare(const char *path, const char *const *words, int threads, int
     step_result result;
     reference(r, step, wanted, &sums);
     CHECK_DONE(step_gradient(r, step, &result));
-    double miss = distance(r, wanted, r->message);
-    if (!(miss < 1e-5)) fprintf(stderr, "%s, %d threads, step %lld: the gradient differs by %.1e\n", words[0], threads, (long long)step, miss);
+    const char *at = "";
+    double miss = distance(r, wanted, r->message, least_share, &at);
+    if (!(miss < 1e-5)) fprintf(stderr, "%s, %d threads, step %lld: the gradient of %s differs by %.1e\n", words[0], threads, (long long)step, at, miss);
     CHECK(miss < 1e-5);
     CHECK(fabs(result.loss * (double)sums.count / sums.loss - 1) < 1e-6);
     CHECK(result.count == sums.count && result.tokens == sums.tokens);
@@ -163,6 +165,8 @@ static void compare(const char *path, const char *const *words, int threads, int
   free(wanted);
   run_destroy(r);
 }
+
+static void compare(const char *path, const char *const *words, int threads, int64_t least) { compare_from(path, words, threads, least, 1e-6); }
 
 /* Trouble of one rank reaches all of them with the step's own message, whatever kind of message that is. */
 static void trouble(const char *path, const char *method_word, const char *path_word, const char *reduce_word) {
@@ -221,7 +225,7 @@ static void variants(const char *path) {
     }
   for (int threads = 1; threads <= 2; threads++) {
     const char *const drawn[] = {"method=glora", "method.path=random", "method.modules=q,v,up", "model.width=32", threads == 1 ? "reduce=exact" : "reduce=float", NULL};
-    compare(path, drawn, threads, 0);
+    compare_from(path, drawn, threads, 0, 1); /* behind a normalisation that is not trained, row sums are zero, and so are gradients that hang on them */
   }
 }
 
