@@ -96,6 +96,62 @@ static void known_models_have_known_counts(void **state) {
   }
 }
 
+/* Beyond what 32 bits count: sizes stay exact, and what cannot be is refused in words. */
+static void giants_are_counted_exactly(void **state) {
+  (void)state;
+  const int64_t layers = 64, d = 16384, f = 65536, vocabulary = 250000, r = 4096;
+  const int64_t ends = 4 * 2 * d + 2 * (d + f); /* in + out of a layer's six maps */
+  const struct {
+    const char *method, *words[7];
+    int64_t trainable;
+  } known[] = {
+      {"lora", {"rank", "4096", "modules", "all"}, layers * r * ends},
+      {"tied", {"rank", "4096", "modules", "all", "variant", "tl5"}, r * ends},
+      {"vera", {"rank", "65536", "modules", "all"}, layers * (6 * 65536 + 5 * d + f)},
+      {"vblora", {"rank", "4096", "modules", "all", "bank", "65536"}, 65536 * (256 + layers * r * ends / 256)},
+      {"red", {"modules", "all"}, layers * 2 * (5 * d + f)},
+      {"glora", {"rank", "4096", "modules", "all"}, layers * (2 * r * ends + r * (5 * d + f + 6) + 2 * (5 * d + f))},
+      {"full", {NULL}, (vocabulary + 2048 + 2) * d + 2 * d + layers * (4 * d * d + 2 * d * f + 9 * d + f)},
+  };
+  model_shape shape = tiny_shape("bert");
+  shape.layers = (int)layers;
+  shape.width = (int)d;
+  shape.heads = 128;
+  shape.ffn = (int)f;
+  shape.vocabulary = (int)vocabulary;
+  shape.positions = 2048;
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    const method *m;
+    chosen_options o;
+    method_counts counts;
+    model *planned;
+    must(method_find(known[i].method, &m));
+    must(options_default(m, &o));
+    for (int w = 0; known[i].words[w]; w += 2) must(options_change(&o, known[i].words[w], known[i].words[w + 1]));
+    must(model_create(&shape, &classify, m, &o.set, &planned));
+    must(model_counts(planned, &counts));
+    if (counts.trainable != known[i].trainable) fail_msg("%s: %lld, not %lld", known[i].method, (long long)counts.trainable, (long long)known[i].trainable);
+    assert_true(model_theta_count(planned) == counts.trainable + 3 * d + 3);
+    model_destroy(planned);
+  }
+  const method *m;
+  chosen_options o;
+  model *planned;
+  must(method_find("unilora", &m));
+  must(options_default(m, &o));
+  must(options_change(&o, "rank", "4096"));
+  must(options_change(&o, "modules", "all"));
+  assert_int_equal(model_create(&shape, &classify, m, &o.set, &planned), ERROR_USAGE);
+  says("method.d=auto would be");
+  must(method_find("vblora", &m));
+  must(options_default(m, &o));
+  must(options_change(&o, "rank", "65536"));
+  must(options_change(&o, "vector_length", "1"));
+  shape.width *= 2;
+  assert_int_equal(model_create(&shape, &classify, m, &o.set, &planned), ERROR_USAGE);
+  says("tiles");
+}
+
 /* A super-network's message, in the mean over paths: each tensor's supports are equally likely. */
 static void drawn_counts_are_means(void **state) {
   (void)state;
@@ -303,6 +359,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(overlapping_and_unknown_modules_are_refused),
       cmocka_unit_test(known_models_have_known_counts),
+      cmocka_unit_test(giants_are_counted_exactly),
       cmocka_unit_test(drawn_counts_are_means),
       cmocka_unit_test(projections_of_files_are_stored),
       cmocka_unit_test(inputs_are_kept_where_they_are_read),
