@@ -106,7 +106,8 @@ enum {
   METHOD_IDENTITY_AT_START = 1, /* the adapted model equals the base model before the first step */
   METHOD_MERGEABLE = 2,         /* can be folded into the base weights                             */
   METHOD_TRAINS_BASE = 4,       /* theta holds base parameters; there are no factors               */
-  METHOD_SEEDED = 8             /* the result needs the projection's seed to be used again         */
+  METHOD_SEEDED = 8,            /* the result needs the projection's seed to be used again         */
+  METHOD_DROPS_INPUT = 16       /* has a branch whose input model.dropout_adapter drops out        */
 };
 
 /* For choose: a pass outside training, in which the whole trained result takes part. */

@@ -113,6 +113,8 @@ static int settle_training(run *r) {
 /* What the method made of options that were left to it. */
 static int settle_method(run *r) {
   const adapter *a = model_adapter(r->model);
+  if (r->config->model.dropout_adapter > 0 && !(a->method->flags & METHOD_DROPS_INPUT))
+    log_warning("model.dropout_adapter has no effect: %s has no branch with an input of its own", a->method->title);
   for (int i = 0; i < a->resolved_count; i++) {
     char key[64];
     TRY(text_format(key, sizeof key, "method.%s", a->resolved[i].name));

@@ -63,7 +63,7 @@ typedef struct gradient_case {
   const setting *setting;
   const lengths *lengths;
   const char *family; /* NULL: the real model in PEFTSCALE_ASSETS */
-  int dropout;
+  int dropout; /* 0: none, 1: everywhere, ADAPTER_DROPOUT: of the adapter's input alone */
 } gradient_case;
 
 enum { VARIANTS_MAX = 64, CASES_MAX = 256 };
@@ -213,9 +213,13 @@ typedef struct stand {
   int drops;
 } stand;
 
+enum { ADAPTER_DROPOUT = 2 };
+
 static inline model_options options_of(const setting *s, int dropout) {
   model_options o = {.pooling = s->pooling, .head = s->head, .objective = s->objective, .classes = s->classes, .seed = 11};
-  if (dropout) {
+  if (dropout == ADAPTER_DROPOUT) {
+    o.dropout_adapter = 0.25;
+  } else if (dropout) {
     o.dropout_embedding = 0.1;
     o.dropout_attention = 0.2;
     o.dropout_hidden = 0.15;

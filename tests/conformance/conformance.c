@@ -317,6 +317,21 @@ static void shards_add_up(void **state) {
   print_message("  worst difference %.2e\n", worst);
 }
 
+/* What METHOD_DROPS_INPUT promises, and what a method without it must not do silently: be changed by dropout of the adapter's input. */
+static void input_dropout_acts_where_it_is_promised(void **state) {
+  const case_list *list = *state;
+  gradient_case c = plain_case(list, &list->variant[0]);
+  double loss[2];
+  for (int i = 0; i < 2; i++) {
+    stand *s;
+    c.dropout = i * ADAPTER_DROPOUT;
+    must(stand_create(&c, &s));
+    must(stand_gradient(s, &loss[i]));
+    stand_destroy(s);
+  }
+  assert_int_equal((list->method->flags & METHOD_DROPS_INPUT) != 0, loss[0] != loss[1]);
+}
+
 typedef struct test_kind {
   const char *name;
   CMUnitTestFunction run;
@@ -329,6 +344,7 @@ static const test_kind kinds[] = {
     {"start", a_start_depends_on_the_seed_alone, 0},
     {"identity at start", identity_at_start_is_kept, METHOD_IDENTITY_AT_START},
     {"merging", merged_equals_adapted, 0},
+    {"dropout of the input", input_dropout_acts_where_it_is_promised, 0},
     {"shards add up", shards_add_up, 0},
     {"dense and compact messages", compact_equals_dense, 0},
     {"segments off the path rest", inactive_segments_rest, 0},
