@@ -143,12 +143,26 @@ static int is_seeded(const adapter *a) {
   return (a->method->flags & METHOD_SEEDED) != 0;
 }
 
+const char *adapter_option_text(const adapter *a, int index, char buffer[32]) {
+  const option_value *v = &a->options->values[index];
+  const char *name = v->declared->name;
+  if (!v->is_auto) return option_spell(v, buffer);
+  for (int i = 0; i < a->resolved_count; i++)
+    if (!strcmp(a->resolved[i].name, name)) {
+      snprintf(buffer, 32, "%lld", (long long)a->resolved[i].value);
+      return buffer;
+    }
+  if (strcmp(name, "projection_seed") || !is_seeded(a)) return "auto";
+  snprintf(buffer, 32, "%llu", (unsigned long long)adapter_projection_seed(a));
+  return buffer;
+}
+
 int adapter_counts(const adapter *a, method_counts *counts) {
   if (a->method->count) return a->method->count(a, counts);
-  int64_t seed = a->method->flags & METHOD_SEEDED ? 8 : 0, frozen = 0;
-  for (int i = 0; i < a->constant_count; i++) frozen += 4 * a->constants[i].rows * a->constants[i].cols;
+  int64_t kept = is_seeded(a) ? 8 : 0, drawn = 0;
+  for (int i = 0; i < a->constant_count; i++) *(a->constants[i].from_file ? &kept : &drawn) += 4 * a->constants[i].rows * a->constants[i].cols;
   *counts =
-      (method_counts){.trainable = a->theta_count, .stored_bytes = 4 * a->theta_count + seed, .regenerated_bytes = frozen, .sent_floats = a->theta_count};
+      (method_counts){.trainable = a->theta_count, .stored_bytes = 4 * a->theta_count + kept, .regenerated_bytes = drawn, .sent_floats = a->theta_count};
   return ERROR_NONE;
 }
 
@@ -158,7 +172,7 @@ int64_t stored_array_bytes(const stored_array *array) {
 }
 
 /* Where the arrays of the method end and the seed or the constants taken from a file begin. */
-static int own_arrays(const adapter *a) {
+int adapter_stored_own(const adapter *a) {
   if (!a->method->stored) return a->segment_count;
   stored_array array;
   int count = 0;
@@ -167,7 +181,7 @@ static int own_arrays(const adapter *a) {
 }
 
 int adapter_stored_count(const adapter *a) {
-  int count = own_arrays(a) + is_seeded(a);
+  int count = adapter_stored_own(a) + is_seeded(a);
   for (int i = 0; i < a->constant_count; i++) count += a->constants[i].from_file;
   return count;
 }
@@ -180,7 +194,7 @@ static const method_constant *constant_of(const adapter *a, int index) {
 }
 
 int adapter_stored(const adapter *a, int index, stored_array *array) {
-  int own = own_arrays(a);
+  int own = adapter_stored_own(a);
   if (index < own && a->method->stored) return a->method->stored(a, index, array);
   *array = (stored_array){.type = STORED_I64, .rows = 1, .cols = 1, .name = "seed"};
   if (index < own) {
@@ -197,7 +211,7 @@ int adapter_stored(const adapter *a, int index, stored_array *array) {
 }
 
 int adapter_save(const adapter *a, const real *theta, int index, void *values) {
-  int own = own_arrays(a);
+  int own = adapter_stored_own(a);
   if (index < own && a->method->save) return a->method->save(a, theta, index, values);
   float *floats = values;
   const real *from = NULL;
@@ -229,7 +243,7 @@ static int copy_finite(const char *name, int64_t count, const float *from, real 
 }
 
 int adapter_load(const adapter *a, int index, const void *values, real *theta) {
-  int own = own_arrays(a);
+  int own = adapter_stored_own(a);
   if (index < own && a->method->load) return a->method->load(a, index, values, theta);
   if (index < own) return copy_finite(a->segments[index].name, segment_size(a, index), values, theta + a->segments[index].offset);
   const method_constant *c = constant_of(a, index - own);

@@ -350,6 +350,7 @@ const method method_vblora = {
     .flags = METHOD_MERGEABLE,
     .options = vblora_options,
     .option_count = sizeof vblora_options / sizeof *vblora_options,
+    .training_options = "logits_deviation,lr_bank,lr_logits",
     .plan = vblora_plan,
     .prepare = vblora_prepare,
     .init = vblora_init,
