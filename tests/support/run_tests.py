@@ -15,6 +15,7 @@ Header lines, in a comment among the first ten lines of the source or script:
   timeout: 900        seconds; 300 if not said
   needs: WORD...      assets   PEFTSCALE_ASSETS names a directory with model weights and data
                       venv     build/venv has been made (deps.sh --venv)
+                      oracle   PEFTSCALE_ORACLE names a folder with bin/python3 that has torch, transformers and peft
                       network  root  long
                       A test that needs anything runs with --all only.
 
@@ -34,7 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "mpi", "e2e")
-NEEDS = {"assets", "venv", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "network", "root", "long"}
 SKIPPED = 77
 TAIL_LINES = 40
 MPIRUN = "mpirun --oversubscribe --bind-to none"
@@ -131,6 +132,8 @@ def why_not(test, environment):
         return "needs assets: PEFTSCALE_ASSETS does not name a directory"
     if "venv" in test.needs and "PEFTSCALE_VENV" not in environment:
         return "needs venv: build/venv has not been made (make venv)"
+    if "oracle" in test.needs and not Path(environment.get("PEFTSCALE_ORACLE") or "/nonexistent", "bin/python3").exists():
+        return "needs oracle: PEFTSCALE_ORACLE names no folder with bin/python3"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
     return ""
