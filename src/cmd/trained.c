@@ -95,12 +95,25 @@ static int open_run(comm *c, const char *path, const arguments *a, int which, ru
 
 /* ---- of an adapter file ---- */
 
+/* Another method's keys would only be found strange, not wrong. */
+static int check_method(const adapter_file *f, const arguments *a) {
+  static const char *const keys[] = {"method=", "method.name="};
+  const char *own = adapter_file_note(f, "method");
+  for (int i = 0; i < a->assignment_count; i++)
+    for (int k = 0; k < 2; k++)
+      if (!strncmp(a->assignments[i], keys[k], strlen(keys[k])) && strcmp(a->assignments[i] + strlen(keys[k]), own))
+        return FAIL(ERROR_USAGE, "leave it out: the file names its method", "%s: it holds an adapter of method %s, not %.60s", adapter_file_path(f), own,
+                    a->assignments[i] + strlen(keys[k]));
+  return ERROR_NONE;
+}
+
 int trained_compose(const adapter_file *f, const arguments *a, config **result) {
   const char *words[ADAPTER_WORDS_MAX];
   char start[4200];
   arguments all = *a;
   arena *memory;
   int own = 0;
+  TRY(check_method(f, a));
   TRY(arena_create(&memory));
   int code = adapter_file_words(f, memory, words, &own);
   if (!code) code = text_format(start, sizeof start, "train.start=%s", adapter_file_path(f));

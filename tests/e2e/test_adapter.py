@@ -99,18 +99,58 @@ class Adapter(Case):
                     self.assertLess(np.max(np.abs(found - wanted)), 1e-4 * np.max(np.abs(wanted)))
 
     def test_start(self):
-        """A training that starts from a theta file has in its first step the loss that the trained model has on that batch: a training with rates of zero from
-        the same file repeats it, and at a start from nothing the loss is another."""
-        for method in self.runs:
+        """A training that starts from a theta file has in its first step, over all training examples, the loss that the trained model has on them."""
+        for method, trained in self.runs.items():
             with self.subTest(method=method):
-                path = self.export(method, "theta")
-                how = {"method": method, "seed": "5", "train__steps": "1", "train__lr": "0", "train__lr_head": "0", **SIZES.get(method, {})}
-                fresh, first, again = (train(*self.settings(f"start{i}", train__start=start, **how), ranks=ranks)
-                                       for i, (start, ranks) in enumerate((("", 1), (path, 1), (path, 2))))
-                np.testing.assert_array_equal(read(first, "theta"), read(self.runs[method], "theta"))
-                self.assertNotEqual(losses(fresh)[0], losses(first)[0])
-                self.assertAlmostEqual(losses(first)[0], losses(again)[0], places=5)
-                np.testing.assert_array_equal(read(first, "predictions/test")["score"], read(self.runs[method], "predictions/test")["score"])
+                how = {"method": method, "seed": "5", "train__batch": "64", "train__steps": "1", "train__lr": "0", "train__lr_head": "0", **SIZES.get(method, {})}
+                wanted = evaluate(trained, "--split", "train")["loss"]
+                fresh = train(*self.settings("fresh", **how))
+                self.assertGreater(abs(losses(fresh)[0] - wanted), 1e-4)
+                for ranks in (1, 2):
+                    started = train(*self.settings("started", train__start=self.export(method, "theta"), **how), ranks=ranks)
+                    self.assertAlmostEqual(losses(started)[0], wanted, places=5)
+                    np.testing.assert_array_equal(read(started, "theta"), read(trained, "theta"))
+
+    def test_peft_and_back(self):
+        """Through PEFT's format and back: the same bits."""
+        for method in ("lora", "vera", "vblora", "unilora", "glora"):
+            with self.subTest(method=method):
+                directory, path = self.at(f"peft-{method}"), self.at(f"back-{method}.safetensors")
+                succeed("export", self.runs[method], "--format", "peft", "--out", directory)
+                self.assertEqual(json.loads(succeed("import", directory, "--model", self.model, "--out", path, "--json").out), {"adapter": path})
+                wanted = read(self.runs[method], "predictions/test")["score"]
+                np.testing.assert_array_equal(logits("--adapter", path, *self.base(), out=self.at("p.tsv")), wanted)
+                again = self.at(f"again-{method}.safetensors")  # the file of tensors instead of its directory
+                succeed("import", os.path.join(directory, "adapter_model.safetensors"), "--model", self.model, "--out", again)
+                with open(path, "rb") as one, open(again, "rb") as other:
+                    self.assertEqual(one.read(), other.read())
+
+    def test_frozen_numbers_of_a_file(self):
+        """A run whose frozen numbers came from a file: trained, evaluated, exported with them, and what it stores counted with them."""
+        for method in ("vera", "unilora"):
+            with self.subTest(method=method):
+                directory, start = self.at(f"frozen-{method}"), self.at(f"frozen-{method}.safetensors")
+                succeed("export", self.runs[method], "--format", "peft", "--out", directory)
+                succeed("import", directory, "--model", self.model, "--out", start)
+                how = {"method": method, "method__projection": "file", "train__start": start, "train__steps": "2", **SIZES.get(method, {})}
+                if method == "unilora":
+                    how["method__d"] = str(len(read(self.runs[method], "theta")) - 99)
+                run = train(*self.settings("frozen", **how), ranks=2)
+                wanted = read(run, "predictions/test")["score"]
+                np.testing.assert_array_equal(logits(run, out=self.at("p.tsv"), ranks=2), wanted)
+                path = self.at("exported.safetensors")
+                succeed("export", run, "--out", path)
+                self.assertEqual(stored_bytes(path), attribute(run, "accounting", "stored_bytes"))
+                np.testing.assert_array_equal(logits("--adapter", path, *self.base(), out=self.at("p.tsv")), wanted)
+                moved = self.at("moved.safetensors")
+                os.rename(start, moved)
+                outcome = peftscale("evaluate", run, ranks=2)
+                self.assertEqual((outcome.status, len(outcome.errors)), (1, 1), str(outcome))
+                self.assertIn("train.start", outcome.errors[0])
+                evaluate(run, f"train.start={moved}")
+                outcome = peftscale("evaluate", run, f"train.start={path}", ranks=2)
+                self.assertEqual((outcome.status, len(outcome.errors)), (1, 1), str(outcome))
+                self.assertIn("another file", outcome.errors[0])
 
     def test_identity_of_a_start(self):
         """The file's content is part of what a run is, its name is not."""

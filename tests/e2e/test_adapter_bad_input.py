@@ -160,7 +160,7 @@ class BadInput(Case):
 
     def test_overridden_options(self):
         self.refuse([*self.evaluate_words(self.good["lora"]), "method.alpha=9"], "method.alpha=8, not 9")
-        self.refuse([*self.evaluate_words(self.good["lora"]), "method=head"], self.good["lora"])
+        self.refuse([*self.evaluate_words(self.good["lora"]), "method=head"], self.good["lora"], "lora, not head", status=USAGE)
 
     def test_usage(self):
         self.refuse(["evaluate", "--adapter"], "--adapter", status=USAGE)

@@ -17,7 +17,8 @@ if not os.access(ORACLE, os.X_OK):
     sys.exit(77)
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import ROOT, Case, environment, main, make_tiny, np, peftscale, read, succeed, train  # noqa: E402
+import tensors  # noqa: E402
+from harness import ROOT, Case, environment, main, make_tiny, methods, np, peftscale, read, succeed, train  # noqa: E402
 
 TOLERANCE = 2e-5  # of the largest logit
 
@@ -125,6 +126,25 @@ class Exchange(Case):
                 self.check_out(f"roberta-{name}", [*self.OUT[name], "model.head=tanh", "model.pooling=first"], self.roberta, self.plain)
         self.check_out("roberta-mean", self.OUT["lora"], self.roberta, self.plain)
 
+    def test_merged(self):
+        """A merged model, loaded by transformers, under the run's head: what methods without a form in PEFT can do."""
+        for method in methods():
+            with self.subTest(method=method):
+                run = train(*self.settings(f"merged-{method}", method=method, task__data=self.data, train__steps="3", train__lr="1e-2"))
+                directory, beside = self.at(f"merged-{method}"), self.at("only-head")
+                succeed("merge", run, "--out", directory)
+                self.write_head(run, beside)
+                self.close(self.oracle("predict", directory, beside, self.examples(self.data)), read(run, "predictions/test")["score"])
+
+    def write_head(self, run, directory):
+        os.makedirs(directory, exist_ok=True)
+        theta, parts = read(run, "theta"), {}
+        for row in read(run, "segments"):
+            if row["counts_as"] == b"head":
+                part = theta[row["offset"]:row["offset"] + row["rows"] * row["cols"]].reshape(row["rows"], row["cols"])
+                parts[row["name"].decode()] = part if row["name"].endswith(b"weight") else part[0]
+        tensors.write(os.path.join(directory, "head.safetensors"), parts, {})
+
     def test_in(self):
         """What PEFT itself made and saved."""
         for kind in ("lora", "lora-all", "vera", "vera-wide", "vblora", "vblora-top-k", "unilora", "glora", "glora-vector", "glora-constant", "classifier"):
@@ -139,7 +159,7 @@ class Exchange(Case):
 
     def check_start(self, kind, path, base, data):
         """Training goes on from it, with the frozen numbers that it brought; the run then evaluates to what it wrote down."""
-        notes = notes_of(path)
+        notes = tensors.read(path)[1]
         words = [f"{key}={value}" for key, value in notes.items() if key.startswith("method.") or key in ("model.pooling", "model.head")]
         settings = [*self.settings(f"start-{kind}", model__path=base, task__data=data, train__steps="2", train__start=path), f"method={notes['method']}", *words]
         if notes["form"] == "result" and notes["method"] == "vblora":
@@ -164,12 +184,6 @@ class Exchange(Case):
                 self.assertEqual((outcome.status, len(outcome.errors)), (1, 1), str(outcome))
                 self.assertIn(part, outcome.errors[0])
                 self.assertFalse(os.path.exists(self.at("none.safetensors")))
-
-
-def notes_of(path):
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size))["__metadata__"]
 
 
 if __name__ == "__main__":

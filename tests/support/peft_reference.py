@@ -4,7 +4,8 @@ Answers requests, one a line on standard input as a JSON list, with one line of 
 
   make KIND BASE OUT        a random adapter of KIND ("lora", "vera" ...) on the model in BASE, saved by PEFT itself; for BERT with a head beside it
   base OUT                  a tiny random RoBERTa encoder in OUT
-  predict BASE ADAPTER IN   logits for IN: a JSON file, a list of [tokens, types]
+  predict BASE ADAPTER IN   logits (ADAPTER a directory with nothing but head.safetensors: of the plain model)
+                             for IN: a JSON file, a list of [tokens, types]
 """
 
 import json
@@ -71,9 +72,13 @@ def make(kind, base, out):
 
 
 def predict(base, adapter, examples):
-    with open(os.path.join(adapter, "adapter_config.json"), encoding="utf-8") as file:
-        classifier = json.load(file)["task_type"] == "SEQ_CLS"
-    model = PeftModel.from_pretrained(model_of(base, classifier), adapter).eval()
+    classifier, settings = False, os.path.join(adapter, "adapter_config.json")
+    if os.path.exists(settings):
+        with open(settings, encoding="utf-8") as file:
+            classifier = json.load(file)["task_type"] == "SEQ_CLS"
+    model = model_of(base, classifier)
+    if os.path.exists(settings):
+        model = PeftModel.from_pretrained(model, adapter).eval()
     head = None if classifier else load_file(os.path.join(adapter, "head.safetensors"))
     rows = []
     with open(examples, encoding="utf-8") as file, torch.no_grad():
