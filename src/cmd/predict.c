@@ -74,7 +74,8 @@ static int act(comm *c, int argc, char **argv) {
   if (!code) code = trained_split(split_text, &which);
   TRY(comm_agree(c, code));
   TRY(trained_open(c, adapter_path, &a, which, &r));
-  if (model_output_count(r->model) == 0) code = FAIL(ERROR_USAGE, NULL, "%s: masked language modelling has no predictions per example", adapter_path ? adapter_path : a.words[0]);
+  if (model_output_count(r->model) == 0)
+    code = FAIL(ERROR_USAGE, NULL, "%s: masked language modelling has no predictions per example", adapter_path ? adapter_path : a.words[0]);
   if (!code) code = run_evaluate(r, r->chosen, which, &e, &p);
   if (!code && comm_rank(c) == 0) code = print_all(r, which, &p, out, json);
   code = comm_agree(c, code);

@@ -73,8 +73,8 @@ static int take_run(const char *path, run *r, const kept_numbers *k, int which) 
     return FAIL(ERROR_INPUT, "give the backbone it was trained on: model.path=DIRECTORY", "%s: it was trained on other base weights (%.8s, not %.8s)", path,
                 k->weights, r->weights_hash);
   if (*r->start_hash && k->start && strcmp(k->start, r->start_hash))
-    return FAIL(ERROR_INPUT, "give the file it started from: train.start=FILE", "%s: its frozen numbers came from another file (%.8s, not %.8s)", path, k->start,
-                r->start_hash);
+    return FAIL(ERROR_INPUT, "give the file it started from: train.start=FILE", "%s: its frozen numbers came from another file (%.8s, not %.8s)", path,
+                k->start, r->start_hash);
   for (int64_t i = 0; i < k->count; i++)
     if (!isfinite(k->theta[i])) return FAIL(ERROR_INPUT, NULL, "%s: theta holds a number that is not finite", path);
   TRY(check_split(r, which));

@@ -8,9 +8,9 @@
 
 enum { ANY_SPLIT = -1 };
 
-/* Collective. r->chosen holds the trained theta. adapter_path NULL: of the run file a->words[0], whose configuration a->assignments may change (other data, say);
- * else of that adapter file, with a configuration composed of the words in `a` and the method and options that the file names. which: a split that must have
- * examples, or ANY_SPLIT. Errors: an unfinished training, no theta in the file, other base weights, a theta of another size, an adapter that does not fit,
+/* Collective. r->chosen holds the trained theta. adapter_path NULL: of the run file a->words[0], whose configuration a->assignments may change (other data,
+ * say); else of that adapter file, with a configuration composed of the words in `a` and the method and options that the file names. which: a split that must
+ * have examples, or ANY_SPLIT. Errors: an unfinished training, no theta in the file, other base weights, a theta of another size, an adapter that does not fit,
  * one without the task head that a split is asked of, no examples. */
 int trained_open(comm *c, const char *adapter_path, const arguments *a, int which, run **result);
 

@@ -272,8 +272,7 @@ int adapter_file_load(const adapter_file *f, const model *m, real *theta, int *h
   const adapter *a = model_adapter(m);
   int asked = 0, arrays = adapter_stored_count(a);
   *has_head = head_fits(f, m);
-  for (int i = f->form == ADAPTER_THETA ? adapter_stored_own(a) : 0; i < arrays; i++, asked++)
-    TRY(load_array(f, a, i, theta + model_adapter_offset(m)));
+  for (int i = f->form == ADAPTER_THETA ? adapter_stored_own(a) : 0; i < arrays; i++, asked++) TRY(load_array(f, a, i, theta + model_adapter_offset(m)));
   for (int i = 0; i < model_segment_count(m); i++) {
     const segment *s = model_segment(m, i);
     if (s->role == SEGMENT_HEAD ? !*has_head : s->role == SEGMENT_ADAPTER && f->form == ADAPTER_RESULT) continue;

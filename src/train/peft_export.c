@@ -50,8 +50,17 @@ static int write_head(peft_writing *w, const char *directory) {
   char path[4200], classes[24];
   TRY(text_format(path, sizeof path, "%s/" PEFT_HEAD, directory));
   TRY(text_format(classes, sizeof classes, "%d", o->classes));
-  const char *notes[] = {"format",      "pt", "task.objective", adapter_objective_names[o->objective], "task.classes", classes, "model.pooling", adapter_pooling_names[o->pooling],
-                         "model.head", adapter_head_names[o->head], NULL};
+  const char *notes[] = {"format",
+                         "pt",
+                         "task.objective",
+                         adapter_objective_names[o->objective],
+                         "task.classes",
+                         classes,
+                         "model.pooling",
+                         adapter_pooling_names[o->pooling],
+                         "model.head",
+                         adapter_head_names[o->head],
+                         NULL};
   if (o->objective == MODEL_MLM) notes[4] = NULL;
   w->count = 0;
   TRY(put_head(w, ""));

@@ -85,8 +85,8 @@ static int read_name(peft_reading *r, const char *name, uint8_t *seen) {
     return FAIL(ERROR_INPUT, strstr(rest, "pooler") ? "this program has no pooler: leave it out of target_modules" : NULL,
                 "%s: tensor '%.120s' belongs to no linear map of a %s encoder", r->tensor_path, name, f->name);
   if (layer >= r->shape.layers)
-    return FAIL(ERROR_INPUT, "give the model it was made for", "%s: tensor '%.120s' is of a layer that the model does not have (%d layers)", r->tensor_path, name,
-                r->shape.layers);
+    return FAIL(ERROR_INPUT, "give the model it was made for", "%s: tensor '%.120s' is of a layer that the model does not have (%d layers)", r->tensor_path,
+                name, r->shape.layers);
   if (r->prefix && strcmp(r->prefix, prefix)) return FAIL(ERROR_INPUT, NULL, "%s: tensor '%.120s' has another prefix than those before", r->tensor_path, name);
   r->prefix = prefix;
   seen[layer * PEFT_MODULES + module] = 1;

@@ -8,8 +8,8 @@
 #include "model/model.h"
 #include "store/safetensors.h"
 
-#define PEFT_ROOT "base_model."         /* of what all maps share */
-#define PEFT_MODEL "base_model.model."  /* of the model's own names */
+#define PEFT_ROOT "base_model."        /* of what all maps share */
+#define PEFT_MODEL "base_model.model." /* of the model's own names */
 #define PEFT_CONFIG "adapter_config.json"
 #define PEFT_TENSORS "adapter_model.safetensors"
 #define PEFT_HEAD "head.safetensors"
@@ -42,17 +42,17 @@ typedef struct peft_writing {
   int only_top_k;
   safetensors_output *tensors;
   int count, room;
-  int64_t index_at;    /* Uni-LoRA: first factor number of the next map */
-  int32_t *index;      /* its index of all factor numbers, */
-  float *scale;        /* and 1 / sqrt(how often each is used) */
-  char path[5];        /* GLoRA: first letters of the supports of the first map; "" before it */
+  int64_t index_at; /* Uni-LoRA: first factor number of the next map */
+  int32_t *index;   /* its index of all factor numbers, */
+  float *scale;     /* and 1 / sqrt(how often each is used) */
+  char path[5];     /* GLoRA: first letters of the supports of the first map; "" before it */
 } peft_writing;
 
 /* Appends a tensor named PREFIX MAP.SUFFIX (s NULL: SUFFIX as it is). values are kept, not copied. */
 int peft_put(peft_writing *w, const site *s, const char *suffix, safetensors_type type, const void *values, int dims, int64_t d0, int64_t d1, int64_t d2);
 
 typedef struct peft_writer {
-  const char *method, *type; /* ours, and PEFT's word */
+  const char *method, *type;                     /* ours, and PEFT's word */
   int (*shared)(peft_writing *w, cJSON *config); /* its settings and the tensors that all maps share */
   int (*map)(void *w, const site *s);            /* the tensors of one map                           */
 } peft_writer;
@@ -91,10 +91,10 @@ int peft_take(peft_reading *r, const site *s, const char *suffix, int dims, int6
 
 typedef struct peft_reader {
   const char *type, *method;
-  int (*settings)(peft_reading *r);      /* words of the configuration */
-  int (*shared)(peft_reading *r);        /* fills what all maps share  */
-  int (*map)(void *r, const site *s);    /* fills one map's part       */
-  int (*finish)(peft_reading *r);        /* NULL: nothing              */
+  int (*settings)(peft_reading *r);   /* words of the configuration */
+  int (*shared)(peft_reading *r);     /* fills what all maps share  */
+  int (*map)(void *r, const site *s); /* fills one map's part       */
+  int (*finish)(peft_reading *r);     /* NULL: nothing              */
 } peft_reader;
 extern const peft_reader peft_readers[]; /* type NULL at the end */
 

@@ -44,11 +44,12 @@ static int lora_settings(peft_reading *r) {
   const cJSON *alpha = cJSON_GetObjectItemCaseSensitive(r->config, "lora_alpha"), *init = cJSON_GetObjectItemCaseSensitive(r->config, "init_lora_weights");
   if (!cJSON_IsNumber(alpha) || !(alpha->valuedouble >= 0 && alpha->valuedouble <= 1e6))
     return FAIL(ERROR_INPUT, NULL, "%s: 'lora_alpha' is missing or no number from 0 to 1000000", r->config_path);
-  int plain = !init || cJSON_IsNull(init) || cJSON_IsBool(init) ||
-              (cJSON_IsString(init) && (!strcmp(init->valuestring, "gaussian") || !strcmp(init->valuestring, "orthogonal") || !strcmp(init->valuestring, "eva")));
+  int plain =
+      !init || cJSON_IsNull(init) || cJSON_IsBool(init) ||
+      (cJSON_IsString(init) && (!strcmp(init->valuestring, "gaussian") || !strcmp(init->valuestring, "orthogonal") || !strcmp(init->valuestring, "eva")));
   if (!plain)
-    return FAIL(ERROR_INPUT, NULL, "%s: 'init_lora_weights' is '%.40s': such a start changes the base weights, which this program does not know", r->config_path,
-                cJSON_IsString(init) ? init->valuestring : "of another type");
+    return FAIL(ERROR_INPUT, NULL, "%s: 'init_lora_weights' is '%.40s': such a start changes the base weights, which this program does not know",
+                r->config_path, cJSON_IsString(init) ? init->valuestring : "of another type");
   TRY(add_rank(r));
   return peft_word(r, "method.alpha=%.17g", alpha->valuedouble);
 }

@@ -30,12 +30,41 @@ int peft_setting_true(const peft_reading *r, const char *key, const char *hint) 
 }
 
 /* Settings that are read elsewhere, or that do not change what the trained numbers mean. */
-static const char *const understood[] = {
-    "peft_type",        "peft_version",   "auto_mapping",        "base_model_name_or_path", "inference_mode",      "revision",          "task_type",
-    "target_modules",   "modules_to_save", "megatron_core",      "qalora_group_size",       "init_lora_weights",   "init_weights",      "init_theta_d_bound",
-    "init_logits_std",  "d_initial",      "projection_prng_key", "proj_seed",               "save_projection",     "save_indices",      "save_only_topk_weights",
-    "r",                "lora_alpha",     "num_vectors",         "vector_length",           "topk",                "theta_d_length",    "config_A_B",
-    "config_C",         "config_D_E",     "lora_dropout",        "vera_dropout",            "vblora_dropout",      "unilora_dropout",   "init_vector_bank_bound"};
+static const char *const understood[] = {"peft_type",
+                                         "peft_version",
+                                         "auto_mapping",
+                                         "base_model_name_or_path",
+                                         "inference_mode",
+                                         "revision",
+                                         "task_type",
+                                         "target_modules",
+                                         "modules_to_save",
+                                         "megatron_core",
+                                         "qalora_group_size",
+                                         "init_lora_weights",
+                                         "init_weights",
+                                         "init_theta_d_bound",
+                                         "init_logits_std",
+                                         "d_initial",
+                                         "projection_prng_key",
+                                         "proj_seed",
+                                         "save_projection",
+                                         "save_indices",
+                                         "save_only_topk_weights",
+                                         "r",
+                                         "lora_alpha",
+                                         "num_vectors",
+                                         "vector_length",
+                                         "topk",
+                                         "theta_d_length",
+                                         "config_A_B",
+                                         "config_C",
+                                         "config_D_E",
+                                         "lora_dropout",
+                                         "vera_dropout",
+                                         "vblora_dropout",
+                                         "unilora_dropout",
+                                         "init_vector_bank_bound"};
 
 static int is_understood(const char *key) {
   for (size_t i = 0; i < sizeof understood / sizeof *understood; i++)
@@ -68,8 +97,7 @@ static int check_settings(const peft_reading *r) {
 
 static int check_task(const peft_reading *r) {
   const cJSON *task = setting(r, "task_type"), *saved = setting(r, "modules_to_save"), *item;
-  if (task && !cJSON_IsNull(task) &&
-      !(cJSON_IsString(task) && (!strcmp(task->valuestring, "SEQ_CLS") || !strcmp(task->valuestring, "FEATURE_EXTRACTION"))))
+  if (task && !cJSON_IsNull(task) && !(cJSON_IsString(task) && (!strcmp(task->valuestring, "SEQ_CLS") || !strcmp(task->valuestring, "FEATURE_EXTRACTION"))))
     return FAIL(ERROR_INPUT, NULL, "%s: 'task_type' is '%.40s'; only SEQ_CLS and FEATURE_EXTRACTION are supported", r->config_path,
                 cJSON_IsString(task) ? task->valuestring : "no text");
   if (saved && !cJSON_IsNull(saved) && !cJSON_IsArray(saved)) return FAIL(ERROR_INPUT, NULL, "%s: 'modules_to_save' is no list", r->config_path);

@@ -182,8 +182,9 @@ static int check_path(peft_writing *w, const site *s) {
   char path[TENSORS + 1] = "";
   for (int t = 0; t < TENSORS; t++) path[t] = *support_of(w, s, t);
   if (path[TENSOR_A] != path[TENSOR_B] || path[TENSOR_D] != path[TENSOR_E])
-    return FAIL(ERROR_USAGE, "fold it in instead: peftscale merge", "PEFT's GLoRA has one support for A and B and one for D and E; here %s has A %s, B %s, D %s, E %s",
-                s->name, support_of(w, s, TENSOR_A), support_of(w, s, TENSOR_B), support_of(w, s, TENSOR_D), support_of(w, s, TENSOR_E));
+    return FAIL(ERROR_USAGE, "fold it in instead: peftscale merge",
+                "PEFT's GLoRA has one support for A and B and one for D and E; here %s has A %s, B %s, D %s, E %s", s->name, support_of(w, s, TENSOR_A),
+                support_of(w, s, TENSOR_B), support_of(w, s, TENSOR_D), support_of(w, s, TENSOR_E));
   if (*w->path && memcmp(w->path, path, TENSORS))
     return FAIL(ERROR_USAGE, "fold it in instead: peftscale merge", "PEFT's GLoRA has one path for all maps; that of %s differs", s->name);
   memcpy(w->path, path, TENSORS);
@@ -241,6 +242,7 @@ static int glora_map(void *context, const site *s) {
 }
 
 const peft_writer peft_writers[] = {
-    {"lora", "LORA", lora_shared, lora_map},          {"vera", "VERA", vera_shared, vera_map},     {"vblora", "VBLORA", vblora_shared, vblora_map},
-    {"unilora", "UNILORA", unilora_shared, unilora_map}, {"glora", "GLORA", glora_shared, glora_map}, {NULL, NULL, NULL, NULL},
+    {"lora", "LORA", lora_shared, lora_map},         {"vera", "VERA", vera_shared, vera_map},
+    {"vblora", "VBLORA", vblora_shared, vblora_map}, {"unilora", "UNILORA", unilora_shared, unilora_map},
+    {"glora", "GLORA", glora_shared, glora_map},     {NULL, NULL, NULL, NULL},
 };

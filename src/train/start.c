@@ -16,8 +16,8 @@ int start_open(run *r, int training) {
   const char *name = r->config->train.start;
   char path[4096];
   if (!*name && wants_constants(r))
-    return FAIL(ERROR_USAGE, "set train.start to the adapter file that holds them", "the frozen numbers of %s are to come from a file, but train.start is empty",
-                r->config->method.name);
+    return FAIL(ERROR_USAGE, "set train.start to the adapter file that holds them",
+                "the frozen numbers of %s are to come from a file, but train.start is empty", r->config->method.name);
   if (!*name || (!training && !wants_constants(r))) return ERROR_NONE; /* a trained run holds the rest itself */
   TRY(run_find_file("train.start", name, "PEFTSCALE_ASSETS", "give an adapter file (peftscale export or import writes one): train.start=FILE", path,
                     sizeof path));

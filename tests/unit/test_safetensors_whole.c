@@ -87,9 +87,10 @@ static void test_round_trip(void **state) {
 
 static void test_signs_and_ranges(void **state) {
   (void)state;
-  make("{\"i8\":{\"dtype\":\"I8\",\"shape\":[4],\"data_offsets\":[0,4]},\"i16\":{\"dtype\":\"I16\",\"shape\":[2],\"data_offsets\":[4,8]},"
-       "\"u32\":{\"dtype\":\"U32\",\"shape\":[1],\"data_offsets\":[8,12]},\"u64\":{\"dtype\":\"U64\",\"shape\":[1],\"data_offsets\":[12,20]},"
-       "\"rest\":{\"dtype\":\"U8\",\"shape\":[44],\"data_offsets\":[20,64]}}");
+  make(
+      "{\"i8\":{\"dtype\":\"I8\",\"shape\":[4],\"data_offsets\":[0,4]},\"i16\":{\"dtype\":\"I16\",\"shape\":[2],\"data_offsets\":[4,8]},"
+      "\"u32\":{\"dtype\":\"U32\",\"shape\":[1],\"data_offsets\":[8,12]},\"u64\":{\"dtype\":\"U64\",\"shape\":[1],\"data_offsets\":[12,20]},"
+      "\"rest\":{\"dtype\":\"U8\",\"shape\":[44],\"data_offsets\":[20,64]}}");
   safetensors *s;
   int64_t values[44];
   assert_int_equal(safetensors_open(path, &s), ERROR_NONE);
