@@ -1,6 +1,7 @@
 #include "base/option.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -106,4 +107,32 @@ int option_parse(const option *declared, const char *written, option_value *valu
   if ((declared->type == OPTION_INT || declared->type == OPTION_REAL) && (value->number < declared->low || value->number > declared->high))
     return FAIL(ERROR_USAGE, NULL, "%s is out of range: it must be from %.10g to %.10g", written, declared->low, declared->high);
   return ERROR_NONE;
+}
+
+/* Whatever is written with an exponent gets a point too: YAML 1.1 readers take 1e-05 for a word, 1.0e-05 for a number. */
+static const char *spell_real(double number, char buffer[32]) {
+  if (number == 0) number = 0; /* no minus sign */
+  for (int digits = 1; digits <= 17; digits++) {
+    snprintf(buffer, 32, "%.*g", digits, number);
+    if (strtod(buffer, NULL) == number) break;
+  }
+  char *exponent = strchr(buffer, 'e');
+  if (exponent && !strchr(buffer, '.')) {
+    memmove(exponent + 2, exponent, strlen(exponent) + 1);
+    memcpy(exponent, ".0", 2);
+  }
+  return buffer;
+}
+
+const char *option_spell(const option_value *value, char buffer[32]) {
+  if (value->is_auto) return "auto";
+  switch (value->declared->type) {
+    case OPTION_INT: snprintf(buffer, 32, "%lld", (long long)value->integer); return buffer;
+    case OPTION_REAL: return spell_real(value->number, buffer);
+    case OPTION_BOOL: return value->integer ? "true" : "false";
+    case OPTION_CHOICE:
+    case OPTION_TEXT:
+    case OPTION_LIST: break;
+  }
+  return value->text;
 }

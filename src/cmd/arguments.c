@@ -56,6 +56,16 @@ void print_json_object(cJSON *object) {
   cJSON_Delete(object);
 }
 
+void print_written(const char *kind, const char *path, int json) {
+  if (!json) {
+    printf("%s\n", path);
+    return;
+  }
+  cJSON *o = cJSON_CreateObject();
+  cJSON_AddStringToObject(o, kind, path);
+  print_json_object(o);
+}
+
 static int has_base(const char *directory) {
   char path[2 * PATH_MAX + 16];
   snprintf(path, sizeof path, "%s/base.yaml", directory);

@@ -14,7 +14,7 @@ typedef struct verb {
   int (*act)(comm *c, int argc, char **argv);
 } verb;
 
-extern const verb verb_train, verb_evaluate, verb_predict, verb_count, verb_config, verb_list, verb_info;
+extern const verb verb_train, verb_evaluate, verb_predict, verb_export, verb_import, verb_merge, verb_count, verb_config, verb_list, verb_info;
 
 /* ---- arguments (arguments.c) ---- */
 
@@ -39,6 +39,9 @@ int arguments_parse(const char *verb_name, int argc, char **argv, const flag *fl
 /* Prints a cJSON object with a line end on standard output and deletes it. */
 struct cJSON;
 void print_json_object(struct cJSON *object);
+
+/* A verb's closing line: the path of what was written, or with json {KIND: PATH}. */
+void print_written(const char *kind, const char *path, int json);
 
 /* Where configs/ is: PEFTSCALE_CONFIGS, ./configs, beside the program's build folder, or PREFIX/share/peftscale/configs. Errors: ERROR_INPUT. */
 int configs_root(char *path, size_t bytes);

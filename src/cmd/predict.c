@@ -62,19 +62,20 @@ static int print_all(const run *r, split_name which, const predictions *p, const
 
 static int act(comm *c, int argc, char **argv) {
   int json = 0;
-  const char *split_text = "test", *out = "";
-  const flag flags[] = {{"split", &split_text, NULL}, {"out", &out, NULL}, {"json", NULL, &json}};
+  const char *split_text = "test", *out = "", *adapter_path = NULL;
+  const flag flags[] = {{"split", &split_text, NULL}, {"out", &out, NULL}, {"adapter", &adapter_path, NULL}, {"json", NULL, &json}};
   arguments a;
   split_name which = SPLIT_TEST;
   evaluation e;
   predictions p = {0};
   run *r = NULL;
-  int code = arguments_parse("predict", argc, argv, flags, 3, &a);
-  if (!code && a.word_count != 1) code = FAIL(ERROR_USAGE, "see: peftscale predict --help", "predict takes one run file, not %d", a.word_count);
+  int code = arguments_parse("predict", argc, argv, flags, 4, &a);
+  if (!code) code = trained_check_words("predict", adapter_path, &a);
   if (!code) code = trained_split(split_text, &which);
   TRY(comm_agree(c, code));
-  TRY(trained_open(c, a.words[0], &a, which, &r));
-  if (model_output_count(r->model) == 0) code = FAIL(ERROR_USAGE, NULL, "%s: masked language modelling has no predictions per example", a.words[0]);
+  TRY(trained_open(c, adapter_path, &a, which, &r));
+  if (model_output_count(r->model) == 0)
+    code = FAIL(ERROR_USAGE, NULL, "%s: masked language modelling has no predictions per example", adapter_path ? adapter_path : a.words[0]);
   if (!code) code = run_evaluate(r, r->chosen, which, &e, &p);
   if (!code && comm_rank(c) == 0) code = print_all(r, which, &p, out, json);
   code = comm_agree(c, code);
@@ -88,6 +89,8 @@ const verb verb_predict = {"predict", "write a run's prediction for every exampl
                            "\n"
                            "One line per example: id, label, prediction, class name and logits (classification) as TSV, or with --json one JSON\n"
                            "object a line. Another data set with the same classes: task.data=FILE.h5.\n"
+                           "\n"
+                           "  --adapter FILE   of an adapter file instead: peftscale predict --adapter FILE model=NAME task=NAME\n"
                            "\n"
                            "example:\n"
                            "  peftscale predict results/runs/trec6-lora-s1-0a1b2c3d.h5 --split test --out predictions.tsv\n",

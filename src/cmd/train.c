@@ -25,7 +25,7 @@ static void describe(const run *r) {
 
 static int finish(run *r, int json) {
   TRY(run_train(r));
-  if (comm_rank(r->comm) == 0 && *r->config->output.export_dir) TRY(export_backbone(r, r->config->output.export_dir));
+  if (comm_rank(r->comm) == 0 && *r->config->output.export_dir) TRY(export_backbone(r->model, r->chosen, r->experiment_id, r->config->output.export_dir));
   if (comm_rank(r->comm) != 0) return ERROR_NONE;
   if (json) {
     cJSON *o = cJSON_CreateObject();

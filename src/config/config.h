@@ -61,6 +61,7 @@ typedef struct config {
     int64_t schedule;       /* config_schedule */
     double warmup;          /* share of all steps */
     double clip;            /* largest norm of the mean gradient; 0: off */
+    const char *start;      /* an adapter file to start from; relative ones are also looked for below PEFTSCALE_ASSETS; "": none */
     int64_t keep;           /* config_keep */
     int64_t evaluate_every; /* steps between validations; 0: once per epoch */
   } train;

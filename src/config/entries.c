@@ -159,34 +159,7 @@ int config_entries_create(arena *memory, const option *own, int own_count, int s
   return code;
 }
 
-/* Whatever is written with an exponent gets a point too: YAML 1.1 readers take 1e-05 for a word, 1.0e-05 for a number. */
-static const char *spell_real(double number, char buffer[32]) {
-  if (number == 0) number = 0; /* no minus sign */
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf(buffer, 32, "%.*g", digits, number);
-    if (strtod(buffer, NULL) == number) break;
-  }
-  char *exponent = strchr(buffer, 'e');
-  if (exponent && !strchr(buffer, '.')) {
-    memmove(exponent + 2, exponent, strlen(exponent) + 1);
-    memcpy(exponent, ".0", 2);
-  }
-  return buffer;
-}
-
-const char *config_entries_spell(const config_entry *entry, char buffer[32]) {
-  const option_value *value = entry->value;
-  if (value->is_auto) return "auto";
-  switch (entry->declared->type) {
-    case OPTION_INT: snprintf(buffer, 32, "%lld", (long long)value->integer); return buffer;
-    case OPTION_REAL: return spell_real(value->number, buffer);
-    case OPTION_BOOL: return value->integer ? "true" : "false";
-    case OPTION_CHOICE:
-    case OPTION_TEXT:
-    case OPTION_LIST: break;
-  }
-  return value->text;
-}
+const char *config_entries_spell(const config_entry *entry, char buffer[32]) { return option_spell(entry->value, buffer); }
 
 void config_destroy(config *c) {
   if (c) arena_destroy(c->entries->memory);

@@ -104,6 +104,10 @@ static const config_key rows[] = {
     {{"train.schedule", OPTION_CHOICE, "linear", 0, 0, schedule_words, 0, "how the learning rate falls after warm-up"}, FIELD(train.schedule), NUMBERS, NULL},
     {{"train.warmup", OPTION_REAL, "0.06", 0, 1, NULL, 0, "share of all steps in which the learning rate rises"}, FIELD(train.warmup), NUMBERS, NULL},
     {{"train.clip", OPTION_REAL, "0", 0, 1e6, NULL, 0, "largest norm of the mean gradient; 0: no clipping"}, FIELD(train.clip), NUMBERS, "0"},
+    {{"train.start", OPTION_TEXT, "", 0, 0, NULL, 0, "adapter file to start from, as given or below PEFTSCALE_ASSETS; empty: none"},
+     FIELD(train.start),
+     NEITHER,
+     NULL},
     {{"train.keep", OPTION_CHOICE, "best", 0, 0, keep_words, 0, "the model that is tested: best on validation, or the last"}, FIELD(train.keep), NUMBERS, NULL},
     {{"train.evaluate_every", OPTION_INT, "0", 0, 1e12, NULL, 0, "steps between validations; 0: once per epoch"}, FIELD(train.evaluate_every), NUMBERS, NULL},
 

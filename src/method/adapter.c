@@ -143,13 +143,27 @@ static int is_seeded(const adapter *a) {
   return (a->method->flags & METHOD_SEEDED) != 0;
 }
 
+const char *adapter_option_text(const adapter *a, int index, char buffer[32]) {
+  const option_value *v = &a->options->values[index];
+  const char *name = v->declared->name;
+  if (!v->is_auto) return option_spell(v, buffer);
+  for (int i = 0; i < a->resolved_count; i++)
+    if (!strcmp(a->resolved[i].name, name)) {
+      snprintf(buffer, 32, "%lld", (long long)a->resolved[i].value);
+      return buffer;
+    }
+  if (strcmp(name, "projection_seed") || !is_seeded(a)) return "auto";
+  snprintf(buffer, 32, "%llu", (unsigned long long)adapter_projection_seed(a));
+  return buffer;
+}
+
 int64_t stored_array_bytes(const stored_array *array) {
   static const int size[] = {4, 1, 2, 4, 8};
   return array->rows * array->cols * size[array->type];
 }
 
 /* Where the arrays of the method end and the seed or the constants taken from a file begin. */
-static int own_arrays(const adapter *a) {
+int adapter_stored_own(const adapter *a) {
   if (!a->method->stored) return a->segment_count;
   stored_array array;
   int count = 0;
@@ -158,7 +172,7 @@ static int own_arrays(const adapter *a) {
 }
 
 int adapter_stored_count(const adapter *a) {
-  int count = own_arrays(a) + is_seeded(a);
+  int count = adapter_stored_own(a) + is_seeded(a);
   for (int i = 0; i < a->constant_count; i++) count += a->constants[i].from_file;
   return count;
 }
@@ -177,7 +191,7 @@ stored_array adapter_stored_segment(const adapter *a, int index) {
 }
 
 int adapter_stored(const adapter *a, int index, stored_array *array) {
-  int own = own_arrays(a);
+  int own = adapter_stored_own(a);
   if (index < own && a->method->stored) return a->method->stored(a, index, array);
   if (index < own) {
     *array = adapter_stored_segment(a, index);
@@ -212,7 +226,7 @@ void adapter_save_segment(const adapter *a, const real *theta, int index, float 
 }
 
 int adapter_save(const adapter *a, const real *theta, int index, void *values) {
-  int own = own_arrays(a);
+  int own = adapter_stored_own(a);
   if (index < own && a->method->save) return a->method->save(a, theta, index, values);
   if (index < own) {
     adapter_save_segment(a, theta, index, values);
@@ -244,7 +258,7 @@ int adapter_load_segment(const adapter *a, int index, const float *values, real 
 }
 
 int adapter_load(const adapter *a, int index, const void *values, real *theta) {
-  int own = own_arrays(a);
+  int own = adapter_stored_own(a);
   if (index < own && a->method->load) return a->method->load(a, index, values, theta);
   if (index < own) return adapter_load_segment(a, index, values, theta);
   const method_constant *c = constant_of(a, index - own);

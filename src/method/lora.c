@@ -72,6 +72,7 @@ const method method_lora = {
     .flags = METHOD_IDENTITY_AT_START | METHOD_MERGEABLE | METHOD_DROPS_INPUT,
     .options = lora_options,
     .option_count = sizeof lora_options / sizeof *lora_options,
+    .training_options = "init",
     .plan = lora_plan,
     .init = lora_init,
     .expand = lora_expand,

@@ -131,6 +131,7 @@ typedef struct method {
   unsigned flags;
   const option *options; /* its own configuration keys */
   int option_count;
+  const char *training_options; /* of these, words apart by commas: what says how a training starts or goes on, not what its numbers mean; NULL: none */
   /* Whether a base parameter is trained (full fine-tuning, BitFit); NULL: none. */
   int (*trains)(param_kind kind);
   /* Declares segments (adapter_add_segment), constants, factor_count, touched groups and widths. No float work: also serves counting. NULL: nothing to add. */
@@ -161,6 +162,9 @@ typedef struct method {
   int (*stored)(const adapter *a, int index, stored_array *array);
   int (*save)(const adapter *a, const real *theta, int index, void *values);
   int (*load)(const adapter *a, int index, const void *values, real *theta);
+  /* Where the numbers of all factors are picked from theta by an index: that index for factor numbers first .. first + count, in the order of the constant
+   * "indices" (sites in the groups' order, A then B); works for a drawn index and for one from a file. NULL: there is no such index. */
+  void (*indices)(const adapter *a, int64_t first, int64_t count, int32_t *index);
   /* W [out][in] and b [out] become the adapted map's; either is NULL where it is not wanted (the model asks for one at a time). site: index into the model's
    * sites, whose weight and bias hold the base map's numbers. */
   int (*merge)(const adapter *a, int site, real *weight, real *bias);
@@ -235,6 +239,12 @@ int64_t stored_array_bytes(const stored_array *array);
 stored_array adapter_stored_segment(const adapter *a, int segment);
 void adapter_save_segment(const adapter *a, const real *theta, int segment, float *values);
 int adapter_load_segment(const adapter *a, int segment, const float *values, real *theta);
+
+/* How many of these arrays come first and stand for theta; the seed, or the constants that a file brought, follow. */
+int adapter_stored_own(const adapter *a);
+
+/* Spelling of option number `index` as the adapter uses it: what is `auto` as plan settled it, the seed of drawn numbers with its value. */
+const char *adapter_option_text(const adapter *a, int index, char buffer[32]);
 
 /* Seed of frozen numbers: option projection_seed, or the run's where that is auto. */
 uint64_t adapter_projection_seed(const adapter *a);

@@ -134,6 +134,7 @@ const method method_tied = {
     .flags = METHOD_IDENTITY_AT_START | METHOD_MERGEABLE | METHOD_DROPS_INPUT,
     .options = tied_options,
     .option_count = sizeof tied_options / sizeof *tied_options,
+    .training_options = "lr_tied",
     .plan = tied_plan,
     .init = tied_init,
     .expand = tied_expand,

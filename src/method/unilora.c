@@ -134,6 +134,10 @@ static void project_all(const unilora_state *s, const real *theta, real *factors
   }
 }
 
+static void unilora_indices(const adapter *a, int64_t first, int64_t count, int32_t *index) {
+  for (int64_t i = 0; i < count; i++) index[i] = (int32_t)index_of(a->state, first + i);
+}
+
 /* Indices that a file brought: how often each is used. */
 static void find_scales(const adapter *a, unilora_state *s) {
   memset(s->scale, 0, (size_t)s->d * sizeof *s->scale);
@@ -170,5 +174,6 @@ const method method_unilora = {
     .forward = lowrank_method_forward,
     .backward = lowrank_method_backward,
     .gather = unilora_gather,
+    .indices = unilora_indices,
     .merge = lowrank_method_merge,
 };

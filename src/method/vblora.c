@@ -343,6 +343,7 @@ const method method_vblora = {
     .flags = METHOD_MERGEABLE | METHOD_DROPS_INPUT,
     .options = vblora_options,
     .option_count = sizeof vblora_options / sizeof *vblora_options,
+    .training_options = "logits_deviation,lr_bank,lr_logits",
     .plan = vblora_plan,
     .prepare = vblora_prepare,
     .init = vblora_init,

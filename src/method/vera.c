@@ -111,6 +111,7 @@ const method method_vera = {
     .flags = METHOD_IDENTITY_AT_START | METHOD_MERGEABLE | METHOD_SEEDED | METHOD_DROPS_INPUT,
     .options = vera_options,
     .option_count = sizeof vera_options / sizeof *vera_options,
+    .training_options = "d_initial",
     .plan = vera_plan,
     .prepare = vera_prepare,
     .init = vera_init,

@@ -197,6 +197,7 @@ void model_destroy(model *m) {
 }
 
 const model_shape *model_shape_of(const model *m) { return &m->shape; }
+const model_options *model_options_of(const model *m) { return &m->options; }
 int model_param_count(const model *m) { return m->param_count; }
 const param *model_param(const model *m, int index) { return &m->params[index]; }
 int model_segment_count(const model *m) { return m->segment_count; }

@@ -68,6 +68,7 @@ void model_destroy(model *m);
 /* ---- sizes and names ---- */
 
 const model_shape *model_shape_of(const model *m);
+const model_options *model_options_of(const model *m);
 int model_param_count(const model *m);
 const param *model_param(const model *m, int index);
 int model_segment_count(const model *m);

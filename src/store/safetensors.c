@@ -20,9 +20,9 @@ static const struct {
   int bytes;
   safetensors_type type;
 } types[] = {
-    {"F32", 4, TENSOR_F32},   {"F16", 2, TENSOR_F16},   {"BF16", 2, TENSOR_BF16},  {"F64", 8, TENSOR_OTHER},     {"I64", 8, TENSOR_OTHER},
-    {"I32", 4, TENSOR_OTHER}, {"I16", 2, TENSOR_OTHER}, {"I8", 1, TENSOR_OTHER},   {"U64", 8, TENSOR_OTHER},     {"U32", 4, TENSOR_OTHER},
-    {"U16", 2, TENSOR_OTHER}, {"U8", 1, TENSOR_OTHER},  {"BOOL", 1, TENSOR_OTHER}, {"F8_E4M3", 1, TENSOR_OTHER}, {"F8_E5M2", 1, TENSOR_OTHER},
+    {"F32", 4, TENSOR_F32}, {"F16", 2, TENSOR_F16}, {"BF16", 2, TENSOR_BF16},  {"F64", 8, TENSOR_OTHER},     {"I64", 8, TENSOR_I64},
+    {"I32", 4, TENSOR_I32}, {"I16", 2, TENSOR_I16}, {"I8", 1, TENSOR_I8},      {"U64", 8, TENSOR_OTHER},     {"U32", 4, TENSOR_U32},
+    {"U16", 2, TENSOR_U16}, {"U8", 1, TENSOR_U8},   {"BOOL", 1, TENSOR_OTHER}, {"F8_E4M3", 1, TENSOR_OTHER}, {"F8_E5M2", 1, TENSOR_OTHER},
 };
 enum { TYPE_COUNT = sizeof types / sizeof *types };
 
@@ -35,6 +35,12 @@ static int find_type(const char *text) {
 int safetensors_type_bytes(const char *type_text) {
   int i = find_type(type_text);
   return i < 0 ? 0 : types[i].bytes;
+}
+
+const char *safetensors_type_name(safetensors_type type) {
+  for (int i = 0; i < TYPE_COUNT && type != TENSOR_OTHER; i++)
+    if (types[i].type == type) return types[i].name;
+  return NULL;
 }
 
 const char *safetensors_printable(const char *name) {
@@ -159,13 +165,34 @@ static int make_room(safetensors *s, int more) {
   return ERROR_NONE;
 }
 
+/* Texts only, each key once. */
+static int parse_notes(safetensors *s, const safetensors_part *part, const cJSON *group) {
+  if (!cJSON_IsObject(group)) return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: __metadata__ is no object", part->path);
+  TRY(arena_take(s->memory, (size_t)cJSON_GetArraySize(group), sizeof *s->notes, &s->notes));
+  const cJSON *node;
+  cJSON_ArrayForEach(node, group) {
+    const char *key = safetensors_printable(node->string);
+    char *copy;
+    if (!cJSON_IsString(node)) return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: metadata '%s' is no text", part->path, key);
+    if (safetensors_metadata(s, node->string)) return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: metadata '%s' is given twice", part->path, key);
+    TRY(arena_copy_text(s->memory, node->string, &copy));
+    s->notes[s->note_count].key = copy;
+    TRY(arena_copy_text(s->memory, node->valuestring, &copy));
+    s->notes[s->note_count++].value = copy;
+  }
+  return ERROR_NONE;
+}
+
 static int parse_header(safetensors *s, const safetensors_part *part, const cJSON *header) {
   if (!cJSON_IsObject(header)) return FAIL(ERROR_INPUT, HINT_AGAIN, "%s: the header is JSON, but no object", part->path);
   int first = s->count;
   TRY(make_room(s, cJSON_GetArraySize(header)));
   const cJSON *node;
   cJSON_ArrayForEach(node, header) {
-    if (!strcmp(node->string, "__metadata__")) continue;
+    if (!strcmp(node->string, "__metadata__")) {
+      if (part == s->parts && !s->notes) TRY(parse_notes(s, part, node));
+      continue;
+    }
     s->items[s->count] = (safetensors_item){0};
     TRY(parse_entry(part, s->memory, node, &s->items[s->count]));
     s->count++;
@@ -391,6 +418,19 @@ int safetensors_find(const safetensors *s, const char *name) {
 }
 
 const char *safetensors_path(const safetensors *s) { return s->path; }
+
+const char *safetensors_metadata(const safetensors *s, const char *key) {
+  for (int i = 0; i < s->note_count; i++)
+    if (!strcmp(s->notes[i].key, key)) return s->notes[i].value;
+  return NULL;
+}
+
+int safetensors_metadata_at(const safetensors *s, int index, const char **key, const char **value) {
+  if (index < 0 || index >= s->note_count) return 0;
+  *key = s->notes[index].key;
+  *value = s->notes[index].value;
+  return 1;
+}
 
 int safetensors_hash(const safetensors *s, char *text) {
   hash *h;

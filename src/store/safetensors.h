@@ -16,7 +16,20 @@
 
 enum { SAFETENSORS_MAX_DIMS = 8 };
 
-typedef enum safetensors_type { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_OTHER } safetensors_type; /* OTHER: listed, not readable as numbers */
+/* F32, F16 and BF16 are read by safetensors_read, the whole numbers by safetensors_read_whole; OTHER: listed, not readable. */
+typedef enum safetensors_type {
+  TENSOR_F32,
+  TENSOR_F16,
+  TENSOR_BF16,
+  TENSOR_U8,
+  TENSOR_U16,
+  TENSOR_U32,
+  TENSOR_I8,
+  TENSOR_I16,
+  TENSOR_I32,
+  TENSOR_I64,
+  TENSOR_OTHER
+} safetensors_type;
 
 typedef struct safetensors_entry {
   const char *name;
@@ -48,13 +61,23 @@ int safetensors_hash(const safetensors *s, char *text);
  * range outside the tensor; a value that is NaN or infinite, with its name and index). */
 int safetensors_read(const safetensors *s, int index, int64_t first, int64_t count, real *values);
 
-/* Writing: entries with float32 data. `metadata` is a NULL-terminated list of key, value, key, value ... or NULL. Data begins at a multiple of 8 bytes.
- * The file is written whole or not at all. Errors: ERROR_SYSTEM, ERROR_INPUT (repeated name). */
+/* The same of a tensor of whole numbers, each from `low` to `high`. Errors: ERROR_INPUT (type; range outside the tensor; a value outside low .. high). */
+int safetensors_read_whole(const safetensors *s, int index, int64_t first, int64_t count, int64_t low, int64_t high, int64_t *values);
+
+/* What `__metadata__` of the (first) file says under `key`; NULL: nothing. */
+const char *safetensors_metadata(const safetensors *s, const char *key);
+
+/* Key and value of its entry number `index`, in the file's order. 0: there are no more. */
+int safetensors_metadata_at(const safetensors *s, int index, const char **key, const char **value);
+
+/* Writing. `metadata` is a NULL-terminated list of key, value, key, value ... or NULL. Data begins at a multiple of 8 bytes, tensor behind tensor in the
+ * given order. The file is written whole or not at all. Errors: ERROR_SYSTEM, ERROR_INPUT (repeated name). */
 typedef struct safetensors_output {
   const char *name;
+  safetensors_type type; /* of `values`; F32 where nothing is said */
   int dims;
   int64_t shape[SAFETENSORS_MAX_DIMS];
-  const float *values;
+  const void *values;
 } safetensors_output;
 int safetensors_write(const char *path, const safetensors_output *tensors, int count, const char *const *metadata);
 

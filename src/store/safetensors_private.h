@@ -12,6 +12,10 @@ typedef struct safetensors_part {
   uint64_t data_start, data_bytes; /* the header's end, and what follows it */
 } safetensors_part;
 
+typedef struct safetensors_note {
+  const char *key, *value;
+} safetensors_note;
+
 typedef struct safetensors_item {
   safetensors_entry entry;
   const safetensors_part *part;
@@ -26,10 +30,15 @@ struct safetensors {
   safetensors_item *items; /* in the order of the data, part after part */
   int count, room;
   const safetensors_item **by_name; /* in the order of names */
+  safetensors_note *notes;          /* [note_count] __metadata__ of the first part */
+  int note_count;
 };
 
 /* Bytes of one element of the format's types (little endian), 0 for a type that is not known here. */
 int safetensors_type_bytes(const char *type_text);
+
+/* The format's word for a type; NULL for TENSOR_OTHER. */
+const char *safetensors_type_name(safetensors_type type);
 
 /* A name from outside for a message: cut, without control characters. Two buffers take turns. */
 const char *safetensors_printable(const char *name);

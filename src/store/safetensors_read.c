@@ -60,20 +60,67 @@ static int all_finite(const float *values, int count) {
   return !bad;
 }
 
-int safetensors_read(const safetensors *s, int index, int64_t first, int64_t count, real *values) {
+/* Where the elements first .. first + count of a tensor lie, for any type. */
+static int find_bytes(const safetensors *s, int index, int64_t first, int64_t count, const unsigned char **bytes) {
   if (index < 0 || index >= s->count) return FAIL(ERROR_INPUT, NULL, "%s: has no tensor number %d", s->path, index);
   const safetensors_item *item = &s->items[index];
   const safetensors_entry *e = &item->entry;
-  const char *path = item->part->path;
-  if (e->type == TENSOR_OTHER)
-    return FAIL(ERROR_INPUT, "convert the model to F32, F16 or BF16", "%s: tensor '%s': cannot read type %s as numbers", path, safetensors_printable(e->name),
-                safetensors_printable(e->type_text));
   if (first < 0 || count < 0 || first > e->count || count > e->count - first)
-    return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': elements %lld + %lld are outside its %lld", path, safetensors_printable(e->name), (long long)first,
-                (long long)count, (long long)e->count);
+    return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': elements %lld + %lld are outside its %lld", item->part->path, safetensors_printable(e->name),
+                (long long)first, (long long)count, (long long)e->count);
+  *bytes = item->part->map.bytes + item->part->data_start + item->begin + (uint64_t)first * (uint64_t)safetensors_type_bytes(e->type_text);
+  return ERROR_NONE;
+}
 
+static int64_t whole_at(safetensors_type type, const unsigned char *bytes) {
+  union {
+    uint8_t u8;
+    uint16_t u16;
+    uint32_t u32;
+    int8_t i8;
+    int16_t i16;
+    int32_t i32;
+    int64_t i64;
+  } v;
+  switch (type) {
+    case TENSOR_U8: return *bytes;
+    case TENSOR_I8: memcpy(&v, bytes, 1); return v.i8;
+    case TENSOR_U16: memcpy(&v, bytes, 2); return v.u16;
+    case TENSOR_I16: memcpy(&v, bytes, 2); return v.i16;
+    case TENSOR_U32: memcpy(&v, bytes, 4); return v.u32;
+    case TENSOR_I32: memcpy(&v, bytes, 4); return v.i32;
+    default: memcpy(&v, bytes, 8); return v.i64;
+  }
+}
+
+int safetensors_read_whole(const safetensors *s, int index, int64_t first, int64_t count, int64_t low, int64_t high, int64_t *values) {
+  const unsigned char *bytes;
+  TRY(find_bytes(s, index, first, count, &bytes));
+  const safetensors_item *item = &s->items[index];
+  const safetensors_entry *e = &item->entry;
+  if (e->type < TENSOR_U8 || e->type > TENSOR_I64)
+    return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has type %s where whole numbers are expected", item->part->path, safetensors_printable(e->name),
+                safetensors_printable(e->type_text));
   int width = safetensors_type_bytes(e->type_text);
-  const unsigned char *bytes = item->part->map.bytes + item->part->data_start + item->begin + (uint64_t)first * (uint64_t)width;
+  for (int64_t i = 0; i < count; i++) {
+    values[i] = whole_at(e->type, bytes + i * width);
+    if (values[i] < low || values[i] > high)
+      return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': element %lld is %lld, outside %lld .. %lld", item->part->path, safetensors_printable(e->name),
+                  (long long)(first + i), (long long)values[i], (long long)low, (long long)high);
+  }
+  return ERROR_NONE;
+}
+
+int safetensors_read(const safetensors *s, int index, int64_t first, int64_t count, real *values) {
+  const unsigned char *bytes;
+  TRY(find_bytes(s, index, first, count, &bytes));
+  const safetensors_item *item = &s->items[index];
+  const safetensors_entry *e = &item->entry;
+  const char *path = item->part->path;
+  if (e->type > TENSOR_BF16)
+    return FAIL(ERROR_INPUT, "convert it to F32, F16 or BF16", "%s: tensor '%s': cannot read type %s as numbers", path, safetensors_printable(e->name),
+                safetensors_printable(e->type_text));
+  int width = safetensors_type_bytes(e->type_text);
   float block[BLOCK];
   for (int64_t done = 0; done < count; done += BLOCK) {
     int now = count - done < BLOCK ? (int)(count - done) : BLOCK;

@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "store/file.h"
-#include "store/safetensors.h"
+#include "store/safetensors_private.h"
 
 enum { PREFIX_BYTES = 8, ALIGNMENT = 8 };
 
@@ -23,10 +22,12 @@ static int add_metadata(const char *path, cJSON *header, const char *const *meta
 
 /* *end moves from the tensor's first byte to the byte behind its last. */
 static int add_tensor(const char *path, cJSON *header, const safetensors_output *t, int64_t *end) {
-  int64_t begin = *end, bytes = (int64_t)sizeof(float);
+  const char *type = safetensors_type_name(t->type);
+  if (!type) return FAIL(ERROR_INTERNAL, NULL, "%s: tensor '%s': its type cannot be written", path, t->name);
+  int64_t begin = *end, bytes = safetensors_type_bytes(type);
   if (t->dims < 0 || t->dims > SAFETENSORS_MAX_DIMS) return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has %d dimensions", path, t->name, t->dims);
   cJSON *node = cJSON_AddObjectToObject(header, t->name), *shape = NULL, *offsets = NULL;
-  if (node && cJSON_AddStringToObject(node, "dtype", "F32")) shape = cJSON_AddArrayToObject(node, "shape");
+  if (node && cJSON_AddStringToObject(node, "dtype", type)) shape = cJSON_AddArrayToObject(node, "shape");
   if (shape) offsets = cJSON_AddArrayToObject(node, "data_offsets");
   if (!offsets) return out_of_memory(path);
   for (int i = 0; i < t->dims; i++) {
@@ -67,7 +68,7 @@ static int write_file(const char *path, const char *header, const safetensors_ou
   if (!code) code = file_writer_add(w, header, length);
   if (!code) code = file_writer_add(w, blanks, padding);
   for (int i = 0; !code && i < count; i++) {
-    size_t bytes = sizeof(float);
+    size_t bytes = (size_t)safetensors_type_bytes(safetensors_type_name(tensors[i].type));
     for (int d = 0; d < tensors[i].dims; d++) bytes *= (size_t)tensors[i].shape[d];
     code = file_writer_add(w, tensors[i].values, bytes);
   }

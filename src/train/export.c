@@ -15,18 +15,18 @@ typedef struct gathering {
 } gathering;
 
 /* Parameters of the base model have the family's prefix in files; those of a language-model head have none. */
-static int gather_param(run *r, int index, gathering *g) {
-  const param *p = model_param(r->model, index);
-  if (p->role == SEGMENT_HEAD && r->config->task.objective != OBJECTIVE_MLM) return ERROR_NONE; /* a sentence head belongs to its task */
+static int gather_param(const model *m, int index, gathering *g) {
+  const param *p = model_param(m, index);
+  if (p->role == SEGMENT_HEAD && model_options_of(m)->objective != MODEL_MLM) return ERROR_NONE; /* a sentence head belongs to its task */
   real *value;
   TRY(arena_take(g->memory, (size_t)p->rows * (size_t)p->cols, sizeof(real), &value));
-  TRY(model_merged_value(r->model, index, value));
-  int parts = model_param_parts(r->model, index), vector = p->kind != PARAM_WEIGHT && p->kind != PARAM_EMBEDDING;
+  TRY(model_merged_value(m, index, value));
+  int parts = model_param_parts(m, index), vector = p->kind != PARAM_WEIGHT && p->kind != PARAM_EMBEDDING;
   for (int part = 0; part < parts; part++) {
     char name[METHOD_NAME_BYTES], full[METHOD_NAME_BYTES + 16], *kept;
     int first_row, rows;
-    model_param_part(r->model, index, part, name, &first_row, &rows);
-    snprintf(full, sizeof full, "%s%s", p->role == SEGMENT_BASE ? model_shape_of(r->model)->family->prefix : "", name);
+    model_param_part(m, index, part, name, &first_row, &rows);
+    snprintf(full, sizeof full, "%s%s", p->role == SEGMENT_BASE ? model_shape_of(m)->family->prefix : "", name);
     TRY(arena_copy_text(g->memory, full, &kept));
     safetensors_output *t = &g->tensors[g->count++];
     *t = (safetensors_output){.name = kept, .dims = vector ? 1 : 2};
@@ -37,24 +37,25 @@ static int gather_param(run *r, int index, gathering *g) {
   return ERROR_NONE;
 }
 
-static int write_files(run *r, const char *directory, gathering *g) {
+static int write_files(model *m, const real *theta, const char *experiment_id, const char *directory, gathering *g) {
   char path[4200], text[2048];
-  const char *metadata[] = {"format", "pt", "experiment_id", r->experiment_id, NULL};
-  TRY(model_expand(r->model, r->chosen));
-  TRY(arena_take(g->memory, 3 * (size_t)model_param_count(r->model), sizeof *g->tensors, &g->tensors));
-  for (int i = 0; i < model_param_count(r->model); i++) TRY(gather_param(r, i, g));
+  const char *metadata[] = {"format", "pt", *experiment_id ? "experiment_id" : NULL, experiment_id, NULL};
+  TRY(model_choose(m, METHOD_EVALUATION));
+  TRY(model_expand(m, theta));
+  TRY(arena_take(g->memory, 3 * (size_t)model_param_count(m), sizeof *g->tensors, &g->tensors));
+  for (int i = 0; i < model_param_count(m); i++) TRY(gather_param(m, i, g));
   TRY(file_make_directory(directory));
   TRY(text_format(path, sizeof path, "%s/model.safetensors", directory));
   TRY(safetensors_write(path, g->tensors, g->count, metadata));
-  TRY(model_shape_write(model_shape_of(r->model), text, sizeof text));
+  TRY(model_shape_write(model_shape_of(m), text, sizeof text));
   TRY(text_format(path, sizeof path, "%s/config.json", directory));
   return file_write_atomic(path, text, strlen(text));
 }
 
-int export_backbone(run *r, const char *directory) {
+int export_backbone(model *m, const real *theta, const char *experiment_id, const char *directory) {
   gathering g = {0};
   TRY(arena_create(&g.memory));
-  int code = write_files(r, directory, &g);
+  int code = write_files(m, theta, experiment_id, directory, &g);
   arena_destroy(g.memory);
   return code;
 }

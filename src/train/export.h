@@ -2,11 +2,11 @@
 #ifndef PEFTSCALE_EXPORT_H
 #define PEFTSCALE_EXPORT_H
 
-#include "train/run.h"
+#include "model/model.h"
 
-/* Not collective (rank 0). Writes DIRECTORY/model.safetensors and config.json: the base model with r->chosen, adapters folded in, under the names of
- * Hugging Face (prefix of the family; q, k and v apart; the masked-language-model head where there is one). Errors: ERROR_SYSTEM, ERROR_USAGE (a method
- * that cannot be folded in). */
-int export_backbone(run *r, const char *directory);
+/* Not collective (rank 0). Writes DIRECTORY/model.safetensors and config.json: the base model with theta's adapter folded in, under the names of Hugging Face
+ * (prefix of the family; q, k and v apart; the masked-language-model head where there is one). experiment_id: of the run it comes from; "" for none.
+ * Errors: ERROR_SYSTEM, ERROR_USAGE (a method that cannot be folded in). */
+int export_backbone(model *m, const real *theta, const char *experiment_id, const char *directory);
 
 #endif

@@ -15,6 +15,7 @@ int identity_make(run *r) {
     hash_add_text(h, canonical);
     hash_add_text(h, r->weights_hash);
     hash_add_text(h, r->data->hash);
+    if (*r->start_hash) hash_add_text(h, r->start_hash);
     hash_add_text(h, "precision=f32;backend=openblas");
     hash_finish(h, r->experiment_id);
     code = hash_create(&h);

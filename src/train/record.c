@@ -202,6 +202,7 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "threads", "%d", r->threads);
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
+  if (*r->start_hash) provenance_add(&p, "start_hash", "%s", r->start_hash);
   provenance_add(&p, "initial_theta_hash", "%s", r->theta_hash);
   provenance_add(&p, "dataset", "%s", r->data->name);
   for (int i = 0; i < p.count; i++) TRY(runfile_put_attribute_text(rec->file, "provenance", p.items[i].name, p.items[i].value));

@@ -16,11 +16,13 @@
 #include "base/text.h"
 #include "linalg/linalg.h"
 #include "store/file.h"
-#include "store/safetensors.h"
+#include "train/adapter_file.h"
 #include "train/identity.h"
 #include "train/internal.h"
+#include "train/start.h"
+#include "train/weights.h"
 
-enum { SHARD_TOKENS = 256, MAX_CONFIG_JSON = 1 << 20, MAX_STEPS = 10000000 }; /* below about 200 rows products lose speed */
+enum { SHARD_TOKENS = 256, MAX_STEPS = 10000000 }; /* below about 200 rows products lose speed */
 
 int run_find_file(const char *key, const char *name, const char *variable, const char *hint, char *path, size_t bytes) {
   const char *root = getenv(variable);
@@ -125,16 +127,6 @@ static int settle_method(run *r) {
 
 /* ---- model ---- */
 
-static int read_shape(const char *directory, model_shape *shape) {
-  char path[4200], *text;
-  size_t count;
-  TRY(text_format(path, sizeof path, "%s/config.json", directory));
-  TRY(file_read(path, MAX_CONFIG_JSON, &text, &count));
-  int code = model_shape_parse(text, path, shape);
-  free(text);
-  return code;
-}
-
 static int own_shape(run *r, model_shape *shape) {
   const config *c = r->config;
   *shape = (model_shape){.layers = (int)c->model.layers,
@@ -165,7 +157,7 @@ static int make_model(run *r, const char *directory) {
   const method *chosen;
   model_shape shape;
   if (c->model.init == INIT_RANDOM) TRY(own_shape(r, &shape));
-  else TRY(read_shape(directory, &shape));
+  else TRY(weights_read_shape(directory, &shape));
   TRY(check_data_fits(r, &shape));
   if (!*c->method.name) return FAIL(ERROR_USAGE, "for example method=lora; see: peftscale list methods", "no method is chosen");
   TRY(method_find(c->method.name, &chosen));
@@ -184,27 +176,10 @@ static int make_model(run *r, const char *directory) {
   return settle_method(r);
 }
 
-/* The model's view of a safetensors file. */
-static int source_find(void *handle, const char *name) { return safetensors_find(handle, name); }
-static void source_describe(void *handle, int index, int *dims, int64_t shape[8]) {
-  const safetensors_entry *e = safetensors_entry_at(handle, index);
-  *dims = e->dims;
-  memcpy(shape, e->shape, sizeof e->shape);
-}
-static int source_read(void *handle, int index, int64_t first, int64_t count, real *values) { return safetensors_read(handle, index, first, count, values); }
-
 static int fill_store(run *r, const char *directory) {
-  safetensors *file;
-  if (r->config->model.init == INIT_RANDOM) {
-    model_randomize(r->model);
-    return ERROR_NONE;
-  }
-  TRY(safetensors_open(directory, &file));
-  tensor_source source = {file, source_find, source_describe, source_read, safetensors_path(file)};
-  int code = model_load(r->model, &source);
-  if (!code && comm_rank(r->comm) == 0) code = safetensors_hash(file, r->weights_hash);
-  safetensors_close(file);
-  return code;
+  if (r->config->model.init == INIT_PRETRAINED) return weights_load(r->model, directory, comm_rank(r->comm) == 0 ? r->weights_hash : NULL);
+  model_randomize(r->model);
+  return ERROR_NONE;
 }
 
 /* One copy of the frozen numbers per node; rank 0 alone hashes the file. */
@@ -324,7 +299,8 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
     TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", "give a Hugging Face directory, or set PEFTSCALE_ASSETS to the one that holds it",
                       directory, bytes));
   }
-  return make_model(r, directory);
+  TRY(make_model(r, directory));
+  return start_open(r, training);
 }
 
 static int assemble(run *r, int training) {
@@ -334,6 +310,7 @@ static int assemble(run *r, int training) {
   TRY(identify(r));
   TRY(comm_agree(r->comm, take_memory(r, training)));
   TRY(comm_agree(r->comm, model_init_theta(r->model, r->theta)));
+  TRY(comm_agree(r->comm, start_load(r)));
   hash_bytes(r->theta, (size_t)r->theta_count * sizeof(real), r->theta_hash);
   if (training) TRY(comm_agree(r->comm, prepare_output(r)));
   r->start_s = clock_since_start_s();
@@ -363,6 +340,7 @@ int run_create(comm *c, config *conf, int training, run **result) {
 void run_destroy(run *r) {
   if (!r) return;
   for (int t = 0; r->workspaces && t < r->threads; t++) model_workspace_destroy(r->workspaces[t]);
+  adapter_file_close(r->start);
   model_destroy(r->model);
   comm_unshare(r->comm, r->store);
   dataset_destroy(r->data);

@@ -488,6 +488,7 @@ static void test_canonical(void **state) {
   check_same(1, "output.log_every=2", "output.export_dir=b");
   check_same(1, "task.data=a", "model.path=b");
   check_same(1, "model=other", "model.name="); /* by itself a name decides nothing */
+  check_same(1, "train.start=a", "train.start=b"); /* nor does that of a file: its content is hashed */
   check_same(0, "train.lr=0.001", "train.lr=0.0010000001");
   check_same(0, "method.rank=8", "method.rank=9");
   check_same(0, "method.init=kaiming", "method.init=gaussian");
@@ -538,6 +539,8 @@ static void check_round_trip(const config *c) {
   assert_string_equal(was, is);
   assert_string_equal(c->output.dir, back->output.dir);
   assert_string_equal(c->task.data, back->task.data);
+  assert_string_equal(c->train.start, back->train.start);
+  back->train.start = c->train.start; /* each has its own copy */
   assert_memory_equal(&c->train, &back->train, sizeof c->train);
   assert_string_equal(origin(back, NULL, "seed"), "run.h5:1");
   free(text);
