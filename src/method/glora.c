@@ -547,7 +547,8 @@ static const method_paths glora_paths = {.genes = TENSORS,
                                          .place_name = path_place_name,
                                          .size = path_size,
                                          .follow = path_follow,
-                                         .describe = path_describe};
+                                         .describe = path_describe,
+                                         .words = "method.path=listed method.paths="};
 
 /* A super-network sends a path drawn anew in each step: counted in the mean over all paths. */
 static int64_t mean_path(const adapter *a, const glora_state *s) {
