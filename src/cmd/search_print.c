@@ -79,7 +79,7 @@ static void print_comparison(const run *r, const supernet_report *report) {
 /* The words that train the found path from its start, for a shell: long ones go on behind a backslash. */
 static void print_words(const run *r, const search_result *e) {
   const int32_t *path = e->candidates[e->best].path;
-  printf("\nto train the found path from its start:\n");
+  printf("\nto train the found path from its start, these words beside the run's own:\n");
   int column = printf("%s", paths_of(r)->words);
   for (int i = 0; i < e->places; i++) {
     char id[24];
