@@ -35,7 +35,8 @@ static int read_request(int argc, char **argv, arguments *a, request *q) {
   static const int64_t low[COUNTS] = {1, 0, 1, 0, 0, 1, 1, 0, 0}, high[COUNTS] = {MANY, MANY, MANY, MANY, MANY, MANY, INT64_MAX, INT64_MAX, INT64_MAX};
   int64_t value[COUNTS] = {50, 20, 10, -1, -1, -1, 0, -1, -1};
   const char *text[COUNTS] = {"", "", "", "", "", "", "", "", ""}, *share = "";
-  flag flags[COUNTS + 5] = {{"mutate-share", &share, NULL}, {"out", &q->out, NULL}, {"export", &q->export_dir, NULL}, {"json", NULL, &q->json}, {"quiet", NULL, &q->quiet}};
+  flag flags[COUNTS + 5] = {
+      {"mutate-share", &share, NULL}, {"out", &q->out, NULL}, {"export", &q->export_dir, NULL}, {"json", NULL, &q->json}, {"quiet", NULL, &q->quiet}};
   for (int i = 0; i < COUNTS; i++) flags[5 + i] = (flag){name[i], &text[i], NULL};
   TRY(arguments_parse("search", argc, argv, flags, COUNTS + 5, a));
   if (a->word_count != 1) return FAIL(ERROR_USAGE, "see: peftscale search --help", "search takes one run file, not %d", a->word_count);

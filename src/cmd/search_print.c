@@ -49,7 +49,8 @@ static void print_path(const run *r, const search_result *e) {
   const method_paths *paths = paths_of(r);
   const search_candidate *found = &e->candidates[e->best];
   char size[32], text[METHOD_PATH_BYTES];
-  printf("\nfound path: generation %d, %s\n%-18s %5s  %-52s %12s\n", found->generation, search_origin_names[found->origin], "map", "path", "supports", "parameters");
+  printf("\nfound path: generation %d, %s\n", found->generation, search_origin_names[found->origin]);
+  printf("%-18s %5s  %-52s %12s\n", "map", "path", "supports", "parameters");
   for (int i = 0; i < e->places; i++) {
     paths->describe(found->path[i], text);
     printf("%-18s %5d  %-52s %12s\n", paths->place_name(a, i), (int)found->path[i], text, text_thousands(paths->size(a, i, found->path[i]), size));

@@ -1,4 +1,5 @@
-/* Evaluation of a split, spread over ranks and threads or by one rank alone. Groups are a function of the lengths alone, so a prediction's bits depend on neither. */
+/* Evaluation of a split, spread over ranks and threads or by one rank alone. Groups are a function of the lengths alone, so a prediction's bits depend on
+ * neither. */
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>

@@ -94,7 +94,8 @@ int supernet_paths(const run *r, const method_paths **paths) {
   const method *m = model_adapter(r->model)->method;
   *paths = m->paths;
   if (*paths) return (*paths)->follow(model_adapter(r->model), NULL);
-  return FAIL(ERROR_USAGE, "train a super-network: method=glora method.path=random", "method %s trains no super-network: there are no paths to search", m->name);
+  return FAIL(ERROR_USAGE, "train a super-network: method=glora method.path=random", "method %s trains no super-network: there are no paths to search",
+              m->name);
 }
 
 int supernet_follow(run *r, const int32_t *path) {
@@ -111,7 +112,8 @@ static int score_mine(searching *s, int64_t begin, int64_t end, const int32_t *c
     TRY(s->paths->follow(model_adapter(r->model), paths[i]));
     TRY(evaluate_alone(r, r->chosen, &s->part[s->at], &e));
     s->mine[i - begin] = (search_value){e.metrics.value[r->metric], e.loss};
-    if (log_is_terminal()) log_progress("%s %d: path %lld of %lld on this rank", s->activity, s->generation, (long long)(i - begin + 1), (long long)(end - begin));
+    if (log_is_terminal())
+      log_progress("%s %d: path %lld of %lld on this rank", s->activity, s->generation, (long long)(i - begin + 1), (long long)(end - begin));
   }
   return ERROR_NONE;
 }

@@ -36,8 +36,9 @@ typedef struct supernet_report {
 /* The super-network's paths; NULL with an error where the run's method trains none. Not collective. Errors: ERROR_USAGE. */
 int supernet_paths(const run *r, const method_paths **paths);
 
-/* Collective. r->chosen is the trained theta; r is used for nothing else meanwhile. examples: of the search half at most so many, always the same ones (0: all).
- * The report's arrays belong to `memory`. Errors: ERROR_USAGE (no super-network, options), ERROR_INPUT (a half without examples), those of evaluations. */
+/* Collective. r->chosen is the trained theta; r is used for nothing else meanwhile. examples: of the search half at most so many, always the same ones (0:
+ * all). The report's arrays belong to `memory`. Errors: ERROR_USAGE (no super-network, options), ERROR_INPUT (a half without examples), those of
+ * evaluations. */
 int supernet_search(run *r, const search_options *options, int64_t examples, arena *memory, supernet_report *report);
 
 /* Not collective. Evaluations, and an export of r, use this path from now on (NULL: the widest). */

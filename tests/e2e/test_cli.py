@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 from harness import ROOT, Case, main, make_tiny, methods, peftscale, succeed, train  # noqa: E402
 
-VERBS = ["train", "evaluate", "predict", "count", "config", "list", "info"]
+VERBS = ["train", "evaluate", "predict", "search", "count", "config", "list", "info"]
 COUNT_COLUMNS = ["model", "method", "modules", "trainable", "stored_bytes", "sent_floats"]
 
 # Numbers of the papers and of Hugging Face's models (without their poolers, which no fine-tuned classifier of these families loads).

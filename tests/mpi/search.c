@@ -1,5 +1,5 @@
 /* ranks: 1 2 3 */
-/* The search on a super-network: one rank's evaluation against that of all ranks, the same result on every rank, and trouble of one rank, which all learn of. */
+/* The search on a super-network: one rank's evaluation against that of all ranks, the same result on every rank, and trouble of one rank, told to all. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
