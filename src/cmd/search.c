@@ -34,16 +34,19 @@ static int read_request(int argc, char **argv, arguments *a, request *q) {
   static const char *const name[COUNTS] = {"population", "generations", "parents", "mutations", "crossovers", "random", "examples", "seed", "limit-params"};
   static const int64_t low[COUNTS] = {1, 0, 1, 0, 0, 1, 1, 0, 0}, high[COUNTS] = {MANY, MANY, MANY, MANY, MANY, MANY, INT64_MAX, INT64_MAX, INT64_MAX};
   int64_t value[COUNTS] = {50, 20, 10, -1, -1, -1, 0, -1, -1};
-  const char *text[COUNTS] = {"", "", "", "", "", "", "", "", ""}, *share = "";
-  flag flags[COUNTS + 5] = {
-      {"mutate-share", &share, NULL}, {"out", &q->out, NULL}, {"export", &q->export_dir, NULL}, {"json", NULL, &q->json}, {"quiet", NULL, &q->quiet}};
-  for (int i = 0; i < COUNTS; i++) flags[5 + i] = (flag){name[i], &text[i], NULL};
-  TRY(arguments_parse("search", argc, argv, flags, COUNTS + 5, a));
+  const char *text[COUNTS] = {"", "", "", "", "", "", "", "", ""}, *share = "", *by = "metric";
+  flag flags[COUNTS + 6] = {
+      {"by", &by, NULL},      {"mutate-share", &share, NULL}, {"out", &q->out, NULL}, {"export", &q->export_dir, NULL}, {"json", NULL, &q->json},
+      {"quiet", NULL, &q->quiet}};
+  for (int i = 0; i < COUNTS; i++) flags[6 + i] = (flag){name[i], &text[i], NULL};
+  TRY(arguments_parse("search", argc, argv, flags, COUNTS + 6, a));
   if (a->word_count != 1) return FAIL(ERROR_USAGE, "see: peftscale search --help", "search takes one run file, not %d", a->word_count);
   for (int i = 0; i < COUNTS; i++) TRY(read_count(name[i], text[i], low[i], high[i], &value[i]));
   q->options.mutate_share = 0.2;
   if (*share && (text_to_double(share, &q->options.mutate_share) || !(q->options.mutate_share >= 0 && q->options.mutate_share <= 1)))
     return FAIL(ERROR_USAGE, NULL, "--mutate-share is '%s', not a number in 0 .. 1", share);
+  q->options.by_loss = !strcmp(by, "loss");
+  if (!q->options.by_loss && strcmp(by, "metric")) return FAIL(ERROR_USAGE, "one of: metric, loss", "--by is '%s'", by);
   int64_t half = value[POPULATION] / 2;
   q->options.population = (int)value[POPULATION];
   q->options.generations = (int)value[GENERATIONS];
@@ -114,7 +117,7 @@ const verb verb_search = {
     "search", "search the paths of a trained super-network",
     "usage: [mpirun -np N] peftscale search RUN.h5 [--limit-params N] [--out FILE.tsv] [--export DIR] [--json | --quiet]\n"
     "         [--population 50] [--generations 20] [--parents 10] [--mutations 25] [--crossovers 25] [--mutate-share 0.2]\n"
-    "         [--random N] [--examples N] [--seed S] [section.key=value ...]\n"
+    "         [--by metric|loss] [--random N] [--examples N] [--seed S] [section.key=value ...]\n"
     "\n"
     "The evolutionary search of GLoRA (arXiv 2306.07967) for a path per adapted map, in a run trained with method.path=random.\n"
     "Nothing is trained. Each rank evaluates whole candidates; the result is the same for any number of ranks and threads.\n"
@@ -124,6 +127,7 @@ const verb verb_search = {
     "end. Train with train.keep=last, or the epoch has been chosen on both halves.\n"
     "\n"
     "  --limit-params N  the cap on a path's parameters (head apart); default: the mean size of a random path\n"
+    "  --by loss         the loss on the search half decides, not the run's metric: smoother, so less is chosen by luck\n"
     "  --random N        random paths under the same cap to compare with (default: the population): the first ones of\n"
     "                    generation 0, and if there are fewer, further ones of origin `baseline`, which do not evolve\n"
     "  --examples N      use at most N examples of the search half, always the same ones\n"

@@ -75,6 +75,8 @@ static void print_comparison(const run *r, const supernet_report *report) {
   print_row("  best of these on each part", "", x[0].best, x[1].best, NAN);
   print_row("  the one best on the search half", text_thousands(report->chosen_size, size), x[0].chosen, x[1].chosen, x[2].chosen);
   print_row("widest path, above the cap", text_thousands(report->widest_size, size), report->widest[0], report->widest[1], report->widest[2]);
+  print_row("loss of the found path", "", report->found_loss[0], report->found_loss[1], report->found_loss[2]);
+  print_row("loss of the random paths, mean", "", report->random_loss[0], report->random_loss[1], report->random_loss[2]);
 }
 
 /* The words that train the found path from its start, for a shell: long ones go on behind a backslash. */
@@ -113,8 +115,8 @@ static void add_number(cJSON *o, const char *name, double value) {
 
 static const char *const part_names[SUPERNET_PARTS] = {"search", "unseen", "test"};
 
-static void add_scores(cJSON *o, const double *value) {
-  cJSON *scores = cJSON_AddObjectToObject(o, "scores");
+static void add_scores(cJSON *o, const char *name, const double *value) {
+  cJSON *scores = cJSON_AddObjectToObject(o, name);
   for (int p = 0; p < SUPERNET_PARTS; p++) add_number(scores, part_names[p], value[p]);
 }
 
@@ -127,7 +129,8 @@ static void add_found(cJSON *o, const run *r, const supernet_report *report) {
   cJSON_AddNumberToObject(found, "generation", c->generation);
   cJSON_AddStringToObject(found, "origin", search_origin_names[c->origin]);
   add_number(found, "parameters", (double)c->size);
-  add_scores(found, report->found);
+  add_scores(found, "scores", report->found);
+  add_scores(found, "losses", report->found_loss);
   maps = cJSON_AddArrayToObject(found, "maps");
   for (int i = 0; i < e->places; i++) {
     cJSON *map = cJSON_CreateObject();
@@ -153,6 +156,7 @@ static void add_random(cJSON *o, const supernet_report *report) {
     add_number(part, "deviation", x->deviation);
     if (p != SUPERNET_TEST) add_number(part, "best", x->best);
     add_number(part, "chosen_on_search", x->chosen);
+    add_number(part, "mean_loss", report->random_loss[p]);
   }
 }
 
@@ -190,7 +194,7 @@ void search_print_json(const run *r, const char *run_path, const supernet_report
   add_random(o, report);
   part = cJSON_AddObjectToObject(o, "widest");
   add_number(part, "parameters", (double)report->widest_size);
-  add_scores(part, report->widest);
+  add_scores(part, "scores", report->widest);
   add_words(o, r, e);
   print_json_object(o);
 }

@@ -172,16 +172,21 @@ static void fill(evolution *e, int generation, search_origin origin, int wanted)
 
 /* ---- judging ---- */
 
-int search_better(metric_kind metric, const search_value *a, const search_value *b) {
-  if (metrics_better(metric, a->value, b->value)) return 1;
-  if (metrics_better(metric, b->value, a->value)) return 0;
-  return metrics_better(METRICS_LOSS, a->loss, b->loss);
+int search_better(const search_options *o, const search_value *a, const search_value *b) {
+  for (int turn = 0; turn < 2; turn++) {
+    int by_loss = turn == 0 ? o->by_loss : !o->by_loss;
+    metric_kind metric = by_loss ? METRICS_LOSS : o->metric;
+    double x = by_loss ? a->loss : a->value, y = by_loss ? b->loss : b->value;
+    if (metrics_better(metric, x, y)) return 1;
+    if (metrics_better(metric, y, x)) return 0;
+  }
+  return 0;
 }
 
 static int is_better(const evolution *e, int64_t a, int64_t b) {
   const search_candidate *x = &e->result->candidates[a], *y = &e->result->candidates[b];
-  if (search_better(e->options->metric, &x->value, &y->value)) return 1;
-  if (search_better(e->options->metric, &y->value, &x->value)) return 0;
+  if (search_better(e->options, &x->value, &y->value)) return 1;
+  if (search_better(e->options, &y->value, &x->value)) return 0;
   return x->size != y->size ? x->size < y->size : a < b;
 }
 

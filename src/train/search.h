@@ -29,9 +29,10 @@ typedef struct search_options {
   double mutate_share; /* in [0, 1] */
   int64_t limit;       /* the cap on a path's parameters; below 0: the mean size of a random path */
   metric_kind metric;  /* what `value` is, and so which is better */
+  int by_loss;         /* the loss decides and the metric only where losses are equal: it is smoother, so that few examples say more */
 } search_options;
 
-/* What a path is worth. Equal values are told apart by the loss, then by size, then by age. */
+/* What a path is worth. Equal values are told apart by the loss (by_loss: equal losses by the value), then by size, then by age. */
 typedef struct search_value {
   double value, loss;
 } search_value;
@@ -77,7 +78,7 @@ typedef struct search_judge {
  * those of the judge. */
 int search_evolve(const method_paths *paths, const adapter *a, const search_options *options, const search_judge *judge, arena *memory, search_result *result);
 
-/* Whether value a is better than b under a metric, the loss as the second thing asked. */
-int search_better(metric_kind metric, const search_value *a, const search_value *b);
+/* Whether value a is better than b, by the options' metric and by_loss. */
+int search_better(const search_options *o, const search_value *a, const search_value *b);
 
 #endif

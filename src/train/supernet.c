@@ -159,17 +159,17 @@ static void summarise(const search_result *e, metric_kind metric, const double *
 }
 
 /* Which of the random paths is best on the search half. */
-static int choose_random(const search_result *e, metric_kind metric) {
+static int choose_random(const search_result *e, const search_options *o) {
   int best = 0;
   for (int i = 1; i < e->random_count; i++)
-    if (search_better(metric, &e->candidates[e->randoms[i]].value, &e->candidates[e->randoms[best]].value)) best = i;
+    if (search_better(o, &e->candidates[e->randoms[i]].value, &e->candidates[e->randoms[best]].value)) best = i;
   return best;
 }
 
 /* The found path, the widest and the random ones on every part; on the search half all but the widest have their values. */
 static int compare(searching *s, arena *memory, supernet_report *report) {
   const search_result *e = &report->evolution;
-  int count = 2 + e->random_count, chosen = choose_random(e, s->r->metric);
+  int count = 2 + e->random_count, chosen = choose_random(e, s->options);
   const int32_t **path;
   search_value *value;
   double *random;
@@ -191,7 +191,11 @@ static int compare(searching *s, arena *memory, supernet_report *report) {
     }
     report->widest[p] = value[0].value;
     report->found[p] = value[1].value;
-    for (int i = 0; i < e->random_count; i++) random[i] = value[2 + i].value;
+    report->found_loss[p] = value[1].loss;
+    for (int i = 0; i < e->random_count; i++) {
+      random[i] = value[2 + i].value;
+      report->random_loss[p] += value[2 + i].loss / e->random_count;
+    }
     summarise(e, s->r->metric, random, chosen, &report->random[p]);
   }
   for (int i = 0; i < e->random_count; i++) report->random_size += (double)e->candidates[e->randoms[i]].size / e->random_count;
@@ -210,8 +214,8 @@ static int prepare(searching *s, int64_t examples, arena *memory) {
 }
 
 int supernet_search(run *r, const search_options *options, int64_t examples, arena *memory, supernet_report *report) {
-  searching s = {.r = r, .options = options, .at = SUPERNET_SEARCH, .activity = "generation", .began_s = clock_wall_s()};
   search_options settled = *options;
+  searching s = {.r = r, .options = &settled, .at = SUPERNET_SEARCH, .activity = "generation", .began_s = clock_wall_s()};
   settled.metric = r->metric;
   const search_judge judge = {.score = score, .agree = agree, .tell = tell, .context = &s};
   *report = (supernet_report){0};

@@ -28,6 +28,7 @@ typedef struct supernet_report {
   int64_t examples[SUPERNET_PARTS]; /* test may have none: NaN below */
   search_result evolution;
   double found[SUPERNET_PARTS], widest[SUPERNET_PARTS];
+  double found_loss[SUPERNET_PARTS], random_loss[SUPERNET_PARTS]; /* the latter in the mean */
   supernet_random random[SUPERNET_PARTS];
   int64_t widest_size, chosen_size; /* chosen: of the random path that is best on the search half */
   double random_size;               /* of the random paths, mean                                    */

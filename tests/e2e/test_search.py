@@ -131,6 +131,14 @@ class Search(Case):
         self.assertEqual(found["found"]["scores"]["search"], min(float(row["loss"]) for row in table(self.at("loss.tsv"))))
         self.assertLessEqual(found["random"]["search"]["best"], found["random"]["search"]["mean"])
 
+    def test_by_loss(self):
+        """The lowest loss on the search half is found, while scores stay those of the metric."""
+        found, rows = self.search("--by", "loss", "--out", self.at("by.tsv")), table(self.at("by.tsv"))
+        best = min(rows, key=lambda row: float(row["loss"]))
+        self.assertEqual(found["words"].split("=")[-1], best["paths"])
+        self.assertEqual(found["found"]["scores"]["search"], float(best["accuracy"]))
+        self.assertEqual(found["found"]["losses"]["search"], float(best["loss"]))
+
     def test_no_test_split(self):
         data = make_tiny.write_dataset(self.at("untested.h5"), longest=20, counts=(32, 30, 0))
         run = train(*self.settings("untested", method="glora", task__data=data, train__steps="4", train__keep="last"), "method.path=random")
@@ -158,6 +166,7 @@ class Search(Case):
         self.refuse(2, ["--populations"], "--populations", "5", hint="--population")
         self.refuse(2, ["--population", "0"], "--population", "0")
         self.refuse(2, ["--mutate-share", "2"], "--mutate-share", "2")
+        self.refuse(2, ["--by", "luck"], "--by", "luck")
         self.refuse(2, ["30 mutations", "50"], "--mutations", "30")
         self.refuse(2, ["--generations", "many"], "--generations", "many")
         self.refuse(2, ["one run file"], self.supernet)

@@ -235,12 +235,16 @@ static void errors_go_up(void **state) {
 static void comparison(void **state) {
   (void)state;
   const search_value low = {0.5, 1}, high = {0.6, 2}, sure = {0.5, 0.5}, none = {NAN, 1};
-  assert_true(search_better(METRICS_ACCURACY, &high, &low));
-  assert_false(search_better(METRICS_ACCURACY, &low, &high));
-  assert_true(search_better(METRICS_ACCURACY, &sure, &low));
-  assert_true(search_better(METRICS_ACCURACY, &low, &none));
-  assert_false(search_better(METRICS_ACCURACY, &low, &low));
-  assert_true(search_better(METRICS_LOSS, &low, &high)); /* a lower loss is better */
+  search_options o = {.metric = METRICS_ACCURACY};
+  assert_true(search_better(&o, &high, &low));
+  assert_false(search_better(&o, &low, &high));
+  assert_true(search_better(&o, &sure, &low));
+  assert_true(search_better(&o, &low, &none));
+  assert_false(search_better(&o, &low, &low));
+  o.by_loss = 1;
+  assert_true(search_better(&o, &low, &high));
+  assert_true(search_better(&o, &sure, &high));
+  assert_true(search_better(&o, &low, &none)); /* equal losses */
 }
 
 int main(void) {
