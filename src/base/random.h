@@ -27,7 +27,8 @@ typedef enum random_purpose {
   RANDOM_MASK = 10,       /* masked language modelling                             */
   RANDOM_PROJECTION = 11, /* frozen random matrices and index maps of a method     */
   RANDOM_PATH = 12,       /* sub-network of a step                                 */
-  RANDOM_TEST = 13
+  RANDOM_TEST = 13,
+  RANDOM_SEARCH = 14 /* candidates of a search over sub-networks             */
 } random_purpose;
 
 typedef struct random_key {

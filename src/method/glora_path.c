@@ -237,7 +237,8 @@ const method_paths glora_paths = {.genes = TENSORS,
                                   .place_name = path_place_name,
                                   .size = path_size,
                                   .follow = path_follow,
-                                  .describe = path_describe};
+                                  .describe = path_describe,
+                                  .words = "method.path=listed method.paths="};
 
 static int64_t path_bytes(const glora_state *s) { return ((int64_t)PATH_BITS * s->site_count + 7) / 8; }
 

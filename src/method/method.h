@@ -124,6 +124,7 @@ typedef struct method_paths {
   int64_t (*size)(const adapter *a, int place, int path); /* floats of theta that the path uses there */
   int (*follow)(adapter *a, const int32_t *path);         /* [places]: what evaluations use from the next choose on; NULL: the widest */
   void (*describe)(int path, char text[METHOD_PATH_BYTES]);
+  const char *words; /* configuration words that train one chosen sub-network from its start; its paths follow behind the last one, with commas */
 } method_paths;
 
 typedef struct method {

@@ -1,4 +1,5 @@
-/* Evaluation of a split, spread over ranks and threads. Groups are a function of the lengths alone, so a prediction's bits depend on neither. */
+/* Evaluation of a split, spread over ranks and threads or by one rank alone. Groups are a function of the lengths alone, so a prediction's bits depend on
+ * neither. */
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ static int predict_class(const float *row, int classes) {
   return best;
 }
 
-/* Rank 0: outputs in example order, predictions and metrics. */
+/* Outputs in example order, predictions and metrics. */
 static int judge(const run *r, const split *s, const grouping *g, int classes, const float *gathered, evaluation *result, predictions *details) {
   predictions p = {.count = s->count, .classes = classes};
   int regress = r->config->task.objective == OBJECTIVE_REGRESS;
@@ -103,6 +104,21 @@ static int judge(const run *r, const split *s, const grouping *g, int classes, c
   return code;
 }
 
+/* What all groups together say, from their sums and outputs in group order. */
+static int conclude(const run *r, const split *s, const grouping *g, int classes, const group_sums *sums, const float *outputs, evaluation *result,
+                    predictions *details) {
+  double loss = 0;
+  for (int64_t i = 0; i < g->groups; i++) {
+    loss += sums[i].loss;
+    result->count += sums[i].count;
+  }
+  result->loss = result->count ? loss / (double)result->count : NAN;
+  for (int i = 0; i < METRICS_COUNT; i++) result->metrics.value[i] = NAN;
+  if (classes) TRY(judge(r, s, g, classes, outputs, result, details));
+  result->metrics.value[METRICS_LOSS] = result->loss;
+  return ERROR_NONE;
+}
+
 static int collect(run *r, const split *s, const grouping *g, int classes, const float *outputs, const group_sums *sums, evaluation *result,
                    predictions *details) {
   comm *c = r->comm;
@@ -112,45 +128,55 @@ static int collect(run *r, const split *s, const grouping *g, int classes, const
   int code = comm_agree(c, counts ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory"));
   if (!code) code = comm_gather(c, COMM_EVALUATION, sums, (g->end - g->begin) * (int64_t)sizeof *sums, counts, &all_sums);
   if (!code) code = comm_gather(c, COMM_EVALUATION, outputs, examples * classes * (int64_t)sizeof *outputs, counts, &all_outputs);
-  if (!code && comm_rank(c) == 0) {
-    double loss = 0;
-    const group_sums *group = all_sums;
-    for (int64_t i = 0; i < g->groups; i++) {
-      loss += group[i].loss;
-      result->count += group[i].count;
-    }
-    result->loss = result->count ? loss / (double)result->count : NAN;
-    for (int i = 0; i < METRICS_COUNT; i++) result->metrics.value[i] = NAN;
-    if (classes) code = judge(r, s, g, classes, all_outputs, result, details);
-    result->metrics.value[METRICS_LOSS] = result->loss;
-  }
+  if (!code && comm_rank(c) == 0) code = conclude(r, s, g, classes, all_sums, all_outputs, result, details);
   free(counts);
   free(all_sums);
   free(all_outputs);
   return comm_agree(c, code);
 }
 
+/* This rank's groups of `size` ranks, with memory for what they give. */
+typedef struct share {
+  arena *memory;
+  grouping g;
+  int classes;
+  float *outputs;
+  group_sums *sums;
+} share;
+
+static int work_share(run *r, const real *theta, const split *s, int size, int rank, share *mine) {
+  grouping *g = &mine->g;
+  mine->classes = model_output_count(r->model);
+  TRY(arena_create(&mine->memory));
+  TRY(group_split(s, size, rank, mine->memory, g));
+  TRY(arena_take(mine->memory, (size_t)(g->first[g->end] - g->first[g->begin]) * (size_t)mine->classes, sizeof *mine->outputs, &mine->outputs));
+  TRY(arena_take(mine->memory, (size_t)(g->end - g->begin), sizeof *mine->sums, &mine->sums));
+  TRY(model_choose(r->model, METHOD_EVALUATION));
+  TRY(model_expand(r->model, theta));
+  return evaluate_mine(r, s, g, mine->classes, mine->outputs, mine->sums);
+}
+
 int run_evaluate(run *r, const real *theta, split_name which, evaluation *result, predictions *details) {
   const split *s = &r->data->splits[which];
-  int classes = model_output_count(r->model);
   double start = clock_wall_s();
-  grouping g = {0};
-  arena *memory = NULL;
-  float *outputs = NULL;
-  group_sums *sums = NULL;
+  share mine = {0};
   *result = (evaluation){0};
   if (details) *details = (predictions){0};
-  int code = arena_create(&memory);
-  if (!code) code = group_split(s, comm_size(r->comm), comm_rank(r->comm), memory, &g);
-  if (!code) code = arena_take(memory, (size_t)(g.first[g.end] - g.first[g.begin]) * (size_t)classes, sizeof *outputs, &outputs);
-  if (!code) code = arena_take(memory, (size_t)(g.end - g.begin), sizeof *sums, &sums);
-  if (!code) code = model_choose(r->model, METHOD_EVALUATION);
-  if (!code) code = model_expand(r->model, theta);
-  if (!code) code = evaluate_mine(r, s, &g, classes, outputs, sums);
-  code = comm_agree(r->comm, code);
-  if (!code) code = collect(r, s, &g, classes, outputs, sums, result, details);
+  int code = comm_agree(r->comm, work_share(r, theta, s, comm_size(r->comm), comm_rank(r->comm), &mine));
+  if (!code) code = collect(r, s, &mine.g, mine.classes, mine.outputs, mine.sums, result, details);
   if (!code) code = comm_broadcast(r->comm, COMM_EVALUATION, 0, result, sizeof *result);
   result->seconds = clock_wall_s() - start;
-  arena_destroy(memory);
+  arena_destroy(mine.memory);
+  return code;
+}
+
+int evaluate_alone(run *r, const real *theta, const split *s, evaluation *result) {
+  double start = clock_wall_s();
+  share mine = {0};
+  *result = (evaluation){0};
+  int code = work_share(r, theta, s, 1, 0, &mine);
+  if (!code) code = conclude(r, s, &mine.g, mine.classes, mine.sums, mine.outputs, result, NULL);
+  result->seconds = clock_wall_s() - start;
+  arena_destroy(mine.memory);
   return code;
 }

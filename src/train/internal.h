@@ -10,6 +10,12 @@ enum { EVALUATION_TOKENS = 256 };
 /* evaluate.c: largest group of a split. */
 int evaluation_measure(const split *s, batch_sizes *sizes);
 
+/* evaluate.c. Not collective: a split (or a part of one, see run_fit) by this rank alone, with all its threads; the same bits as run_evaluate. */
+int evaluate_alone(run *r, const real *theta, const split *s, evaluation *result);
+
+/* run.c. Not collective: makes the workspaces of an evaluating run large enough for a part of a split, whose groups may be others than the split's. */
+int run_fit(run *r, const split *part);
+
 /* train.c: peak learning rate and weight decay of a segment under a configuration. */
 double segment_rate(const config *c, const segment *s);
 double segment_decay(const config *c, const segment *s);

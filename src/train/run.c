@@ -212,10 +212,17 @@ static int take_message(run *r) {
   return exact_create(r->model, r->theta_count, r->threads, r->shards, r->memory, &r->exact);
 }
 
+/* For shards and evaluation groups of at most r->sizes. */
+static int take_workspace(run *r, int thread, int training) {
+  const batch_sizes *s = &r->sizes;
+  TRY(model_workspace_create(r->model, s->tokens, s->sequences, r->masking.rate > 0 ? s->tokens : 0, s->squares, training, &r->workspaces[thread]));
+  return batch_pack_create(s, r->memory, &r->packs[thread]);
+}
+
 static int take_memory(run *r, int training) {
-  batch_sizes sizes = {1, 1, 1};
-  for (int s = 0; s < SPLIT_COUNT; s++) TRY(evaluation_measure(&r->data->splits[s], &sizes));
-  if (training) TRY(batch_plan_measure(&r->plan, r->steps, &sizes));
+  r->sizes = (batch_sizes){1, 1, 1};
+  for (int s = 0; s < SPLIT_COUNT; s++) TRY(evaluation_measure(&r->data->splits[s], &r->sizes));
+  if (training) TRY(batch_plan_measure(&r->plan, r->steps, &r->sizes));
   size_t theta = (size_t)r->theta_count, threads = (size_t)r->threads;
   TRY(arena_take(r->memory, theta, sizeof(real), &r->theta));
   TRY(arena_take(r->memory, theta, sizeof(real), &r->chosen));
@@ -223,11 +230,22 @@ static int take_memory(run *r, int training) {
   TRY(arena_take(r->memory, threads, sizeof *r->packs, &r->packs));
   TRY(arena_take(r->memory, threads, sizeof *r->gradient, &r->gradient));
   for (int t = 0; t < r->threads; t++) {
-    TRY(model_workspace_create(r->model, sizes.tokens, sizes.sequences, r->masking.rate > 0 ? sizes.tokens : 0, sizes.squares, training, &r->workspaces[t]));
-    TRY(batch_pack_create(&sizes, r->memory, &r->packs[t]));
+    TRY(take_workspace(r, t, training));
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
   if (training) TRY(take_message(r));
+  return ERROR_NONE;
+}
+
+int run_fit(run *r, const split *part) {
+  const batch_sizes before = r->sizes;
+  TRY(evaluation_measure(part, &r->sizes));
+  if (r->sizes.tokens == before.tokens && r->sizes.sequences == before.sequences && r->sizes.squares == before.squares) return ERROR_NONE;
+  for (int t = 0; t < r->threads; t++) {
+    model_workspace_destroy(r->workspaces[t]);
+    r->workspaces[t] = NULL;
+    TRY(take_workspace(r, t, 0));
+  }
   return ERROR_NONE;
 }
 

@@ -45,6 +45,7 @@ typedef struct run {
   real **gradient;              /* [threads] gradient[0] is message */
   model_workspace **workspaces; /* [threads] */
   batch_pack **packs;           /* [threads] */
+  batch_sizes sizes;            /* of the largest batch that the two above hold */
   void *store;                  /* the base weights, shared by the ranks of a node */
   int store_copies;             /* copies of them on this node */
   error pending;                /* of this rank alone (a run file that cannot be written); goes out with the next step's message */

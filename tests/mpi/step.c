@@ -1,87 +1,16 @@
 /* ranks: 1 2 3 4 */
 /* The summed gradient of a step against a plain loop over its shards, which each rank makes alone, in one thread, without messages: with 1 and 2 threads, 7
  * sequences of 1 to 128 tokens in 8 shards, every method, and a vector of several buckets that travel behind backward. */
-#include <hdf5.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "support/checks.h"
+#include "support/tiny_data.h"
 #include "train/internal.h"
 
-enum { ROWS = 30, PER_STEP = 7, LONGEST = 128, VOCABULARY = 50, CLASSES = 3, STEPS = 3, WORDS_MAX = 24 };
-
-/* ---- a data set ---- */
-
-static void put_text(hid_t file, const char *name, const char *value) {
-  hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
-  H5Tset_size(type, strlen(value));
-  hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-  CHECK(H5Awrite(attribute, type, value) >= 0);
-  H5Aclose(attribute);
-  H5Sclose(space);
-  H5Tclose(type);
-}
-
-static void put_int(hid_t file, const char *name, int value) {
-  hid_t space = H5Screate(H5S_SCALAR), attribute = H5Acreate2(file, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
-  CHECK(H5Awrite(attribute, H5T_NATIVE_INT, &value) >= 0);
-  H5Aclose(attribute);
-  H5Sclose(space);
-}
-
-static void put_array(hid_t group, const char *name, hid_t type, hsize_t count, const void *values) {
-  hid_t space = H5Screate_simple(1, &count, NULL), set = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-  CHECK(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
-  H5Dclose(set);
-  H5Sclose(space);
-}
-
-static void put_split(hid_t file, const char *name, int first_id) {
-  static int32_t token[ROWS * LONGEST], half[ROWS], end[ROWS];
-  int64_t offset[ROWS + 1] = {0}, example[ROWS];
-  float label[ROWS];
-  random_key key = random_key_make(1, RANDOM_TEST, (uint64_t)first_id);
-  for (int i = 0; i < ROWS; i++) {
-    int length = i == 0 ? LONGEST : i == 1 ? 1 : 1 + (int)(random_uniform(key, 0, (uint64_t)i) * LONGEST);
-    offset[i + 1] = offset[i] + length;
-    for (int j = 0; j < length; j++) token[offset[i] + j] = (int32_t)(random_uniform(key, 1 + (uint64_t)i, (uint64_t)j) * VOCABULARY);
-    half[i] = length / 2;
-    end[i] = length;
-    label[i] = (float)(i % CLASSES);
-    example[i] = first_id + i;
-  }
-  hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-  put_array(group, "tokens", H5T_NATIVE_INT32, (hsize_t)offset[ROWS], token);
-  put_array(group, "offsets", H5T_NATIVE_INT64, ROWS + 1, offset);
-  put_array(group, "segment_start", H5T_NATIVE_INT32, ROWS, half);
-  put_array(group, "target_start", H5T_NATIVE_INT32, ROWS, end);
-  put_array(group, "label", H5T_NATIVE_FLOAT, ROWS, label);
-  put_array(group, "example_id", H5T_NATIVE_INT64, ROWS, example);
-  H5Gclose(group);
-}
-
-static void write_data(const char *path) {
-  const char names[CLASSES][2] = {"a", "b", "c"};
-  hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), name = H5Tcopy(H5T_C_S1);
-  H5Tset_size(name, 2);
-  put_text(file, "kind", "peftscale dataset");
-  put_text(file, "name", "tiny");
-  put_text(file, "objective", "classify");
-  put_text(file, "metric", "accuracy");
-  put_text(file, "tokenizer", "tiny");
-  put_text(file, "tokenizer_hash", "0");
-  put_int(file, "schema_version", 1);
-  put_int(file, "class_count", CLASSES);
-  put_int(file, "vocabulary_size", VOCABULARY);
-  put_int(file, "first_word", 5);
-  put_int(file, "mask_token", 4);
-  put_array(file, "class_names", name, CLASSES, names);
-  for (int s = 0; s < SPLIT_COUNT; s++) put_split(file, split_names[s], s * ROWS);
-  H5Tclose(name);
-  H5Fclose(file);
-}
+enum { STEPS = 3, WORDS_MAX = 24 };
 
 /* ---- a run ---- */
 
@@ -234,7 +163,7 @@ int main(int argc, char **argv) {
   if (checks_begin(&argc, &argv)) return 1;
   snprintf(path, sizeof path, "/tmp/peftscale-step-%ld.h5", (long)getpid());
   CHECK_DONE(comm_broadcast(world, COMM_CONTROL, 0, path, sizeof path));
-  if (comm_rank(world) == 0) write_data(path);
+  if (comm_rank(world) == 0) tiny_data_write(path);
   if (!comm_agree(world, checks_failed ? FAIL(ERROR_SYSTEM, NULL, "%s cannot be written", path) : 0)) {
     const char *const large[] = {"method=full", "model.layers=2", "model.width=256", "model.ffn=1024", NULL};
     const char *const masked[] = {"method=full", "task.objective=mlm", "model.width=32", NULL};
