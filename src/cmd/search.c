@@ -78,7 +78,7 @@ static int give_out(run *r, const char *run_path, const request *q, const supern
   if (*q->out) TRY(search_write_tsv(q->out, r, e));
   if (*q->export_dir) {
     TRY(supernet_follow(r, e->candidates[e->best].path));
-    TRY(export_backbone(r, q->export_dir));
+    TRY(export_backbone(r->model, r->chosen, r->experiment_id, q->export_dir));
   }
   (q->json ? search_print_json : search_print_text)(r, run_path, report);
   return ERROR_NONE;
@@ -107,7 +107,7 @@ static int act(comm *c, int argc, char **argv) {
   int code = read_request(argc, argv, &a, &q);
   log_setup(comm_rank(c) == 0, q.quiet ? LOG_QUIET : LOG_NORMAL);
   TRY(comm_agree(c, code));
-  TRY(trained_open(c, a.words[0], &a, SPLIT_VALIDATION, &r));
+  TRY(trained_open(c, NULL, &a, SPLIT_VALIDATION, &r));
   code = search(r, a.words[0], &q);
   run_destroy(r);
   return code;
