@@ -4,6 +4,7 @@
 #   src/*/*.c            -> build/libpeftscale.a          src/main.c            -> build/peftscale
 #   tests/unit/test_*.c  -> build/tests/unit/test_*       tests/mpi/*.c         -> build/tests/mpi/*
 #   tests/conformance/*.c -> build/tests/conformance/*    tests/bench/*.c       -> build/bench/*
+#   tests/oracle/*.c     -> build/tests/oracle/*
 #   tests/support/*.c    linked into each of these where needed
 #   tests/unit/test_*_double.c, tests/conformance/*_double.c and conformance.c once more -> build/double/*_double, in double precision
 #
@@ -161,7 +162,7 @@ SUPPORT_DOUBLE_OBJECTS := $(SUPPORT_SOURCES:tests/%.c=$(B)/double/obj/tests/%.o)
 SUPPORT_LIBRARY := $(if $(SUPPORT_SOURCES),$(B)/tests/libsupport.a)
 SUPPORT_DOUBLE_LIBRARY := $(if $(SUPPORT_SOURCES),$(B)/double/libsupport-double.a)
 
-TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/conformance/*.c tests/mpi/*.c))
+TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/conformance/*.c tests/mpi/*.c tests/oracle/*.c))
 TEST_PROGRAMS := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out %_double.c,$(TEST_SOURCES)))
 DOUBLE_PROGRAMS := $(patsubst %.c,$(B)/double/%,$(notdir $(filter %_double.c,$(TEST_SOURCES)))) \
   $(patsubst tests/conformance/%.c,$(B)/double/%_double,$(wildcard tests/conformance/conformance.c))
@@ -252,7 +253,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: tests bench-programs test test-all unit layers deps venv demo bench tables
+.PHONY: tests bench-programs test test-all unit layers counts deps venv oracle demo bench tables
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -265,9 +266,10 @@ test: ## check the dependencies, build, run all tests that need no root, network
 	@$(MAKE) tests
 	@$(RUN_TESTS)
 
-test-all: ## the same with every test; first makes a Python environment with tokenizers
+test-all: ## the same with every test; first makes the Python environments that some need
 	@$(DEPS) --all
 	@$(DEPS) --venv || echo 'Tests that need it will be skipped.'
+	@$(DEPS) --oracle || echo 'Tests that need it will be skipped.'
 	@$(MAKE) tests bench-programs
 	@$(RUN_TESTS) --all
 
@@ -277,11 +279,20 @@ unit: $(filter $(B)/tests/unit/%,$(TEST_PROGRAMS)) $(filter %_double,$(DOUBLE_PR
 layers: ## check which folder of src includes which
 	@bash tests/support/layers.sh
 
+counts: all ## compare the counts of methods on models with those that papers print
+	@PEFTSCALE='$(B)/peftscale' $(PYTHON) tests/counts/compare_counts.py
+
 deps: ## install what is missing, or say what to install (PEFTSCALE_NO_INSTALL=1: only say)
 	@$(DEPS)
 
 venv: ## build/venv: a Python with the tokenizers package
 	@$(DEPS) --venv
+
+oracle: ## compare every method with PEFT, the field's implementation; makes build/oracle-venv for it
+	@$(DEPS)
+	@$(DEPS) --oracle
+	@$(MAKE) $(B)/tests/oracle/probe
+	@OMP_NUM_THREADS=1 PEFTSCALE_BUILD='$(B)' build/oracle-venv/bin/python3 -B tests/oracle/parity.py $(if $(T),--only '$(T)')
 
 demo: ## train real adapters with two ranks and print the comparison
 	@$(DEPS)
@@ -327,8 +338,8 @@ uninstall: ## remove what install put there
 # ---- the rest ----
 
 .PHONY: clean distclean format help probe-flags
-clean: ## remove what was built, keep build/venv and the note that dependencies are there
-	@[ ! -d '$(BUILD)' ] || find '$(BUILD)' -mindepth 1 -maxdepth 1 ! -name venv ! -name 'deps*.stamp' -exec rm -rf {} +
+clean: ## remove what was built, keep the Python environments and the note that dependencies are there
+	@[ ! -d '$(BUILD)' ] || find '$(BUILD)' -mindepth 1 -maxdepth 1 ! -name venv ! -name oracle-venv ! -name 'deps*.stamp' -exec rm -rf {} +
 
 distclean: ## remove the whole build folder
 	rm -rf '$(BUILD)'

@@ -40,6 +40,11 @@ void hash_finish(hash *h, char text[HASH_TEXT_BYTES]) {
 
 void hash_bytes(const void *bytes, size_t count, char text[HASH_TEXT_BYTES]) { write_text(XXH3_128bits(bytes, count), text); }
 
+int64_t hash_number(const void *bytes, size_t count) {
+  int64_t value = (int64_t)XXH3_64bits(bytes, count);
+  return value ? value : 1;
+}
+
 int hash_file(const char *path, char text[HASH_TEXT_BYTES]) {
   FILE *file = fopen(path, "rb");
   if (!file) return FAIL(ERROR_INPUT, NULL, "%s: cannot open: %s", path, strerror(errno));

@@ -6,6 +6,7 @@
 #define PEFTSCALE_HASH_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { HASH_TEXT_BYTES = 33 };
 
@@ -17,6 +18,9 @@ void hash_add_text(hash *h, const char *text);         /* with its end mark, so 
 void hash_finish(hash *h, char text[HASH_TEXT_BYTES]); /* writes the digits and destroys h */
 
 void hash_bytes(const void *bytes, size_t count, char text[HASH_TEXT_BYTES]);
+
+/* 64 bits of it, for columns of numbers; never 0, which can so mean "not taken". */
+int64_t hash_number(const void *bytes, size_t count);
 
 /* Of a whole file. Errors: ERROR_INPUT when it cannot be read. */
 int hash_file(const char *path, char text[HASH_TEXT_BYTES]);

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
-#include "model/model.h"
+#include "model/census.h"
 #include "store/file.h"
 
 typedef struct count_result {
@@ -17,16 +17,19 @@ typedef struct count_result {
   int64_t head, base;
 } count_result;
 
-static int find_shape(const char *name, model_shape *shape) {
+/* A directory is read, anything else is the name of a known shape. */
+static int take_census(const char *name, census **result) {
   struct stat status;
   char path[4096], *text;
   size_t bytes;
-  if (stat(name, &status) || !S_ISDIR(status.st_mode)) return model_shape_known(name, shape);
+  model_shape shape;
+  if (stat(name, &status) || !S_ISDIR(status.st_mode)) return census_of_name(name, result);
   TRY(text_format(path, sizeof path, "%s/config.json", name));
   TRY(file_read(path, 1 << 20, &text, &bytes));
-  int code = model_shape_parse(text, path, shape);
+  int code = model_shape_parse(text, path, &shape);
   free(text);
-  return code;
+  TRY(code);
+  return census_of_shape(&shape, result);
 }
 
 /* "rank=8" is short for "method.rank=8". */
@@ -44,21 +47,17 @@ static int full_keys(const arguments *given, const char *method_name, arena *mem
   return ERROR_NONE;
 }
 
-static int count_all(const char *model_name, const config *c, int head, int classes, count_result *result) {
+static int count_all(const char *model_name, const config *c, int deep_head, int classes, count_result *result) {
   const method *chosen;
-  model_shape shape;
-  model *m;
-  TRY(find_shape(model_name, &shape));
+  census *taken;
   TRY(method_find(c->method.name, &chosen));
-  model_options options = {.pooling = MODEL_POOL_FIRST, .head = head ? MODEL_HEAD_TANH : MODEL_HEAD_LINEAR, .objective = MODEL_CLASSIFY, .classes = classes};
-  TRY(model_create(&shape, &options, chosen, &c->method.options, &m));
-  *result = (count_result){.model = model_name, .method = c->method.name, .modules = "-", .head = model_role_count(m, SEGMENT_HEAD)};
+  TRY(take_census(model_name, &taken));
+  *result = (count_result){
+      .model = model_name, .method = c->method.name, .modules = "-", .head = census_head_count(taken, deep_head, classes), .base = census_base_count(taken)};
   const option_value *modules = option_find(&c->method.options, "modules");
   if (modules) result->modules = modules->text;
-  for (int i = 0; i < model_param_count(m); i++)
-    if (model_param(m, i)->role == SEGMENT_BASE) result->base += (int64_t)model_param(m, i)->rows * model_param(m, i)->cols;
-  int code = model_counts(m, &result->counts);
-  model_destroy(m);
+  int code = census_count(taken, chosen, &c->method.options, &result->counts);
+  census_destroy(taken);
   return code;
 }
 
@@ -76,20 +75,31 @@ static int compose_and_count(const arguments *given, const char *model_name, con
   return code;
 }
 
+/* Stored bytes in float32 numbers, as papers count; whole where it is whole. */
+static double stored_floats(const count_result *r) { return (double)r->counts.stored_bytes / 4; }
+static int64_t sent_with_head(const count_result *r) { return r->counts.sent_floats + r->head; }
+
+/* At most 80 columns. */
 static void print_text(const count_result *r) {
+  static const char *const quarter[] = {"", ".25", ".5", ".75"};
   char a[32], b[32];
-  printf("%s, %s%s%s\n", r->method, r->model, *r->modules == '-' ? "" : ", modules ", *r->modules == '-' ? "" : r->modules);
-  printf("  trainable          %16s  (%.3f %% of %s)\n", text_thousands(r->counts.trainable, a), 100.0 * (double)r->counts.trainable / (double)r->base,
+  const method_counts *c = &r->counts;
+  printf("%s on %s%s%s\n", r->method, r->model, *r->modules == '-' ? "" : ", modules ", *r->modules == '-' ? "" : r->modules);
+  printf("  trainable      %15s numbers, %.3g %% of %s\n", text_thousands(c->trainable, a), 100.0 * (double)c->trainable / (double)r->base,
          text_thousands(r->base, b));
-  printf("  stored bytes       %16s  (%s)\n", text_thousands(r->counts.stored_bytes, a), text_bytes((double)r->counts.stored_bytes, b));
-  printf("  sent floats/step   %16s  (%s)\n", text_thousands(r->counts.sent_floats, a), text_bytes(4.0 * (double)r->counts.sent_floats, b));
-  printf("  head floats        %16s  (trained and sent by every method)\n", text_thousands(r->head, a));
+  printf("  stored         %15s bytes", text_thousands(c->stored_bytes, a));
+  printf(" (%s), as float32: %s%s\n", text_bytes((double)c->stored_bytes, b), text_thousands(c->stored_bytes / 4, a), quarter[c->stored_bytes % 4]);
+  printf("  regenerated    %15s bytes (%s), made from a seed\n", text_thousands(c->regenerated_bytes, a), text_bytes((double)c->regenerated_bytes, b));
+  printf("  sent per step  %15s floats (%s)\n", text_thousands(c->sent_floats, a), text_bytes(4.0 * (double)c->sent_floats, b));
+  printf("    with head    %15s floats (%s)", text_thousands(sent_with_head(r), a), text_bytes(4.0 * (double)sent_with_head(r), b));
+  printf("; the head has %s\n", text_thousands(r->head, a));
 }
 
 static void print_tsv(const count_result *r) {
-  printf("model\tmethod\tmodules\ttrainable\tstored_bytes\tsent_floats\thead_floats\n");
-  printf("%s\t%s\t%s\t%lld\t%lld\t%lld\t%lld\n", r->model, r->method, r->modules, (long long)r->counts.trainable, (long long)r->counts.stored_bytes,
-         (long long)r->counts.sent_floats, (long long)r->head);
+  const method_counts *c = &r->counts;
+  printf("model\tmethod\tmodules\ttrainable\tstored_bytes\tstored_floats\tregenerated_bytes\tsent_floats\tsent_floats_with_head\thead_floats\tbase_floats\n");
+  printf("%s\t%s\t%s\t%lld\t%lld\t%.15g\t%lld\t%lld\t%lld\t%lld\t%lld\n", r->model, r->method, r->modules, (long long)c->trainable, (long long)c->stored_bytes,
+         stored_floats(r), (long long)c->regenerated_bytes, (long long)c->sent_floats, (long long)sent_with_head(r), (long long)r->head, (long long)r->base);
 }
 
 static void print_json(const count_result *r) {
@@ -99,7 +109,10 @@ static void print_json(const count_result *r) {
   cJSON_AddStringToObject(o, "modules", r->modules);
   cJSON_AddNumberToObject(o, "trainable", (double)r->counts.trainable);
   cJSON_AddNumberToObject(o, "stored_bytes", (double)r->counts.stored_bytes);
+  cJSON_AddNumberToObject(o, "stored_floats", stored_floats(r));
+  cJSON_AddNumberToObject(o, "regenerated_bytes", (double)r->counts.regenerated_bytes);
   cJSON_AddNumberToObject(o, "sent_floats", (double)r->counts.sent_floats);
+  cJSON_AddNumberToObject(o, "sent_floats_with_head", (double)sent_with_head(r));
   cJSON_AddNumberToObject(o, "head_floats", (double)r->head);
   cJSON_AddNumberToObject(o, "base_floats", (double)r->base);
   print_json_object(o);
@@ -130,8 +143,17 @@ static int act(comm *none, int argc, char **argv) {
 const verb verb_count = {"count", "count what a method trains, stores and sends, without weights",
                          "usage: peftscale count --model NAME|DIRECTORY --method NAME [key=value ...] [--head linear|tanh] [--classes C] [--tsv | --json]\n"
                          "\n"
-                         "NAME is a known shape (peftscale list models); DIRECTORY holds a config.json. Keys without a section are the method's:\n"
-                         "rank=8 is method.rank=8. The head is counted apart, since every method trains it.\n"
+                         "NAME is a known shape (peftscale list models), trainable or not; DIRECTORY holds a config.json. Keys without a section are the\n"
+                         "method's: rank=8 is method.rank=8.\n"
+                         "\n"
+                         "  trainable        numbers of the method; the head is counted apart, since every method trains it\n"
+                         "  stored           what a file of the result must hold; also as float32 numbers, the way papers count it\n"
+                         "  regenerated      frozen numbers made anew from a seed, and therefore not stored\n"
+                         "  sent per step    what a rank gives to the sum of gradients, without and with the head\n"
+                         "\n"
+                         "  --head linear    d C + C numbers for width d and C classes (default)\n"
+                         "  --head tanh      d d + d more, dense and tanh before it (default for RoBERTa)\n"
+                         "  --classes C      default 2\n"
                          "\n"
                          "example:\n"
                          "  peftscale count --model roberta-base --method lora rank=8 modules=q,v --tsv\n",

@@ -109,6 +109,26 @@ static int combine_doubles(comm *c, comm_purpose purpose, double *values, int co
 int comm_sum_doubles(comm *c, comm_purpose purpose, double *values, int count) { return combine_doubles(c, purpose, values, count, MPI_SUM); }
 int comm_max_doubles(comm *c, comm_purpose purpose, double *values, int count) { return combine_doubles(c, purpose, values, count, MPI_MAX); }
 
+static int combine_pieces(comm *c, comm_purpose purpose, void *values, int64_t count, MPI_Datatype type, size_t size, MPI_Op op) {
+  enum { PIECE = 1 << 27 };
+  if (c->size == 1) return ERROR_NONE;
+  double start = clock_wall_s();
+  for (int64_t at = 0; at < count; at += PIECE) {
+    int part = (int)(count - at < PIECE ? count - at : PIECE);
+    TRY(comm_check(MPI_Allreduce(MPI_IN_PLACE, (char *)values + (size_t)at * size, part, type, op, c->world), "MPI_Allreduce"));
+  }
+  comm_meter_add(c, purpose, count * (int64_t)size, start);
+  return ERROR_NONE;
+}
+
+int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count) {
+  return combine_pieces(c, purpose, values, count, MPI_UINT8_T, sizeof *values, MPI_MAX);
+}
+
+int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count) {
+  return combine_pieces(c, purpose, values, count, MPI_INT64_T, sizeof *values, MPI_SUM);
+}
+
 /* Point to point, so that a rank's part may exceed 2 GiB in all and a rank 0 that cannot allocate is noticed by everyone first. */
 int comm_gather(comm *c, comm_purpose purpose, const void *bytes, int64_t count, int64_t *counts, void **result) {
   double start = clock_wall_s();

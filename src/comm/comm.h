@@ -44,6 +44,10 @@ int comm_broadcast(comm *c, comm_purpose purpose, int root, void *bytes, size_t 
 int comm_sum_doubles(comm *c, comm_purpose purpose, double *values, int count);
 int comm_max_doubles(comm *c, comm_purpose purpose, double *values, int count);
 
+/* Collective. Element-wise maximum of bytes, and sum of integers (any order gives the same bits), in place. */
+int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count);
+int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count);
+
 /* Collective. Rank 0 receives every rank's bytes behind each other: counts [size] in bytes at rank 0 (NULL elsewhere); result (rank 0) is malloc'ed, the
  * caller frees it. */
 int comm_gather(comm *c, comm_purpose purpose, const void *bytes, int64_t count, int64_t *counts, void **result);

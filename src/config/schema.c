@@ -13,6 +13,8 @@ static const char *const head_words[] = {"linear", "tanh", NULL};
 static const char *const objective_words[] = {"classify", "regress", "mlm", NULL};
 static const char *const metric_words[] = {"accuracy", "f1", "matthews", "pearson", "spearman", "loss", NULL};
 static const char *const schedule_words[] = {"linear", "cosine", "constant", NULL};
+static const char *const reduce_words[] = {"float", "exact", NULL};
+static const char *const payload_words[] = {"compact", "dense", NULL};
 static const char *const keep_words[] = {"best", "last", NULL};
 
 #define FIELD(member) offsetof(config, member)
@@ -28,6 +30,18 @@ static const config_key rows[] = {
      NUMBERS,
      NULL},
     {{"threads", OPTION_INT, "1", 1, 1024, NULL, 0, "threads per rank, each working on whole shards"}, FIELD(threads), EXECUTION, NULL},
+    {{"reduce", OPTION_CHOICE, "float", 0, 0, reduce_words, 0, "sum of gradients: in floats, or in integers (the same bits for any ranks and threads)"},
+     FIELD(reduce),
+     EXECUTION,
+     NULL},
+    {{"payload", OPTION_CHOICE, "compact", 0, 0, payload_words, 0, "what travels: only what ranks cannot know to be zero, or all of theta's gradient"},
+     FIELD(payload),
+     EXECUTION,
+     NULL},
+    {{"check_every", OPTION_INT, "100", 0, 1e12, NULL, 0, "steps between comparisons of the ranks' numbers (a hash of theta); 0: never"},
+     FIELD(check_every),
+     NEITHER,
+     NULL},
     {{"preset", OPTION_TEXT, "", 0, 0, NULL, 0, "preset/NAME.yaml to start from, such as a paper's settings"}, FIELD(preset), NEITHER, NULL},
 
     {{"model.name", OPTION_TEXT, "", 0, 0, NULL, 0, "model/NAME.yaml"}, FIELD(model.name), NEITHER, NULL},

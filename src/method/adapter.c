@@ -157,15 +157,6 @@ const char *adapter_option_text(const adapter *a, int index, char buffer[32]) {
   return buffer;
 }
 
-int adapter_counts(const adapter *a, method_counts *counts) {
-  if (a->method->count) return a->method->count(a, counts);
-  int64_t kept = is_seeded(a) ? 8 : 0, drawn = 0;
-  for (int i = 0; i < a->constant_count; i++) *(a->constants[i].from_file ? &kept : &drawn) += 4 * a->constants[i].rows * a->constants[i].cols;
-  *counts =
-      (method_counts){.trainable = a->theta_count, .stored_bytes = 4 * a->theta_count + kept, .regenerated_bytes = drawn, .sent_floats = a->theta_count};
-  return ERROR_NONE;
-}
-
 int64_t stored_array_bytes(const stored_array *array) {
   static const int size[] = {4, 1, 2, 4, 8};
   return array->rows * array->cols * size[array->type];
@@ -193,15 +184,20 @@ static const method_constant *constant_of(const adapter *a, int index) {
   return NULL;
 }
 
+stored_array adapter_stored_segment(const adapter *a, int index) {
+  stored_array array = {.type = STORED_F32, .rows = a->segments[index].rows, .cols = a->segments[index].cols};
+  memcpy(array.name, a->segments[index].name, sizeof array.name);
+  return array;
+}
+
 int adapter_stored(const adapter *a, int index, stored_array *array) {
   int own = adapter_stored_own(a);
   if (index < own && a->method->stored) return a->method->stored(a, index, array);
-  *array = (stored_array){.type = STORED_I64, .rows = 1, .cols = 1, .name = "seed"};
   if (index < own) {
-    *array = (stored_array){.type = STORED_F32, .rows = a->segments[index].rows, .cols = a->segments[index].cols};
-    memcpy(array->name, a->segments[index].name, sizeof array->name);
+    *array = adapter_stored_segment(a, index);
     return ERROR_NONE;
   }
+  *array = (stored_array){.type = STORED_I64, .rows = 1, .cols = 1, .name = "seed"};
   const method_constant *c = constant_of(a, index - own);
   if (c) {
     *array = (stored_array){.type = c->is_index ? STORED_I32 : STORED_F32, .rows = c->rows, .cols = c->cols};
@@ -210,27 +206,42 @@ int adapter_stored(const adapter *a, int index, stored_array *array) {
   return ERROR_NONE;
 }
 
+/* Without a count of its own: theta is trained and sent; what is stored are the arrays above; constants that no file holds are made anew. */
+int adapter_counts(const adapter *a, method_counts *counts) {
+  if (a->method->count) return a->method->count(a, counts);
+  *counts = (method_counts){.trainable = a->theta_count, .sent_floats = a->theta_count};
+  for (int i = 0; i < a->constant_count; i++)
+    if (!a->constants[i].from_file) counts->regenerated_bytes += 4 * a->constants[i].rows * a->constants[i].cols;
+  for (int i = 0; i < adapter_stored_count(a); i++) {
+    stored_array array;
+    TRY(adapter_stored(a, i, &array));
+    counts->stored_bytes += stored_array_bytes(&array);
+  }
+  return ERROR_NONE;
+}
+
+void adapter_save_segment(const adapter *a, const real *theta, int index, float *values) {
+  const real *from = theta + a->segments[index].offset;
+  for (int64_t i = 0; i < segment_size(a, index); i++) values[i] = (float)from[i];
+}
+
 int adapter_save(const adapter *a, const real *theta, int index, void *values) {
   int own = adapter_stored_own(a);
   if (index < own && a->method->save) return a->method->save(a, theta, index, values);
-  float *floats = values;
-  const real *from = NULL;
-  int64_t count = 0;
   if (index < own) {
-    from = theta + a->segments[index].offset;
-    count = segment_size(a, index);
-  } else {
-    const method_constant *c = constant_of(a, index - own);
-    if (!c) {
-      int64_t seed = (int64_t)adapter_projection_seed(a);
-      memcpy(values, &seed, sizeof seed);
-      return ERROR_NONE;
-    }
-    count = c->rows * c->cols;
-    if (c->is_index) memcpy(values, c->index, (size_t)count * sizeof *c->index);
-    from = c->is_index ? NULL : c->value;
+    adapter_save_segment(a, theta, index, values);
+    return ERROR_NONE;
   }
-  for (int64_t i = 0; from && i < count; i++) floats[i] = (float)from[i];
+  const method_constant *c = constant_of(a, index - own);
+  if (!c) {
+    int64_t seed = (int64_t)adapter_projection_seed(a);
+    memcpy(values, &seed, sizeof seed);
+  } else if (c->is_index) {
+    memcpy(values, c->index, (size_t)(c->rows * c->cols) * sizeof *c->index);
+  } else {
+    float *floats = values;
+    for (int64_t i = 0; i < c->rows * c->cols; i++) floats[i] = (float)c->value[i];
+  }
   return ERROR_NONE;
 }
 
@@ -242,10 +253,14 @@ static int copy_finite(const char *name, int64_t count, const float *from, real 
   return ERROR_NONE;
 }
 
+int adapter_load_segment(const adapter *a, int index, const float *values, real *theta) {
+  return copy_finite(a->segments[index].name, segment_size(a, index), values, theta + a->segments[index].offset);
+}
+
 int adapter_load(const adapter *a, int index, const void *values, real *theta) {
   int own = adapter_stored_own(a);
   if (index < own && a->method->load) return a->method->load(a, index, values, theta);
-  if (index < own) return copy_finite(a->segments[index].name, segment_size(a, index), values, theta + a->segments[index].offset);
+  if (index < own) return adapter_load_segment(a, index, values, theta);
   const method_constant *c = constant_of(a, index - own);
   if (!c) {
     int64_t seed;

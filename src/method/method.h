@@ -59,7 +59,7 @@ typedef struct segment {
 /* A frozen array that a method draws from its seed or takes from a file: never in theta, never sent. Storage is taken by adapter_prepare. */
 typedef struct method_constant {
   char name[METHOD_NAME_BYTES];
-  int from_file; /* the caller fills it (adapter_constant_at) between adapter_prepare's storage and the first expand; else the method draws it */
+  int from_file; /* the caller fills it between adapter_prepare, which takes its memory, and the first expand; else the method draws it */
   int is_index;  /* whole numbers in [0, limit), in `index`; else reals, in `value`                                                            */
   int64_t rows, cols, limit;
   real *value;
@@ -106,7 +106,8 @@ enum {
   METHOD_IDENTITY_AT_START = 1, /* the adapted model equals the base model before the first step */
   METHOD_MERGEABLE = 2,         /* can be folded into the base weights                             */
   METHOD_TRAINS_BASE = 4,       /* theta holds base parameters; there are no factors               */
-  METHOD_SEEDED = 8             /* the result needs the projection's seed to be used again         */
+  METHOD_SEEDED = 8,            /* the result needs the projection's seed to be used again         */
+  METHOD_DROPS_INPUT = 16       /* has a branch whose input model.dropout_adapter drops out        */
 };
 
 /* For choose: a pass outside training, in which the whole trained result takes part. */
@@ -154,7 +155,7 @@ typedef struct method {
   int64_t (*packed)(const adapter *a, int segment);
   void (*pack)(const adapter *a, int segment, const real *grad, real *message);
   void (*unpack)(const adapter *a, int segment, const real *message, real *grad);
-  /* NULL: theta is what is trained, stored and sent (and 8 bytes of seed with METHOD_SEEDED). */
+  /* NULL: theta is trained and sent, and the stored arrays are stored (adapter_stored: 8 bytes of seed among them, or the constants of a file). */
   int (*count)(const adapter *a, method_counts *counts);
   /* The stored result, where it is not theta's segments as they are: describes array `index` (rows 0: behind the last), fills it from theta, and sets theta
    * from it (every array is loaded once, in order; what it says nothing of stays as it was). All three or none. */
@@ -200,9 +201,9 @@ struct adapter {
   int64_t scratch_fixed; /* floats of scratch behind those, whatever the number of rows                */
   resolved_option resolved[RESOLVED_MAX];
   int resolved_count;
-  uint8_t *active;       /* [segment_count] of the chosen step; NULL: everything takes part, always    */
-  void *state;           /* the method's own, from `memory`                                            */
-  const real *theta;     /* of the last expand                                                         */
+  uint8_t *active;   /* [segment_count] of the chosen step; NULL: everything takes part, always    */
+  void *state;       /* the method's own, from `memory`                                            */
+  const real *theta; /* of the last expand                                                         */
   arena *memory;
 };
 
@@ -239,6 +240,11 @@ int adapter_stored_own(const adapter *a);
 
 /* Spelling of option number `index` as the adapter uses it: what is `auto` as plan settled it, the seed of drawn numbers with its value. */
 const char *adapter_option_text(const adapter *a, int index, char buffer[32]);
+
+/* For method.stored, save and load: a segment as it is. */
+stored_array adapter_stored_segment(const adapter *a, int segment);
+void adapter_save_segment(const adapter *a, const real *theta, int segment, float *values);
+int adapter_load_segment(const adapter *a, int segment, const float *values, real *theta);
 
 /* Seed of frozen numbers: option projection_seed, or the run's where that is auto. */
 uint64_t adapter_projection_seed(const adapter *a);

@@ -17,7 +17,7 @@ int scaled_plan(adapter *a, int rank, scaled *s) {
       if (!adapter_targets(a, place)) continue;
       g->site[g->count++] = (scaled_site){.site = from->site[slot], .slot = slot, .out = place->out, .a = -1, .b = -1, .inner = -1, .outer = -1};
     }
-    if (g->count) a->touched[i] = a->keeps_input[i] = 1;
+    if (g->count) a->touched[i] = 1;
   }
   return ERROR_NONE;
 }
@@ -37,8 +37,10 @@ void scaled_plan_widths(adapter *a, const scaled *s) {
     const scaled_group *g = &s->groups[i];
     if (!g->count) continue;
     int kept = h_width(g, s->rank), scratch = h_width(g, s->rank) + s->rank + widest(g) + (a->dropout > 0 ? g->in : 0);
-    for (int k = 0; k < g->count; k++)
+    for (int k = 0; k < g->count; k++) {
       if (g->site[k].outer >= 0) kept += g->site[k].out;
+      if (g->site[k].a >= 0) a->keeps_input[i] = 1; /* dA alone wants x again */
+    }
     a->saved_width[i] = kept;
     if (scratch > a->scratch_width) a->scratch_width = scratch;
   }
@@ -146,8 +148,8 @@ int scaled_method_backward(const adapter *a, method_workspace *w, int group, int
     if (s->inner_value) scale_columns(n, rank, space.narrow, rank, s->inner_value, space.narrow, rank);
     linalg_add((int64_t)n * rank, space.narrow, dh);
   }
-  const real *input = lowrank_input(a, w, group, n, x, space.input);
-  int maps = g->shares_a ? 1 : g->count, dropped = input != x;
+  int maps = g->shares_a ? 1 : g->count, dropped = a->dropout > 0; /* only training comes here */
+  const real *input = a->keeps_input[group] ? lowrank_input(a, w, group, n, x, space.input) : NULL;
   for (int i = 0; i < maps; i++)
     if (g->site[i].a >= 0) linalg_product_tn(rank, g->in, n, 1, dh + i * rank, width, input, g->in, 1, grad + g->site[i].a, g->in);
   if (!dx) return ERROR_NONE;

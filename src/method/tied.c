@@ -20,7 +20,7 @@ static const option tied_options[] = {
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
     {.name = "variant", .type = OPTION_CHOICE, .preset = "tl6", .choices = variants, .help = "tl6: also vectors u, v per site; tl5: the tied pair alone"},
     {.name = "tie", .type = OPTION_CHOICE, .preset = "type", .choices = ties, .help = "one pair per module name, or one for all maps of one square shape"},
-    {.name = "lr_tied", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "peak rate of A and B; auto: train.lr"},
+    {.name = "lr_tied", .type = OPTION_REAL, .preset = "auto", .low = 1e-12, .high = 1000, .may_be_auto = 1, .help = "peak rate of A and B; auto: train.lr"},
 };
 
 typedef struct tied_pair {
@@ -131,7 +131,7 @@ const method method_tied = {
     .name = "tied",
     .title = "Tied-LoRA",
     .paper = "Renduchintala et al. 2023, arXiv 2311.09578",
-    .flags = METHOD_IDENTITY_AT_START | METHOD_MERGEABLE,
+    .flags = METHOD_IDENTITY_AT_START | METHOD_MERGEABLE | METHOD_DROPS_INPUT,
     .options = tied_options,
     .option_count = sizeof tied_options / sizeof *tied_options,
     .training_options = "lr_tied",

@@ -67,9 +67,9 @@ typedef struct unilora_state {
   lowrank low;
   int64_t d;
   permutation order;
-  const int32_t *index;  /* projection: file; else NULL                        */
-  real *scale;           /* projection: file: [d] 1 / sqrt(n_j)                */
-  real often, seldom;    /* projection: seed: of the first D mod d, and the rest */
+  const int32_t *index; /* projection: file; else NULL                        */
+  real *scale;          /* projection: file: [d] 1 / sqrt(n_j)                */
+  real often, seldom;   /* projection: seed: of the first D mod d, and the rest */
   int64_t often_count;
 } unilora_state;
 
@@ -79,10 +79,12 @@ static int unilora_plan(adapter *a) {
   TRY(arena_take(a->memory, 1, sizeof *s, &s));
   a->state = s;
   TRY(lowrank_plan(a, (int)option_int(a->options, "rank"), 1, &s->low));
-  s->d = adapter_settle(a, "d", (int64_t)((double)a->factor_count / 6.4 + 0.5));
+  int64_t automatic = (int64_t)((double)a->factor_count / 6.4 + 0.5);
+  s->d = adapter_settle(a, "d", automatic > 0 ? automatic : 1);
   if (s->d > a->factor_count)
     return FAIL(ERROR_USAGE, "use a smaller method.d or a larger method.rank", "method.d=%lld is more than the %lld numbers of the factors", (long long)s->d,
                 (long long)a->factor_count);
+  if (s->d > INT32_MAX) return FAIL(ERROR_USAGE, "set method.d", "method.d=auto would be %lld, more than %d", (long long)s->d, INT32_MAX);
   if (from_file) TRY(adapter_add_constant(a, "indices", 1, 1, a->factor_count, s->d));
   return adapter_add_segment(a, "theta_d", "adapter", 1, 1, (int)s->d, NULL);
 }
@@ -106,7 +108,9 @@ static int unilora_init(const adapter *a, real *theta) {
   return ERROR_NONE;
 }
 
-static inline int64_t index_of(const unilora_state *s, int64_t i) { return s->index ? s->index[i] : (int64_t)(permute(&s->order, (uint64_t)i) % (uint64_t)s->d); }
+static inline int64_t index_of(const unilora_state *s, int64_t i) {
+  return s->index ? s->index[i] : (int64_t)(permute(&s->order, (uint64_t)i) % (uint64_t)s->d);
+}
 static inline real scale_of(const unilora_state *s, int64_t j) { return s->scale ? s->scale[j] : j < s->often_count ? s->often : s->seldom; }
 
 /* One factor, whose first number is the i-th of theta_D: values from theta_d (grad NULL), or grad += their adjoint. */
@@ -160,7 +164,7 @@ const method method_unilora = {
     .name = "unilora",
     .title = "Uni-LoRA",
     .paper = "Li et al. 2025, arXiv 2506.00799",
-    .flags = METHOD_MERGEABLE | METHOD_SEEDED,
+    .flags = METHOD_MERGEABLE | METHOD_SEEDED | METHOD_DROPS_INPUT,
     .options = unilora_options,
     .option_count = sizeof unilora_options / sizeof *unilora_options,
     .plan = unilora_plan,

@@ -35,8 +35,8 @@ static const option vblora_options[] = {
     {.name = "top_k", .type = OPTION_INT, .preset = "2", .low = 1, .high = TOP_K_MAX, .help = "vectors that a tile mixes, k"},
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
     {.name = "logits_deviation", .type = OPTION_REAL, .preset = "0.01", .low = 0, .high = 100, .help = "of the logits' normal start (PEFT: 0.1)"},
-    {.name = "lr_bank", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "peak rate of the bank; auto: train.lr"},
-    {.name = "lr_logits", .type = OPTION_REAL, .preset = "auto", .low = 0, .high = 1000, .may_be_auto = 1, .help = "of the logits; auto: 10 x train.lr"},
+    {.name = "lr_bank", .type = OPTION_REAL, .preset = "auto", .low = 1e-12, .high = 1000, .may_be_auto = 1, .help = "peak rate of the bank; auto: train.lr"},
+    {.name = "lr_logits", .type = OPTION_REAL, .preset = "auto", .low = 1e-12, .high = 1000, .may_be_auto = 1, .help = "of the logits; auto: 10 x train.lr"},
 };
 
 /* The tiles of one factor of one site: a segment of logits [tiles][h], and where the tiles' numbers are in the array of factors. */
@@ -77,9 +77,11 @@ static int length_of(adapter *a, const lowrank *l) {
 
 static int add_part(adapter *a, vblora_state *s, const lowrank_pair *pair, int is_b) {
   int rank = s->low.rank, b = s->length;
+  int64_t tiles = (int64_t)(is_b ? pair->out : pair->in) / b * rank;
+  if (tiles > INT32_MAX) return FAIL(ERROR_USAGE, "use a smaller method.rank", "%s would have %lld tiles", a->sites[pair->site].name, (long long)tiles);
   tiled *t = &s->part[s->part_count++];
   char name[METHOD_NAME_BYTES + 16];
-  *t = (tiled){.factor = is_b ? pair->b : pair->a, .tiles = (is_b ? pair->out : pair->in) / b * rank, .first = s->tiles};
+  *t = (tiled){.factor = is_b ? pair->b : pair->a, .tiles = (int)tiles, .first = s->tiles};
   if (is_b) { /* B [out][r]: a line is b rows of it, a tile one column of these */
     t->per_line = rank;
     t->line = (int64_t)b * rank;
@@ -109,16 +111,15 @@ static int vblora_plan(adapter *a) {
   s->top_k = (int)option_int(a->options, "top_k");
   s->length = length_of(a, &s->low);
   s->index_bytes = s->bank <= 256 ? 1 : s->bank <= 65536 ? 2 : 4;
-  if (s->top_k > s->bank)
-    return FAIL(ERROR_USAGE, "use a larger method.bank", "method.top_k=%d is more than the bank's %d vectors", s->top_k, s->bank);
+  if (s->top_k > s->bank) return FAIL(ERROR_USAGE, "use a larger method.bank", "method.top_k=%d is more than the bank's %d vectors", s->top_k, s->bank);
   TRY(arena_take(a->memory, 2 * (size_t)s->low.pair_count, sizeof *s->part, &s->part));
   TRY(adapter_add_segment(a, "bank", "bank", 0, s->bank, s->length, NULL));
   if (!option_is_auto(a->options, "lr_bank")) adapter_last_segment(a)->rate_own = option_real(a->options, "lr_bank");
   for (int i = 0; i < s->low.pair_count; i++) {
     const lowrank_pair *pair = &s->low.pairs[i];
     if (pair->in % s->length || pair->out % s->length)
-      return FAIL(ERROR_USAGE, "leave method.vector_length out: auto finds one that divides every width", "method.vector_length=%d does not divide %s (%d x %d)",
-                  s->length, a->sites[pair->site].name, pair->out, pair->in);
+      return FAIL(ERROR_USAGE, "leave method.vector_length out: auto finds one that divides every width",
+                  "method.vector_length=%d does not divide %s (%d x %d)", s->length, a->sites[pair->site].name, pair->out, pair->in);
     for (int is_b = 0; is_b < 2; is_b++) TRY(add_part(a, s, pair, is_b));
   }
   return ERROR_NONE;
@@ -136,8 +137,7 @@ static int vblora_init(const adapter *a, real *theta) {
   real deviation = (real)option_real(a->options, "logits_deviation");
   random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, 0), 0, (int64_t)s->bank * s->length, (real)-0.02, (real)0.02, theta);
   for (int i = 0; i < s->part_count; i++)
-    random_fill_normal(random_key_make(a->seed, RANDOM_ADAPTER, 1 + (uint64_t)i), 0, (int64_t)s->part[i].tiles * s->bank, deviation,
-                       theta + s->part[i].logits);
+    random_fill_normal(random_key_make(a->seed, RANDOM_ADAPTER, 1 + (uint64_t)i), 0, (int64_t)s->part[i].tiles * s->bank, deviation, theta + s->part[i].logits);
   return ERROR_NONE;
 }
 
@@ -154,9 +154,7 @@ static void choose_top(const real *logits, int count, int k, int32_t *chosen) {
   }
 }
 
-static real *tile_at(const tiled *t, int tile, real *factors) {
-  return factors + t->factor + tile / t->per_line * t->line + tile % t->per_line * t->place;
-}
+static real *tile_at(const tiled *t, int tile, real *factors) { return factors + t->factor + tile / t->per_line * t->line + tile % t->per_line * t->place; }
 
 static int vblora_expand(adapter *a, const real *theta) {
   vblora_state *s = a->state;
@@ -254,7 +252,7 @@ static int has_weights(const vblora_state *s) { return s->top_k > 1; }
 
 static int vblora_stored(const adapter *a, int index, stored_array *array) {
   const vblora_state *s = a->state;
-  *array = (stored_array){.type = STORED_F32, .name = "bank", .rows = s->bank, .cols = s->length};
+  *array = adapter_stored_segment(a, 0);
   if (index == 0) return ERROR_NONE;
   int per_part = 1 + has_weights(s), part = (index - 1) / per_part, is_weights = (index - 1) % per_part;
   if (part >= s->part_count) {
@@ -283,8 +281,10 @@ static int64_t read_index(const void *values, int bytes, int64_t at) {
 static int vblora_save(const adapter *a, const real *theta, int index, void *values) {
   const vblora_state *s = a->state;
   float *floats = values;
-  for (int64_t i = 0; index == 0 && i < (int64_t)s->bank * s->length; i++) floats[i] = (float)theta[i];
-  if (index == 0) return ERROR_NONE;
+  if (index == 0) {
+    adapter_save_segment(a, theta, 0, values);
+    return ERROR_NONE;
+  }
   int per_part = 1 + has_weights(s), is_weights = (index - 1) % per_part;
   const tiled *t = &s->part[(index - 1) / per_part];
   for (int64_t tile = 0; tile < t->tiles; tile++) {
@@ -320,8 +320,7 @@ static int load_tile(const char *name, const vblora_state *s, int64_t tile, int 
   double left = 1;
   for (int p = 0; p < s->top_k; p++) {
     double weight = p < s->top_k - 1 ? (double)((const float *)values)[tile * (s->top_k - 1) + p] : left;
-    if (!(weight >= -1e-6 && weight <= 1 + 1e-6))
-      return FAIL(ERROR_INPUT, NULL, "'%s': tile %lld: weights %g outside 0 .. 1", name, (long long)tile, weight);
+    if (!(weight >= -1e-6 && weight <= 1 + 1e-6)) return FAIL(ERROR_INPUT, NULL, "'%s': tile %lld: weights %g outside 0 .. 1", name, (long long)tile, weight);
     left -= weight;
     logits[chosen[p]] = (real)log(fmax(weight, 1e-30));
   }
@@ -330,16 +329,10 @@ static int load_tile(const char *name, const vblora_state *s, int64_t tile, int 
 
 static int vblora_load(const adapter *a, int index, const void *values, real *theta) {
   const vblora_state *s = a->state;
-  const float *floats = values;
-  for (int64_t i = 0; index == 0 && i < (int64_t)s->bank * s->length; i++) {
-    if (!isfinite(floats[i])) return FAIL(ERROR_INPUT, NULL, "'bank': element %lld is not finite", (long long)i);
-    theta[i] = floats[i];
-  }
-  if (index == 0) return ERROR_NONE;
+  if (index == 0) return adapter_load_segment(a, 0, values, theta);
   int per_part = 1 + has_weights(s), part = (index - 1) / per_part, is_weights = (index - 1) % per_part;
   const tiled *t = &s->part[part];
-  for (int64_t tile = 0; tile < t->tiles; tile++)
-    TRY(load_tile(a->segments[1 + part].name, s, tile, is_weights, values, theta + t->logits + tile * s->bank));
+  for (int64_t tile = 0; tile < t->tiles; tile++) TRY(load_tile(a->segments[1 + part].name, s, tile, is_weights, values, theta + t->logits + tile * s->bank));
   return ERROR_NONE;
 }
 
@@ -347,7 +340,7 @@ const method method_vblora = {
     .name = "vblora",
     .title = "VB-LoRA",
     .paper = "Li et al. 2024, arXiv 2405.15179",
-    .flags = METHOD_MERGEABLE,
+    .flags = METHOD_MERGEABLE | METHOD_DROPS_INPUT,
     .options = vblora_options,
     .option_count = sizeof vblora_options / sizeof *vblora_options,
     .training_options = "logits_deviation,lr_bank,lr_logits",

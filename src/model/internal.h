@@ -23,6 +23,7 @@ struct model {
   layer_params *layers;
   int dense_weight, dense_bias, out_weight, out_bias; /* the head; -1 where it has none */
   int mlm_weight, mlm_bias, mlm_gain, mlm_shift, mlm_output_bias;
+  struct census *census; /* owns sites and groups */
   site *sites;
   site_group *groups;
   segment *segments;

@@ -3,10 +3,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "model/census.h"
 #include "model/internal.h"
-
-enum { SITE_UP = 4, SITE_DOWN = 5, SITE_QKV = 6 };
-static const char *const module_names[SITES_PER_LAYER] = {"q", "k", "v", "o", "up", "down", "qkv"};
 
 /* Fills name from a family's pattern (%d: the layer) and a suffix. */
 static void write_name(char name[METHOD_NAME_BYTES], const char *pattern, int layer, const char *suffix) {
@@ -69,27 +67,6 @@ static void add_params(model *m) {
   }
   if (m->options.head == MODEL_HEAD_TANH) add_linear(m, "classifier.dense", 0, SEGMENT_HEAD, d, d, &m->dense_weight, &m->dense_bias);
   add_linear(m, "classifier.out_proj", 0, SEGMENT_HEAD, m->options.classes, d, &m->out_weight, &m->out_bias);
-}
-
-static void add_sites(model *m) {
-  int d = m->shape.width, f = m->shape.ffn;
-  for (int l = 0; l < m->shape.layers; l++) {
-    for (int i = 0; i < SITES_PER_LAYER; i++) {
-      site *s = &m->sites[l * SITES_PER_LAYER + i];
-      *s = (site){.module = module_names[i],
-                  .layer = l,
-                  .out = i == SITE_UP ? f : i == SITE_QKV ? 3 * d : d,
-                  .in = i == SITE_DOWN ? f : d,
-                  .column = i < 3 ? i * d : 0};
-      snprintf(s->name, sizeof s->name, "layer.%d.%s", l, module_names[i]);
-    }
-    for (int stage = 0; stage < STAGES; stage++) {
-      site_group *g = &m->groups[l * STAGES + stage];
-      int first = l * SITES_PER_LAYER + (stage == STAGE_QKV ? 0 : stage + 2);
-      *g = (site_group){.layer = l, .in = m->sites[first].in, .site_count = stage == STAGE_QKV ? 4 : 1};
-      for (int i = 0; i < g->site_count; i++) g->site[i] = i == 3 ? l * SITES_PER_LAYER + SITE_QKV : first + i;
-    }
-  }
 }
 
 static void add_segment(model *m, const segment *s) { m->segments[m->segment_count++] = *s; }
@@ -175,11 +152,11 @@ static int plan(model *m, const method *chosen, const option_set *method_options
   TRY(arena_take(m->memory, (size_t)params, sizeof *m->value, &m->value));
   TRY(arena_take(m->memory, (size_t)params, sizeof *order, &order));
   TRY(arena_take(m->memory, (size_t)layers, sizeof *m->layers, &m->layers));
-  TRY(arena_take(m->memory, (size_t)layers * SITES_PER_LAYER, sizeof *m->sites, &m->sites));
-  TRY(arena_take(m->memory, (size_t)layers * STAGES, sizeof *m->groups, &m->groups));
   add_params(m);
-  add_sites(m);
-  TRY(adapter_create(chosen, method_options, m->options.seed, m->options.dropout_adapter, m->sites, layers * SITES_PER_LAYER, m->groups, layers * STAGES,
+  TRY(census_of_shape(&m->shape, &m->census)); /* the maps that a method may act on, layer by layer: SITES_PER_LAYER of them in STAGES groups */
+  m->sites = m->census->sites;
+  m->groups = m->census->groups;
+  TRY(adapter_create(chosen, method_options, m->options.seed, m->options.dropout_adapter, m->sites, m->census->site_count, m->groups, m->census->group_count,
                      &m->adapter));
   TRY(arena_take(m->memory, (size_t)(m->param_count + m->adapter->segment_count), sizeof *m->segments, &m->segments));
   lay_out_theta(m, order);
@@ -215,6 +192,7 @@ int model_create(const model_shape *shape, const model_options *options, const m
 void model_destroy(model *m) {
   if (!m) return;
   adapter_destroy(m->adapter);
+  census_destroy(m->census);
   arena_destroy(m->memory);
 }
 

@@ -7,7 +7,8 @@
 
 static int take(model_workspace *w, int64_t count, real **result) { return arena_take(w->memory, (size_t)count, sizeof(real), result); }
 
-static int take_layer(const model *m, model_workspace *w, layer_memory *k, int keeps) {
+/* activated: another layer's buffer to share; NULL: one of its own. */
+static int take_layer(const model *m, model_workspace *w, layer_memory *k, int keeps, real *activated) {
   int64_t t = w->tokens, d = m->shape.width;
   TRY(take(w, t * 3 * d, &k->qkv));
   TRY(take(w, w->squares * m->shape.heads, &k->share));
@@ -16,10 +17,16 @@ static int take_layer(const model *m, model_workspace *w, layer_memory *k, int k
   TRY(take(w, t, &k->deviation1));
   TRY(take(w, t, &k->deviation2));
   TRY(take(w, t * m->shape.ffn, &k->slope));
-  TRY(take(w, t * m->shape.ffn, &k->activated));
+  k->activated = activated;
+  if (!activated) TRY(take(w, t * m->shape.ffn, &k->activated));
   if (!keeps) return ERROR_NONE;
   TRY(take(w, t * d, &k->hat1));
   return take(w, t * d, &k->hat2);
+}
+
+/* Whether the input of `down` outlives its layer: for its own weight gradient or an adapter there. */
+static int wants_activated(const model *m, int l) {
+  return m->params[m->layers[l].down_weight].theta_offset >= 0 || m->adapter->keeps_input[l * STAGES + STAGE_DOWN];
 }
 
 /* Layers below the lowest trained place (all of them, when only predicting) share the buffers of one. */
@@ -35,16 +42,11 @@ static int take_layers(const model *m, model_workspace *w) {
   TRY(take(w, hidden, &w->hidden[0]));
   for (int l = 0; l < layers; l++) {
     int keeps = l >= w->first_kept;
+    int shares = l > w->first_kept && !wants_activated(m, l) && !wants_activated(m, w->first_kept); /* then one buffer serves every layer */
     if (l > 0 && !keeps) w->layers[l] = w->layers[0];
-    else TRY(take_layer(m, w, &w->layers[l], keeps));
+    else TRY(take_layer(m, w, &w->layers[l], keeps, shares ? w->layers[w->first_kept].activated : NULL));
     if (keeps) TRY(take(w, hidden, &w->hidden[l + 1]));
     else w->hidden[l + 1] = w->hidden[0]; /* a layer's input is dead once its first norm is done */
-  }
-  /* The input of `down` is only wanted for its own weight gradient or by an adapter there: otherwise one buffer serves every layer. */
-  for (int l = w->first_kept + 1; l < layers; l++) {
-    int wanted = m->params[m->layers[l].down_weight].theta_offset >= 0 || m->adapter->keeps_input[l * STAGES + STAGE_DOWN];
-    int first_wanted = m->params[m->layers[w->first_kept].down_weight].theta_offset >= 0 || m->adapter->keeps_input[w->first_kept * STAGES + STAGE_DOWN];
-    if (!wanted && !first_wanted) w->layers[l].activated = w->layers[w->first_kept].activated;
   }
   return ERROR_NONE;
 }

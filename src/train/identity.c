@@ -21,7 +21,9 @@ int identity_make(run *r) {
     code = hash_create(&h);
   }
   if (!code) {
-    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=float", comm_size(r->comm), r->threads, comm_nodes(r->comm));
+    const config *c = r->config;
+    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s", comm_size(r->comm), r->threads, comm_nodes(r->comm),
+             c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact");
     hash_add_text(h, r->experiment_id);
     hash_add_text(h, line);
     hash_finish(h, r->run_id);

@@ -25,6 +25,7 @@ typedef struct step_result {
   double norm; /* of the mean gradient before clipping */
   int64_t count, tokens;
   int64_t my_tokens;
+  int64_t theta_hash; /* of theta after the update, with an exact sum and where ranks are compared; else 0 */
   step_times times;
 } step_result;
 

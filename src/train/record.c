@@ -19,7 +19,7 @@ typedef struct step_row {
   double loss, lr, grad_norm;
   int64_t examples, tokens;
   double step_s, expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s;
-  int64_t payload_bytes;
+  int64_t payload_bytes, theta_hash;
 } step_row;
 
 static const field step_fields[] = {
@@ -39,6 +39,7 @@ static const field step_fields[] = {
     {"communication_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, communication_s)},
     {"optimizer_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, optimizer_s)},
     {"payload_bytes", "bytes", FIELD_INT64, 1, offsetof(step_row, payload_bytes)},
+    {"theta_hash", "1", FIELD_INT64, 1, offsetof(step_row, theta_hash)},
 };
 
 static const field rank_fields[] = {
@@ -162,6 +163,9 @@ static int put_accounting(record *rec) {
   method_counts counts;
   int64_t head = model_role_count(r->model, SEGMENT_HEAD), activation = 0;
   TRY(model_counts(r->model, &counts));
+  if (r->config->payload == PAYLOAD_DENSE) counts.sent_floats = counts.trainable;
+  int64_t numbers = counts.sent_floats + head;
+  int64_t message = r->exact ? 8 * (numbers + 3) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS); /* exact: largest magnitudes, and no errors */
   for (int t = 0; t < r->threads; t++) activation += model_workspace_bytes(r->workspaces[t]);
   const struct {
     const char *name;
@@ -175,7 +179,7 @@ static int put_accounting(record *rec) {
       {"stored_bytes", counts.stored_bytes},
       {"sent_floats", counts.sent_floats},
       {"head_floats", head},
-      {"sent_bytes_per_step", 4 * (counts.sent_floats + head + TAIL_FLOATS)},
+      {"sent_bytes_per_step", message},
       {"tail_floats", TAIL_FLOATS},
       {"activation_bytes", activation},
       {"backbone_bytes", model_store_count(r->model) * (int64_t)sizeof(real)},
@@ -275,7 +279,8 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
                         .gather_s = s->times.gather_s,
                         .communication_s = s->times.communication_s,
                         .optimizer_s = s->times.optimizer_s,
-                        .payload_bytes = payload_bytes};
+                        .payload_bytes = payload_bytes,
+                        .theta_hash = s->theta_hash};
   TRY(runfile_append(rec->file, rec->steps, &row, 1));
   return runfile_flush(rec->file, rec->steps);
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "linalg/linalg.h"
 #include "store/file.h"
 #include "train/adapter_file.h"
 #include "train/identity.h"
@@ -111,6 +112,19 @@ static int settle_training(run *r) {
   return ERROR_NONE;
 }
 
+/* What the method made of options that were left to it. */
+static int settle_method(run *r) {
+  const adapter *a = model_adapter(r->model);
+  if (r->config->model.dropout_adapter > 0 && !(a->method->flags & METHOD_DROPS_INPUT))
+    log_warning("model.dropout_adapter has no effect: %s has no branch with an input of its own", a->method->title);
+  for (int i = 0; i < a->resolved_count; i++) {
+    char key[64];
+    TRY(text_format(key, sizeof key, "method.%s", a->resolved[i].name));
+    TRY(settle_int(r->config, key, a->resolved[i].value));
+  }
+  return ERROR_NONE;
+}
+
 /* ---- model ---- */
 
 static int own_shape(run *r, model_shape *shape) {
@@ -159,7 +173,7 @@ static int make_model(run *r, const char *directory) {
                            .seed = (uint64_t)c->seed};
   TRY(model_create(&shape, &options, chosen, &c->method.options, &r->model));
   r->theta_count = model_theta_count(r->model);
-  return ERROR_NONE;
+  return settle_method(r);
 }
 
 static int fill_store(run *r, const char *directory) {
@@ -183,6 +197,21 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
+/* What a step's sum needs. Ranks rely on each other after this: nothing more is taken later. */
+static int take_message(run *r) {
+  size_t count = (size_t)r->theta_count + TAIL_FLOATS;
+  int packs = model_is_packed(r->model) && r->config->payload == PAYLOAD_COMPACT;
+  r->message = r->gradient[0];
+  if (packs) TRY(arena_take(r->memory, count, sizeof(real), &r->packed));
+  if (r->config->reduce == REDUCE_FLOAT) return comm_sum_begin(r->comm, r->message, (int64_t)count);
+  TRY(arena_take(r->memory, (size_t)model_segment_count(r->model), sizeof *r->segment_counts, &r->segment_counts));
+  if (packs) {
+    TRY(arena_take(r->memory, (size_t)r->threads, sizeof *r->thread_packed, &r->thread_packed));
+    for (int t = 0; t < r->threads; t++) TRY(arena_take(r->memory, count, sizeof(real), &r->thread_packed[t]));
+  }
+  return exact_create(r->model, r->theta_count, r->threads, r->shards, r->memory, &r->exact);
+}
+
 static int take_memory(run *r, int training) {
   batch_sizes sizes = {1, 1, 1};
   for (int s = 0; s < SPLIT_COUNT; s++) TRY(evaluation_measure(&r->data->splits[s], &sizes));
@@ -198,9 +227,8 @@ static int take_memory(run *r, int training) {
     TRY(batch_pack_create(&sizes, r->memory, &r->packs[t]));
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
-  r->message = r->gradient[0];
-  return training ? comm_sum_begin(r->comm, r->message, r->theta_count + TAIL_FLOATS)
-                  : ERROR_NONE; /* its memory, too, is taken before ranks rely on each other */
+  if (training) TRY(take_message(r));
+  return ERROR_NONE;
 }
 
 static int name_run_file(run *r) {
@@ -227,10 +255,23 @@ static int prepare_output(run *r) {
   return *c->output.export_dir ? check_directory(c->output.export_dir) : ERROR_NONE;
 }
 
+/* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */
+static int check_one_build(run *r) {
+  char digest[HASH_TEXT_BYTES] = "", text[256];
+  int same;
+  TRY(comm_agree(r->comm, hash_file("/proc/self/exe", digest)));
+  snprintf(text, sizeof text, "%s %.100s %.100s", digest, linalg_core(), linalg_library());
+  TRY(comm_same_text(r->comm, text, &same));
+  return same ? ERROR_NONE
+              : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE to what all of them can run",
+                     "reduce=exact needs one program and one kind of BLAS kernels on all ranks, and they differ");
+}
+
 /* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
 static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
+  if (r->config->reduce == REDUCE_EXACT) TRY(check_one_build(r));
   TRY(comm_same_text(r->comm, r->experiment_id, &same));
   return same ? ERROR_NONE
               : FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");

@@ -14,6 +14,7 @@
 #include "optim/optim.h"
 #include "store/runfile.h"
 #include "train/batches.h"
+#include "train/exact.h"
 #include "train/metrics.h"
 
 /* Behind theta's gradient in the one message of a step: the sums that go with it. */
@@ -37,6 +38,10 @@ typedef struct run {
   batch_masking masking;
   real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
+  real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it; NULL: all      */
+  real **thread_packed;         /* [threads] the same of a shard, for an exact sum; NULL likewise */
+  exact *exact;                 /* NULL: sums in floats                                           */
+  int64_t *segment_counts;      /* [segments] numbers of each in a message                        */
   real **gradient;              /* [threads] gradient[0] is message */
   model_workspace **workspaces; /* [threads] */
   batch_pack **packs;           /* [threads] */

@@ -1,6 +1,7 @@
 /* One step: expand, the shards that are mine, one sum, one update. */
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -44,18 +45,40 @@ static void tell(void *context, int64_t ready) {
   if (seat->thread == 0) drive(seat->shared);
 }
 
-static int work_shards(run *r, overlap *o, int64_t step, int64_t begin, int64_t end, int thread, model_sums *sums) {
+/* One shard: gradient += its part (of the factors: in the workspace until model_gather). */
+static int work_shard(run *r, int64_t step, int64_t shard, int thread, model_sums *sums, const model_progress *progress) {
   const batch_plan *plan = &r->plan;
+  const batch *b = batch_pack_fill(r->packs[thread], plan->source, plan->row, plan->member + plan->first[shard], plan->first[shard + 1] - plan->first[shard],
+                                   (uint64_t)step, &r->masking);
+  return model_gradient(r->model, r->workspaces[thread], b, r->gradient[thread], sums, progress);
+}
+
+static void clear_gradient(run *r, int thread) { memset(r->gradient[thread], 0, (size_t)r->theta_count * sizeof(real)); }
+
+/* A thread's shards summed in floats. */
+static int work_shards(run *r, overlap *o, int64_t step, int64_t begin, int64_t end, int thread, model_sums *sums) {
   overlap_seat seat = {o, thread};
   model_progress progress = {tell, &seat};
-  memset(r->gradient[thread], 0, (size_t)r->theta_count * sizeof(real));
-  for (int64_t s = begin; s < end; s++) {
-    const batch *b = batch_pack_fill(r->packs[thread], plan->source, plan->row, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s],
-                                     (uint64_t)step, &r->masking);
-    TRY(model_gradient(r->model, r->workspaces[thread], b, r->gradient[thread], sums, s + 1 == end ? &progress : NULL));
-  }
+  clear_gradient(r, thread);
+  for (int64_t s = begin; s < end; s++) TRY(work_shard(r, step, s, thread, sums, s + 1 == end && !r->packed ? &progress : NULL));
   TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));
   atomic_store_explicit(&o->ready[thread], r->theta_count, memory_order_release);
+  return ERROR_NONE;
+}
+
+/* The same for an exact sum: each shard by itself, and into fixed point. */
+static int work_shards_exactly(run *r, int64_t step, int64_t begin, int64_t end, int thread, model_sums *sums) {
+  for (int64_t s = begin; s < end; s++) {
+    model_sums own = {0};
+    clear_gradient(r, thread);
+    TRY(work_shard(r, step, s, thread, &own, NULL));
+    TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));
+    if (r->thread_packed) model_pack(r->model, r->gradient[thread], r->thread_packed[thread]);
+    exact_add(r->exact, thread, r->thread_packed ? r->thread_packed[thread] : r->gradient[thread], &own);
+    sums->tokens += own.tokens;
+    sums->loss += own.loss;
+    sums->count += own.count;
+  }
   return ERROR_NONE;
 }
 
@@ -68,60 +91,122 @@ static void add_times(run *r, step_times *times) {
   }
 }
 
-int step_gradient(run *r, int64_t step, step_result *result) {
-  int64_t mine_begin, mine_end, theta = r->theta_count;
-  _Atomic int64_t ready[r->threads];
-  overlap o = {.r = r, .ready = ready};
+/* All of this rank's shards over its threads. *total: their sums. */
+static int work(run *r, overlap *o, int64_t step, model_sums *total) {
+  int64_t mine_begin, mine_end;
   model_sums sums[r->threads];
   error failed = {0};
-  *result = (step_result){0};
+  order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
+  for (int t = 0; t < r->threads; t++) sums[t] = (model_sums){0};
+  /* A loop, so that a smaller team than asked for (OMP_THREAD_LIMIT) still does all of it; number 0 falls to the master thread. */
+#pragma omp parallel for num_threads(r->threads) schedule(static, 1)
   for (int t = 0; t < r->threads; t++) {
-    atomic_init(&ready[t], 0);
-    sums[t] = (model_sums){0};
+    int64_t begin, end;
+    order_share(mine_end - mine_begin, r->threads, t, &begin, &end);
+    int code = o ? work_shards(r, o, step, mine_begin + begin, mine_begin + end, t, &sums[t])
+                 : work_shards_exactly(r, step, mine_begin + begin, mine_begin + end, t, &sums[t]);
+    if (code) {
+#pragma omp critical
+      failed = *error_last();
+    }
   }
+  *total = (model_sums){0};
+  for (int t = 0; t < r->threads; t++) {
+    total->loss += sums[t].loss;
+    total->count += sums[t].count;
+    total->tokens += sums[t].tokens;
+  }
+  return failed.code ? error_restore(&failed) : ERROR_NONE;
+}
+
+static void set_result(step_result *result, const model_sums *all) {
+  result->count = all->count;
+  result->tokens = all->tokens;
+  result->loss = all->count ? all->loss / (double)all->count : 0;
+}
+
+/* Sums in floats. A rank in trouble still takes part, and says so in the message itself: nobody is left waiting. */
+static int sum_floats(run *r, int64_t step, int code, step_result *result) {
+  int64_t theta = r->theta_count;
+  _Atomic int64_t ready[r->threads];
+  overlap o = {.r = r, .ready = ready};
+  model_sums mine = {0};
+  for (int t = 0; t < r->threads; t++) atomic_init(&ready[t], 0);
+  /* What a rank in trouble cannot know is how many numbers the others send, if that differs from step to step: then they agree first. */
+  if (model_active(r->model) && r->packed) TRY(comm_agree(r->comm, code));
+  int64_t count = r->packed ? model_packed_count(r->model) : theta;
+  real *message = r->packed ? r->packed : r->message;
+  int begun = comm_sum_begin(r->comm, message, count + TAIL_FLOATS);
+  if (!code) {
+    code = work(r, &o, step, &mine);
+    if (!code) code = o.code;
+  }
+  combine(&o, theta);
+  if (r->packed) model_pack(r->model, r->message, r->packed);
+  add_times(r, &result->times);
+  real *tail = message + count;
+  tail[TAIL_LOSS] = (real)mine.loss;
+  tail[TAIL_COUNT] = (real)mine.count;
+  tail[TAIL_TOKENS] = (real)mine.tokens;
+  tail[TAIL_ERRORS] = code != 0;
+  if (begun) return begun;
+  TRY(comm_sum_end(r->comm));
+  if (tail[TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
+  if (r->packed) model_unpack(r->model, r->packed, r->message);
+  set_result(result, &(model_sums){.loss = (double)tail[TAIL_LOSS], .count = (int64_t)tail[TAIL_COUNT], .tokens = (int64_t)tail[TAIL_TOKENS]});
+  result->my_tokens = mine.tokens;
+  return ERROR_NONE;
+}
+
+static int pass(run *r, int64_t step, model_sums *mine) {
+  for (int i = 0; i < model_segment_count(r->model); i++) {
+    const segment *s = model_segment(r->model, i);
+    r->segment_counts[i] = r->packed ? model_packed(r->model, i) : (int64_t)s->rows * s->cols;
+  }
+  exact_begin(r->exact, r->segment_counts);
+  return work(r, NULL, step, mine);
+}
+
+/* Sums in integers (exact.h). */
+static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
+  int again, any_failed;
+  model_sums mine = {0}, all;
+  if (!code) code = pass(r, step, &mine);
+  TRY(exact_agree(r->exact, r->comm, code, &again, &any_failed));
+  if (any_failed) return comm_agree(r->comm, code);
+  if (again) TRY(comm_agree(r->comm, pass(r, step, &mine)));
+  add_times(r, &result->times);
+  real *message = r->packed ? r->packed : r->message;
+  TRY(exact_sum(r->exact, r->comm, message, &all));
+  if (r->packed) model_unpack(r->model, r->packed, r->message);
+  set_result(result, &all);
+  result->my_tokens = mine.tokens;
+  return ERROR_NONE;
+}
+
+int step_gradient(run *r, int64_t step, step_result *result) {
+  *result = (step_result){0};
   double start = clock_wall_s();
   int code = r->pending.code ? error_restore(&r->pending) : batch_plan_step(&r->plan, step);
   if (!code) code = model_choose(r->model, step);
   if (!code) code = model_expand(r->model, r->theta);
   result->times.expand_s = clock_wall_s() - start;
-  order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
   double before = comm_meter_read(r->comm, COMM_GRADIENT).seconds;
-  int begun = comm_sum_begin(r->comm, r->message, theta + TAIL_FLOATS);
-  if (!code) {
-    /* A loop, so that a smaller team than asked for (OMP_THREAD_LIMIT) still does all of it; number 0 falls to the master thread. */
-#pragma omp parallel for num_threads(r->threads) schedule(static, 1)
-    for (int t = 0; t < r->threads; t++) {
-      int64_t begin, end;
-      order_share(mine_end - mine_begin, r->threads, t, &begin, &end);
-      if (work_shards(r, &o, step, mine_begin + begin, mine_begin + end, t, &sums[t])) {
-#pragma omp critical
-        failed = *error_last();
-      }
-    }
-    code = failed.code ? error_restore(&failed) : o.code;
-  }
-  combine(&o, theta);
-  model_sums total = {0};
-  for (int t = 0; t < r->threads; t++) {
-    total.loss += sums[t].loss;
-    total.count += sums[t].count;
-    total.tokens += sums[t].tokens;
-  }
-  add_times(r, &result->times);
-  /* A rank in trouble still takes part, and says so in the message itself: nobody is left waiting. */
-  r->message[theta + TAIL_LOSS] = (real)total.loss;
-  r->message[theta + TAIL_COUNT] = (real)total.count;
-  r->message[theta + TAIL_TOKENS] = (real)total.tokens;
-  r->message[theta + TAIL_ERRORS] = code != 0;
-  if (begun) return begun;
-  TRY(comm_sum_end(r->comm));
+  TRY(r->exact ? sum_exactly(r, step, code, result) : sum_floats(r, step, code, result));
   result->times.communication_s = comm_meter_read(r->comm, COMM_GRADIENT).seconds - before;
-  if (r->message[theta + TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
-  result->count = (int64_t)r->message[theta + TAIL_COUNT];
-  result->tokens = (int64_t)r->message[theta + TAIL_TOKENS];
-  result->my_tokens = total.tokens;
-  result->loss = result->count ? (double)r->message[theta + TAIL_LOSS] / (double)result->count : 0;
   return ERROR_NONE;
+}
+
+/* All ranks hold the same numbers after the same updates of the same sums, or something is broken (memory, a library, a mixture of machines): a rank that
+ * drifts away would send what the others take for something else. */
+static int check_theta(run *r, int64_t step, int64_t digest) {
+  char text[32];
+  int same;
+  snprintf(text, sizeof text, "%016llx", (unsigned long long)digest);
+  TRY(comm_same_text(r->comm, text, &same));
+  return same ? ERROR_NONE
+              : FAIL(ERROR_SYSTEM, "are all nodes of one kind, with one build of the program and its libraries? reduce=exact rules out the network's order",
+                     "after step %lld the ranks hold different numbers", (long long)step + 1);
 }
 
 int step_train(run *r, optim *o, int64_t step, step_result *result) {
@@ -134,7 +219,10 @@ int step_train(run *r, optim *o, int64_t step, step_result *result) {
       return FAIL(ERROR_DIVERGED, "use a smaller learning rate (train.lr) or clip gradients (train.clip)", "diverged at step %lld: loss %g, gradient norm %g",
                   (long long)step + 1, result->loss, result->norm);
   }
+  int checks = r->config->check_every > 0 && (step + 1 == r->steps || (step + 1) % r->config->check_every == 0);
+  if (r->exact || checks) result->theta_hash = hash_number(r->theta, (size_t)r->theta_count * sizeof(real));
   result->times.optimizer_s = clock_wall_s() - middle;
+  if (checks && comm_size(r->comm) > 1) TRY(check_theta(r, step, result->theta_hash));
   result->times.step_s = clock_wall_s() - start;
   return ERROR_NONE;
 }

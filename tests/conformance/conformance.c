@@ -7,6 +7,9 @@
  * with dropout is as differentiable as one without.
  */
 #include "conformance/cases.h"
+#include "conformance/messages.h"
+#include "conformance/states.h"
+#include "conformance/stored.h"
 #include "linalg/linalg.h"
 
 #ifdef PEFTSCALE_DOUBLE
@@ -66,7 +69,7 @@ static double check_gradient(const gradient_case *c) {
   piece *pieces;
   must(stand_create(c, &s));
   must(stand_gradient(s, &loss));
-  int count = list_pieces(s->model, &pieces), total = 0;
+  int count = list_pieces(s, &pieces), total = 0;
   real *base = must_take((size_t)s->count, sizeof *base), *scratch = must_take((size_t)s->count, sizeof *scratch);
   double *sign = must_take((size_t)s->count, sizeof *sign), *g = must_take((size_t)count * PROBES, sizeof *g);
   double *reference = must_take((size_t)count * PROBES, sizeof *reference);
@@ -147,13 +150,6 @@ static void gradients_are_right(void **state) {
   print_message("  %d cases, worst error %.2e (%s)\n", checked, worst, at);
 }
 
-/* A variant with nothing more: where a test is not about dropout or objectives. */
-static gradient_case plain_case(const case_list *list, const variant *v) {
-  gradient_case plain = (gradient_case){.method = list->method, .variant = v, .setting = &settings[0], .lengths = &batches[BATCH_MIXED], .family = "bert"};
-  snprintf(plain.name, sizeof plain.name, "%s/%s", list->method->name, v->name);
-  return plain;
-}
-
 /* theta has no gaps and no overlaps, its roles add up, and what the method counts is what is there. */
 static void theta_is_laid_out_without_gaps(void **state) {
   const case_list *list = *state;
@@ -175,6 +171,7 @@ static void theta_is_laid_out_without_gaps(void **state) {
     for (int r = 0; r < 3; r++) assert_true(role[r] == model_role_count(s->model, (segment_role)r));
     method_counts counts;
     must(model_counts(s->model, &counts));
+    assert_true(counts.trainable == role[list->method->flags & METHOD_TRAINS_BASE ? SEGMENT_BASE : SEGMENT_ADAPTER]);
     assert_true(counts.trainable + role[SEGMENT_HEAD] == at);
     assert_true(counts.stored_bytes >= 0 && counts.sent_floats >= 0 && counts.sent_floats <= counts.trainable);
     stand_destroy(s);
@@ -217,39 +214,6 @@ static void a_start_depends_on_the_seed_alone(void **state) {
   }
 }
 
-static const method *head_only(void) {
-  const method *m = NULL;
-  must(method_find("head", &m));
-  return m;
-}
-
-static void predict(stand *s, const real *theta, real *outputs) {
-  model_sums sums = {0};
-  must(model_expand(s->model, theta));
-  must(model_predict(s->model, s->workspace, &s->batch.view, outputs, &sums));
-  assert_int_equal(sums.count, s->batch.view.sequences);
-}
-
-static double distance(int count, const real *a, const real *b) {
-  double most = 0;
-  for (int i = 0; i < count; i++) {
-    double d = fabs((double)a[i] - (double)b[i]);
-    if (!(d <= most)) most = isfinite(d) ? d : INFINITY;
-  }
-  return most;
-}
-
-static gradient_case head_case(const gradient_case *like, variant *defaults) {
-  gradient_case c = *like;
-  memset(defaults, 0, sizeof *defaults);
-  c.method = head_only();
-  must(options_default(c.method, &defaults->options));
-  c.variant = defaults;
-  return c;
-}
-
-enum { OUTPUTS = 4 * 3 }; /* sequences of the mixed batch, classes of the first setting */
-
 /* What METHOD_IDENTITY_AT_START promises: before the first step the adapted model is the base model. */
 static void identity_at_start_is_kept(void **state) {
   const case_list *list = *state;
@@ -273,39 +237,47 @@ static void identity_at_start_is_kept(void **state) {
 }
 
 /* What METHOD_MERGEABLE promises: base weights with the adapter folded in give the adapted model's outputs. A method without the promise says so. */
+static double compare_merged(const gradient_case *c) {
+  gradient_case plain;
+  variant defaults;
+  stand *adapted, *merged;
+  real a[OUTPUTS], b[OUTPUTS];
+  int promised = (c->method->flags & METHOD_MERGEABLE) != 0, count = c->lengths->count * c->setting->classes;
+  double apart = 0, largest = 0;
+  plain = head_case(c, &defaults);
+  must(stand_create(c, &adapted));
+  must(stand_create(&plain, &merged));
+  predict(adapted, adapted->theta, a);
+  for (int i = 0; i < model_param_count(adapted->model); i++) {
+    const param *p = model_param(adapted->model, i), *q = model_param(merged->model, i);
+    assert_string_equal(p->name, q->name);
+    if (p->role == SEGMENT_HEAD) {
+      memcpy(merged->theta + q->theta_offset, model_value(adapted->model, i), (size_t)p->rows * (size_t)p->cols * sizeof(real));
+      continue;
+    }
+    if (promised) must(model_merged_value(adapted->model, i, merged->store + q->store_offset));
+    else assert_int_equal(model_merged_value(adapted->model, i, merged->store + q->store_offset), ERROR_USAGE);
+  }
+  if (promised) {
+    predict(merged, merged->theta, b);
+    for (int i = 0; i < count; i++) largest = fmax(largest, fabs((double)a[i]));
+    apart = distance(count, a, b) / largest;
+    if (!(apart <= output_tolerance)) fail_msg("%s, %s: outputs of the merged model are %.3g off", c->name, c->lengths->name, apart);
+  }
+  stand_destroy(adapted);
+  stand_destroy(merged);
+  return apart;
+}
+
 static void merged_equals_adapted(void **state) {
   const case_list *list = *state;
   double worst = 0;
-  for (int v = 0; v < list->variant_count; v++) {
-    gradient_case c = plain_case(list, &list->variant[v]), plain;
-    variant defaults;
-    stand *adapted, *merged;
-    real a[OUTPUTS], b[OUTPUTS];
-    plain = head_case(&c, &defaults);
-    must(stand_create(&c, &adapted));
-    must(stand_create(&plain, &merged));
-    predict(adapted, adapted->theta, a);
-    for (int i = 0; i < model_param_count(adapted->model); i++) {
-      const param *p = model_param(adapted->model, i), *q = model_param(merged->model, i);
-      assert_string_equal(p->name, q->name);
-      if (p->role == SEGMENT_HEAD) {
-        memcpy(merged->theta + q->theta_offset, model_value(adapted->model, i), (size_t)p->rows * (size_t)p->cols * sizeof(real));
-        continue;
-      }
-      if (list->method->flags & METHOD_MERGEABLE) must(model_merged_value(adapted->model, i, merged->store + q->store_offset));
-      else assert_int_equal(model_merged_value(adapted->model, i, merged->store + q->store_offset), ERROR_USAGE);
+  for (int v = 0; v < list->variant_count; v++)
+    for (int l = BATCH_MIXED; l <= (v < list->broad ? BATCH_ONE_SEQUENCE : BATCH_MIXED); l++) {
+      gradient_case c = plain_case(list, &list->variant[v]);
+      c.lengths = &batches[l];
+      worst = fmax(worst, compare_merged(&c));
     }
-    if (list->method->flags & METHOD_MERGEABLE) {
-      predict(merged, merged->theta, b);
-      double largest = 0;
-      for (int i = 0; i < OUTPUTS; i++) largest = fmax(largest, fabs((double)a[i]));
-      double apart = distance(OUTPUTS, a, b) / largest;
-      if (!(apart <= output_tolerance)) fail_msg("%s: outputs of the merged model are %.3g off", c.name, apart);
-      worst = fmax(worst, apart);
-    }
-    stand_destroy(adapted);
-    stand_destroy(merged);
-  }
   print_message("  worst difference %.2e\n", worst);
 }
 
@@ -345,6 +317,21 @@ static void shards_add_up(void **state) {
   print_message("  worst difference %.2e\n", worst);
 }
 
+/* What METHOD_DROPS_INPUT promises, and what a method without it must not do silently: be changed by dropout of the adapter's input. */
+static void input_dropout_acts_where_it_is_promised(void **state) {
+  const case_list *list = *state;
+  gradient_case c = plain_case(list, &list->variant[0]);
+  double loss[2];
+  for (int i = 0; i < 2; i++) {
+    stand *s;
+    c.dropout = i * ADAPTER_DROPOUT;
+    must(stand_create(&c, &s));
+    must(stand_gradient(s, &loss[i]));
+    stand_destroy(s);
+  }
+  assert_int_equal((list->method->flags & METHOD_DROPS_INPUT) != 0, loss[0] != loss[1]);
+}
+
 typedef struct test_kind {
   const char *name;
   CMUnitTestFunction run;
@@ -352,9 +339,20 @@ typedef struct test_kind {
 } test_kind;
 
 static const test_kind kinds[] = {
-    {"gradients", gradients_are_right, 0},           {"layout of theta and counts", theta_is_laid_out_without_gaps, 0},
-    {"start", a_start_depends_on_the_seed_alone, 0}, {"identity at start", identity_at_start_is_kept, METHOD_IDENTITY_AT_START},
-    {"merging", merged_equals_adapted, 0},           {"shards add up", shards_add_up, 0},
+    {"gradients", gradients_are_right, 0},
+    {"layout of theta and counts", theta_is_laid_out_without_gaps, 0},
+    {"start", a_start_depends_on_the_seed_alone, 0},
+    {"identity at start", identity_at_start_is_kept, METHOD_IDENTITY_AT_START},
+    {"merging", merged_equals_adapted, 0},
+    {"dropout of the input", input_dropout_acts_where_it_is_promised, 0},
+    {"shards add up", shards_add_up, 0},
+    {"dense and compact messages", compact_equals_dense, 0},
+    {"segments off the path rest", inactive_segments_rest, 0},
+    {"expansion leaves no trace", expansion_leaves_no_trace, 0},
+    {"restart", a_restart_changes_nothing, 0},
+    {"saving and loading", what_is_saved_is_loaded, 0},
+    {"damaged and foreign files", wrong_arrays_are_refused, 0},
+    {"projections from files", projections_can_be_imported, METHOD_SEEDED},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds, TESTS_MAX = 64 * KINDS };
 

@@ -37,7 +37,7 @@ says_not() {
 }
 
 # The real run's settings would hide what is tested here.
-unset CI PEFTSCALE_NO_SKIP PEFTSCALE_SKIP_DEPS PEFTSCALE_ASSETS PEFTSCALE_VENV HDF5_DIR OPENBLAS_DIR WNHOME CMOCKA_MESSAGE_OUTPUT
+unset CI PEFTSCALE_NO_SKIP PEFTSCALE_SKIP_DEPS PEFTSCALE_ASSETS PEFTSCALE_VENV PEFTSCALE_ORACLE HDF5_DIR OPENBLAS_DIR WNHOME CMOCKA_MESSAGE_OUTPUT
 
 # ---- layers ----
 
@@ -170,6 +170,12 @@ last "once per rank count" "1 passed, 1 failed, 0 skipped"
 source_file e2e/test_assets.sh '# needs: assets' 'exit 0'
 expect 0 "what needs assets is skipped without" run --all --only assets
 says "what needs assets is skipped without" 'needs assets: PEFTSCALE_ASSETS'
+source_file e2e/test_oracle.sh '# needs: oracle' 'test -x "$PEFTSCALE_ORACLE/bin/python3"'
+expect 0 "what needs oracle is skipped without" run --all --only oracle
+says "what needs oracle is skipped without" 'needs oracle: build/oracle-venv'
+program oracle-venv/bin/python3 'exit 0'
+expect 0 "what needs oracle is told where" run --all --only oracle
+last "what needs oracle is told where" "1 passed, 0 failed, 0 skipped"
 source_file e2e/test_typo.sh '# needs: asets' 'exit 0'
 expect 1 "an unknown need" run --only typo
 says "an unknown need" 'unknown need: asets'
@@ -256,7 +262,7 @@ expect 2 "the serial OpenBLAS is refused" in_copy make BLAS_LIBS=-L/usr/lib/open
 says "the serial OpenBLAS is refused" 'not thread-safe'
 
 expect 0 "make help" in_copy make help
-for word in all test test-all unit demo bench tables layers install uninstall deps clean distclean format help CC MARCH SANITIZE PREFIX OPENBLAS_DIR; do
+for word in all test test-all unit oracle demo bench tables layers install uninstall deps clean distclean format help CC MARCH SANITIZE PREFIX OPENBLAS_DIR; do
   says "make help" "^  $word +[^ ]"
 done
 expect 0 "make -n install" in_copy make -n install DESTDIR="$work/stage" PREFIX=/opt/peftscale

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Sees to what the project needs on this machine.
 #
-# Usage: tests/support/deps.sh [--all] [--venv]
+# Usage: tests/support/deps.sh [--all] [--venv] [--oracle]
 #   (nothing)  what building, testing and the demonstration need
 #   --all      also what only `make test-all` needs
 #   --venv     only: make build/venv, a Python with the tokenizers package; exit 3 if that package cannot be had
+#   --oracle   only: make build/oracle-venv, a Python with what tests/oracle/requirements.txt names; exit 3 likewise
 #
 # Each thing is tried, not looked up: headers are compiled with the flags that the Makefile found, libraries linked, modules imported. What is there is left
 # alone. Missing Debian packages are installed as root, or through sudo after saying so. With PEFTSCALE_NO_INSTALL=1, or where there is no apt-get, the names to
@@ -18,11 +19,12 @@ PYTHON=${PYTHON:-/usr/bin/python3} # another python3 may come first on PATH and 
 TOKENIZERS=tokenizers==0.23.3
 build=build
 
-with_all=0 want_venv=0
+with_all=0 want_venv=0 want_oracle=0
 for word in "$@"; do
   case $word in
     --all) with_all=1 ;;
     --venv) want_venv=1 ;;
+    --oracle) want_oracle=1 ;;
     -h | --help) sed -n '2,/^set -u/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) echo "deps.sh: unknown word '$word' (see --help)" >&2; exit 2 ;;
   esac
@@ -52,8 +54,39 @@ make_venv() {
   fi
 }
 
+# Its own environment, apart from the system's packages: these versions bring a NumPy that Debian's h5py was not built for.
+make_oracle() {
+  local venv=$build/oracle-venv log=$build/oracle-venv.log list=tests/oracle/requirements.txt
+  if "$venv/bin/python3" - "$list" 2>/dev/null <<'END'; then
+import re, sys
+from importlib.metadata import version
+pinned = re.findall(r"^([\w-]+)==(\S+)", open(sys.argv[1]).read(), re.M)
+sys.exit(any(version(name).split("+")[0] != wanted for name, wanted in pinned))
+END
+    return 0
+  fi
+  mkdir -p "$build"
+  if ! "$PYTHON" -m venv --clear "$venv" >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    echo "deps: $PYTHON cannot make a virtual environment (Debian: python3-venv)" >&2
+    return 3
+  fi
+  echo "deps: installing $(grep -v '^#' "$list" | tr '\n' ' ')into $venv; this takes minutes"
+  if ! "$venv/bin/python3" -m pip install --quiet --retries 1 --timeout 60 --disable-pip-version-check -r "$list" >>"$log" 2>&1 \
+    || ! "$venv/bin/python3" -c 'import peft, torch, transformers' >>"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    rm -rf "$venv" # a half-made one would pass for a whole one
+    echo "deps: what $list names cannot be had (is there a network, and a package index that pip knows?)" >&2
+    return 3
+  fi
+}
+
 if [ $want_venv = 1 ]; then
   make_venv
+  exit
+fi
+if [ $want_oracle = 1 ]; then
+  make_oracle
   exit
 fi
 [ "${PEFTSCALE_SKIP_DEPS:-0}" = 1 ] && exit 0

@@ -15,12 +15,13 @@ Header lines, in a comment among the first ten lines of the source or script:
   timeout: 900        seconds; 300 if not said
   needs: WORD...      assets   PEFTSCALE_ASSETS names a directory with model weights and data
                       venv     build/venv has been made (deps.sh --venv)
-                      oracle   PEFTSCALE_ORACLE names a folder with bin/python3 that has torch, transformers and peft
+                      oracle   build/oracle-venv has been made (deps.sh --oracle)
                       network  root  long
                       A test that needs anything runs with --all only.
 
 Scripts run from the root of the project and are told by the environment: PEFTSCALE (the program), PEFTSCALE_BUILD, PEFTSCALE_MPIRUN (mpirun with its flags,
-to be followed by -np N), PYTHON and, where it has been made, PEFTSCALE_VENV (a folder with bin/python3). Logs are kept in BUILD/tests/log.
+to be followed by -np N), PYTHON and, where they have been made, PEFTSCALE_VENV and PEFTSCALE_ORACLE (folders with bin/python3). Logs are kept in
+BUILD/tests/log.
 Exit code 1 if a test failed, and, with CI=true or PEFTSCALE_NO_SKIP=1, if one was skipped.
 """
 
@@ -132,8 +133,8 @@ def why_not(test, environment):
         return "needs assets: PEFTSCALE_ASSETS does not name a directory"
     if "venv" in test.needs and "PEFTSCALE_VENV" not in environment:
         return "needs venv: build/venv has not been made (make venv)"
-    if "oracle" in test.needs and not Path(environment.get("PEFTSCALE_ORACLE") or "/nonexistent", "bin/python3").exists():
-        return "needs oracle: PEFTSCALE_ORACLE names no folder with bin/python3"
+    if "oracle" in test.needs and "PEFTSCALE_ORACLE" not in environment:
+        return "needs oracle: build/oracle-venv has not been made (make oracle)"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
     return ""
@@ -247,9 +248,9 @@ def make_environment(root, build, python, mpirun):
     environment.setdefault("ASAN_OPTIONS", "fast_unwind_on_malloc=0:allocator_may_return_null=1")
     environment.setdefault("LSAN_OPTIONS", f"suppressions={root}/tests/support/lsan.supp:print_suppressions=0")
     environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
-    venv = root / "build/venv"
-    if (venv / "bin/python3").exists():
-        environment.setdefault("PEFTSCALE_VENV", str(venv))
+    for name, venv in (("PEFTSCALE_VENV", root / "build/venv"), ("PEFTSCALE_ORACLE", root / "build/oracle-venv")):
+        if (venv / "bin/python3").exists():
+            environment.setdefault(name, str(venv))
     # A make that runs the tests must not steer a make inside them.
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
         environment.pop(name, None)

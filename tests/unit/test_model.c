@@ -316,6 +316,19 @@ static void dropout_acts_in_training_alone(void **state) {
   bench_destroy(&plain);
 }
 
+/* The input of `down` outlives its layer only where its weight is trained: else all layers share one buffer, and only one is taken. */
+static void what_nobody_wants_later_is_taken_once(void **state) {
+  (void)state;
+  bench all, biases;
+  const int64_t tokens = 64, ffn = 32, layers = 2; /* of tiny_shape and bench_create */
+  bench_create(&all, "bert", &classify, "full", 1);
+  bench_create(&biases, "bert", &classify, "bitfit", 1);
+  int64_t more = model_workspace_bytes(all.workspace) - model_workspace_bytes(biases.workspace);
+  assert_true(more == (layers - 1) * tokens * ffn * (int64_t)sizeof(real));
+  bench_destroy(&all);
+  bench_destroy(&biases);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(models_that_cannot_be_are_refused),
@@ -327,6 +340,7 @@ int main(void) {
       cmocka_unit_test(told_progress_is_final),
       cmocka_unit_test(gradients_repeat_to_the_bit),
       cmocka_unit_test(dropout_acts_in_training_alone),
+      cmocka_unit_test(what_nobody_wants_later_is_taken_once),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

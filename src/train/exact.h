@@ -1,0 +1,39 @@
+/* The exact sum of a step's gradients: the same bits for any number of ranks and threads, and any algorithm that MPI chooses.
+ *
+ * Each shard's gradient (already exact per shard: its products have one shape and one thread) is converted to 64-bit fixed point and summed as integers, whose
+ * order does not matter. The scale is one power of two per segment: the largest magnitude of the last step, over all shards, with 8 bits of headroom. The true
+ * largest magnitudes travel ahead of the sum, one byte per segment; where one has left its headroom (in a segment's first step it always has) every rank makes
+ * its shards again at the right scale, and then the sum cannot overflow: with S shards a number has 62 - ceil(log2 S) bits.
+ *
+ * A segment's numbers keep 54 - ceil(log2 S) bits below its largest, more than a float's 24; what float sums would lose in their order is not lost here.
+ * Payload: 8 bytes a number and one a segment. State to go on from (checkpoints): the levels.
+ */
+#ifndef PEFTSCALE_EXACT_H
+#define PEFTSCALE_EXACT_H
+
+#include "base/arena.h"
+#include "comm/comm.h"
+#include "model/model.h"
+
+typedef struct exact exact;
+
+/* For messages of at most `capacity` numbers, summed over `shards` shards. Not collective. Errors: ERROR_MEMORY. Memory is the arena's. */
+int exact_create(const model *m, int64_t capacity, int threads, int64_t shards, arena *memory, exact **result);
+
+/* Begins a pass over this rank's shards. `count` [segments]: numbers of each segment in the message (dense or packed). Not collective. */
+void exact_begin(exact *e, const int64_t *count);
+
+/* Adds a shard: message (segment after segment) and its sums. May be called by several threads at once. Not collective. */
+void exact_add(exact *e, int thread, const float *message, const model_sums *sums);
+
+/* Collective. Agrees on the largest magnitudes; *again: some left their headroom, and all ranks make another pass (begin, add ...) with what is now the right
+ * scale, after which there is no need to ask again. `failed`: this rank has an error; *any_failed: some rank has. */
+int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed);
+
+/* Collective. The sum of all shards of all ranks, in floats, and the sums that go with it; not finite: message[0] is NaN. */
+int exact_sum(exact *e, comm *c, float *message, model_sums *sums);
+
+/* The state between steps, [levels] bytes. */
+uint8_t *exact_levels(exact *e, int *levels);
+
+#endif

@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+# timeout: 1800
+# needs: long
+"""reduce=exact: the same bits of theta after every step for any number of ranks and threads, and whatever travels. Run: test_exact_sum.py [-v]
+
+Every method, and GLoRA's super-network with a path drawn per step, in 24 shards with dropout: the column theta_hash of the run files is compared step by step.
+The float sum of the same training must stay close, and the exact sum's messages below 2.1 times the float sum's.
+"""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+from harness import MPIRUN, PROGRAM, Case, attribute, call, losses, main, methods, np, peftscale, read, train  # noqa: E402
+
+LAYOUTS = [(ranks, threads) for ranks in (1, 2, 3, 4, 6, 8) for threads in (1, 2)]
+SHARDS, STEPS, FALL = 24, 12, 0.1
+PAYLOAD_RATIO = 2.1
+DROPOUTS = {f"model__dropout_{place}": "0.1" for place in ("embedding", "attention", "hidden", "adapter", "head")}
+# A name of the case, the method, and what it needs beyond its defaults.
+CASES = [(name, name, {}) for name in methods()] + [
+    ("glora-random", "glora", {"method__path": "random", "method__modules": "all"}),
+    ("tied-square", "tied", {"method__tie": "square"}),
+    ("red++", "red", {"method__modules": "q,k,v,o,down"}),
+]
+
+
+class ExactSum(Case):
+    def run_case(self, name, method, ranks, threads, **changed):
+        keys = {"shards": str(SHARDS), "threads": str(threads), "train__batch": "48", "train__steps": str(STEPS), "train__lr": "5e-3", "train__lr_head": "2e-2",
+                "train__warmup": "0", "train__decay": "0.01", "reduce": "exact", **DROPOUTS, **changed}
+        return train(*self.settings(f"{name}-{ranks}x{threads}-{'-'.join(changed.values())[:40].replace(',', '')}", method=method, **keys), ranks=ranks)
+
+    def test_every_method_in_every_layout(self):
+        for name, method, extra in CASES:
+            with self.subTest(case=name):
+                first = None
+                for ranks, threads in LAYOUTS:
+                    run = self.run_case(name, method, ranks, threads, **extra)
+                    hashes = read(run, "series/steps")["theta_hash"]
+                    self.assertEqual(len(hashes), STEPS)
+                    if first is None:
+                        first = hashes, losses(run), run
+                        self.assertEqual(len(set(hashes.tolist())), STEPS, "theta does not move in every step")
+                        self.assertNotIn(0, hashes)
+                        continue
+                    wrong = np.flatnonzero(hashes != first[0])
+                    self.assertEqual(wrong.size, 0, f"{name}: {ranks} ranks x {threads} threads: theta differs from step {wrong[:1] + 1} on")
+                    self.assertTrue(np.array_equal(losses(run), first[1]), f"{name}: {ranks} x {threads}: losses differ")
+                    self.assertEqual(attribute(run, "", "experiment_id"), attribute(first[2], "", "experiment_id"))
+
+    def test_what_travels_changes_nothing(self):
+        """Dense and compact messages train the same, bit for bit; compact ones are smaller where a method knows zeros."""
+        for name, method, extra in CASES:
+            with self.subTest(case=name):
+                runs = {payload: self.run_case(name, method, 2, 1, payload=payload, **extra) for payload in ("compact", "dense")}
+                rows = {payload: read(run, "series/steps") for payload, run in runs.items()}
+                self.assertEqual(rows["compact"]["theta_hash"].tolist(), rows["dense"]["theta_hash"].tolist())
+                self.assertEqual(attribute(runs["compact"], "result", "theta_hash"), attribute(runs["dense"], "result", "theta_hash"))
+                sent = {payload: float(np.mean(row["payload_bytes"])) for payload, row in rows.items()}
+                if name in ("vblora", "glora-random"):
+                    self.assertLess(sent["compact"], 0.8 * sent["dense"])
+                else:
+                    self.assertEqual(sent["compact"], sent["dense"])
+
+    def test_close_to_the_float_sum(self):
+        for name, method, extra in CASES:
+            with self.subTest(case=name):
+                exact, floats = (self.run_case(name, method, 2, 1, reduce=reduce, **extra) for reduce in ("exact", "float"))
+                distance = np.max(np.abs(losses(exact) - losses(floats)) / np.abs(losses(floats)))
+                self.assertLess(distance, 1e-4)
+                self.assertLess(float(np.mean(losses(exact)[-3:])), (1 - FALL) * float(np.mean(losses(exact)[:3])), "the loss does not fall enough to compare")
+                ratio = read(exact, "series/steps")["payload_bytes"] / read(floats, "series/steps")["payload_bytes"]
+                self.assertLessEqual(float(np.max(ratio)), PAYLOAD_RATIO, f"{name}: payload {ratio}")
+                self.assertEqual(attribute(exact, "", "experiment_id"), attribute(floats, "", "experiment_id"))
+                self.assertNotEqual(attribute(exact, "", "run_id"), attribute(floats, "", "run_id"))
+
+    def test_a_mixture_of_kernels_is_refused(self):
+        """Two kinds of BLAS kernels round differently: with reduce=exact that is an error at the start, and with float sums it is not."""
+        for reduce, status in (("exact", 1), ("float", 0)):
+            words = ["train", "--quiet", *self.settings(f"mixed-{reduce}", method="lora", reduce=reduce, train__steps="3", check_every="0")]
+            outcome = call([*MPIRUN, "-np", "1", "-x", "OPENBLAS_CORETYPE=Haswell", PROGRAM, *words, ":", "-np", "1", "-x", "OPENBLAS_CORETYPE=Sandybridge", PROGRAM, *words])
+            self.assertEqual(outcome.status, status, outcome)
+            if status:
+                self.assertEqual(outcome.err.count("error:"), 1, outcome)
+                self.assertIn("BLAS kernels", outcome.err)
+
+    def test_divergence_is_seen_by_all(self):
+        """Numbers that leave the finite range end the run with one message, not in nonsense."""
+        for ranks in (1, 3):
+            outcome = peftscale("train", "--quiet", *self.settings(f"diverged-{ranks}", method="full", reduce="exact", train__lr="1000", train__lr_head="1000", train__warmup="0", train__steps="60",
+                                                                   output__theta="false"), ranks=ranks)
+            self.assertEqual(outcome.status, 1, outcome)
+            self.assertEqual(outcome.err.count("error:"), 1, outcome)
+            self.assertIn("diverged", outcome.err)
+
+
+if __name__ == "__main__":
+    main()
