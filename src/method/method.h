@@ -236,16 +236,16 @@ int adapter_save(const adapter *a, const real *theta, int index, void *values);
 int adapter_load(const adapter *a, int index, const void *values, real *theta);
 int64_t stored_array_bytes(const stored_array *array);
 
-/* For method.stored, save and load: a segment as it is. */
-stored_array adapter_stored_segment(const adapter *a, int segment);
-void adapter_save_segment(const adapter *a, const real *theta, int segment, float *values);
-int adapter_load_segment(const adapter *a, int segment, const float *values, real *theta);
-
 /* How many of these arrays come first and stand for theta; the seed, or the constants that a file brought, follow. */
 int adapter_stored_own(const adapter *a);
 
 /* Spelling of option number `index` as the adapter uses it: what is `auto` as plan settled it, the seed of drawn numbers with its value. */
 const char *adapter_option_text(const adapter *a, int index, char buffer[32]);
+
+/* For method.stored, save and load: a segment as it is. */
+stored_array adapter_stored_segment(const adapter *a, int segment);
+void adapter_save_segment(const adapter *a, const real *theta, int segment, float *values);
+int adapter_load_segment(const adapter *a, int segment, const float *values, real *theta);
 
 /* Seed of frozen numbers: option projection_seed, or the run's where that is auto. */
 uint64_t adapter_projection_seed(const adapter *a);

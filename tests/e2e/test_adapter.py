@@ -189,11 +189,15 @@ class Adapter(Case):
         self.assertIn("no task head", outcome.errors[0])
 
     def test_listed_paths(self):
-        """GLoRA's paths travel as an option."""
+        """GLoRA's paths travel along; training can go on from the stored result."""
         run = train(*self.settings("listed", method="glora", method__path="listed", method__paths="0,1,2,431", train__steps="2"))
         path = self.at("listed.safetensors")
         succeed("export", run, "--out", path)
         np.testing.assert_array_equal(logits("--adapter", path, *self.base(), out=self.at("p.tsv")), read(run, "predictions/test")["score"])
+        self.assertEqual(stored_bytes(path), attribute(run, "accounting", "stored_bytes"))
+        started = train(*self.settings("listed-on", method="glora", method__path="listed", method__paths="0,1,2,431", train__steps="1", train__lr="0", train__lr_head="0",
+                                       train__start=path))
+        np.testing.assert_array_equal(read(started, "theta"), read(run, "theta"))
 
 
 if __name__ == "__main__":
