@@ -33,12 +33,12 @@ esac
 results=results/glora-search/$backbone
 if [ "$backbone" = minilm ]; then
   common=("$study/study.yaml" "model.path=$MINILM")
-  flags=(--population 24 --generations 6 --parents 6 --random 16)
+  flags=(--by loss --population 24 --generations 4 --parents 6 --random 16)
 else
   need_data wordnet-nouns-words
   need_data wordnet-verbs-words
   common=("$study/study.yaml" "$study/own.yaml" "model.path=$results/backbone")
-  flags=()
+  flags=(--by loss --generations 10)
   if [ ! -f "$results/backbone/model.safetensors" ]; then
     say "Pretraining the backbone on noun glosses"
     train experiments/wordnet-backbone/pretrain.yaml "output.dir=$results" output.name=pretraining "output.export_dir=$results/backbone" output.log_every=200
