@@ -17,6 +17,7 @@
 #include "linalg/linalg.h"
 #include "store/file.h"
 #include "train/adapter_file.h"
+#include "train/export.h"
 #include "train/identity.h"
 #include "train/internal.h"
 #include "train/start.h"
@@ -259,18 +260,14 @@ static int name_run_file(run *r) {
   return text_format(r->path, sizeof r->path, "%s/%s-%s-s%lld-%.8s.h5", c->output.dir, task, c->method.name, (long long)c->seed, r->run_id);
 }
 
-/* Found out now, not after hours of training. */
-static int check_directory(const char *directory) {
-  TRY(file_make_directory(directory));
-  return file_check_writable(directory);
-}
-
+/* What is wrong with it is found out now, not after hours of training. */
 static int prepare_output(run *r) {
   const config *c = r->config;
   TRY(name_run_file(r));
   if (comm_rank(r->comm) != 0) return ERROR_NONE;
-  TRY(check_directory(c->output.dir));
-  return *c->output.export_dir ? check_directory(c->output.export_dir) : ERROR_NONE;
+  TRY(file_make_directory(c->output.dir));
+  TRY(file_check_writable(c->output.dir));
+  return *c->output.export_dir ? export_prepare(c, c->output.export_dir) : ERROR_NONE;
 }
 
 /* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */

@@ -46,6 +46,18 @@ class BadInput(Case):
     def train_words(self, path, method, **more):
         return ["train", *self.settings("bad", method=method, train__start=path, train__steps="1", **more)]
 
+    # ---- places to write ----
+
+    def test_the_base_model_is_not_overwritten(self):
+        def content():
+            with open(os.path.join(self.model, "model.safetensors"), "rb") as file:
+                return file.read()
+        before = content()
+        for words in ([self.runs["lora"]], ["--adapter", self.good["lora"], f"model.path={self.model}"]):
+            self.refuse(["merge", *words, "--out", os.path.join(self.model, ".")], "overwritten", status=USAGE, hint="another directory")
+        self.refuse(["export", self.runs["lora"], "--out", self.model], self.model, "is a directory")
+        self.assertEqual(content(), before)
+
     # ---- adapter files ----
 
     def spoilt(self, method, change):
