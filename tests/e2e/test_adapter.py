@@ -188,6 +188,18 @@ class Adapter(Case):
         self.assertEqual((outcome.status, len(outcome.errors)), (1, 1), str(outcome))
         self.assertIn("no task head", outcome.errors[0])
 
+    def test_one_head_only(self):
+        """A RoBERTa head goes into PEFT's adapter: not beside a head.safetensors of an earlier export, which an import would have to choose between."""
+        own = ["model.init=random", "model.family=roberta", "model.layers=1", "model.width=16", "model.heads=2", "model.ffn=16", "model.positions=140", "model.pooling=first"]
+        directory = self.at("two-heads")
+        runs = [train(*self.settings(f"head-{head}", method="lora", train__steps="1"), *own, f"model.head={head}") for head in ("linear", "tanh")]
+        for _ in range(2):
+            succeed("export", runs[0], "--format", "peft", "--out", directory)
+        outcome = peftscale("export", runs[1], "--format", "peft", "--out", directory)
+        self.assertEqual((outcome.status, len(outcome.errors)), (1, 1), str(outcome))
+        self.assertIn("head.safetensors", outcome.errors[0])
+        succeed("export", runs[1], "--format", "peft", "--out", self.at("one-head"))
+
     def test_listed_paths(self):
         """GLoRA's paths travel as an option."""
         run = train(*self.settings("listed", method="glora", method__path="listed", method__paths="0,1,2,431", train__steps="2"))

@@ -276,7 +276,7 @@ class BadInput(Case):
         self.refuse(["import", directory, *words], "base model", ranks=(0,), hint="--model")
         self.refuse(["import", directory, "--model", self.at("nowhere"), *words], self.at("nowhere"), ranks=(0,))
         self.refuse(["import", directory, "--model", self.other, *words], "wrong shape", ranks=(0,))
-        self.refuse(["import", self.at("nowhere"), "--model", self.model, *words], "adapter_config.json", ranks=(0,))
+        self.refuse(["import", self.at("nowhere"), "--model", self.model, *words], self.at("nowhere") + ": cannot open", ranks=(0,))
         head = os.path.join(directory, "head.safetensors")
         for change in (lambda t, n: n.pop("task.objective"), lambda t, n: n.update({"task.classes": "9" * 30}), lambda t, n: t.pop("classifier.out_proj.bias"),
                        lambda t, n: n.update({"model.head": "tanh"}), lambda t, n: t.update({"more": t["classifier.out_proj.bias"]}),
