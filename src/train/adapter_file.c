@@ -184,7 +184,7 @@ int adapter_file_fit(const adapter_file *f, const model *m, int training) {
                 a->method->name);
   TRY(fit_shape(f, model_shape_of(m)));
   TRY(fit_options(f, a));
-  if (training && f->form == ADAPTER_RESULT && f->method->stored)
+  if (training && f->form == ADAPTER_RESULT && (f->method->flags & METHOD_STORES_LESS))
     return FAIL(ERROR_INPUT, "write one that training can go on from: peftscale export RUN.h5 --format theta --out FILE",
                 "%s: it holds the result of %s alone, which cannot be trained on", f->path, f->method->name);
   return ERROR_NONE;

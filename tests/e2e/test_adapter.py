@@ -110,6 +110,8 @@ class Adapter(Case):
                     started = train(*self.settings("started", train__start=self.export(method, "theta"), **how), ranks=ranks)
                     self.assertAlmostEqual(losses(started)[0], wanted, places=5)
                     np.testing.assert_array_equal(read(started, "theta"), read(trained, "theta"))
+                if method != "vblora":  # whose stored result is less than what it trains
+                    np.testing.assert_array_equal(read(train(*self.settings("started", train__start=self.export(method), **how)), "theta"), read(trained, "theta"))
 
     def test_peft_and_back(self):
         """Through PEFT's format and back: the same bits."""
