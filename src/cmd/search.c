@@ -1,5 +1,6 @@
 #include "cmd/search.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -61,27 +62,25 @@ static int read_request(int argc, char **argv, arguments *a, request *q) {
 }
 
 /* Found out now, not after the search. */
-static int check_places(const request *q) {
-  char directory[4096];
-  const char *slash = strrchr(q->out, '/');
-  if (*q->out) {
-    TRY(text_format(directory, sizeof directory, "%.*s", slash ? (int)(slash - q->out) + 1 : 1, slash ? q->out : "."));
-    TRY(file_check_writable(directory));
-  }
-  if (!*q->export_dir) return ERROR_NONE;
-  TRY(file_make_directory(q->export_dir));
-  return file_check_writable(q->export_dir);
+static int check_places(const run *r, const request *q) {
+  if (*q->out) TRY(file_check_target(q->out));
+  return *q->export_dir ? export_prepare(r->config, q->export_dir) : ERROR_NONE;
 }
 
+static int export_found(run *r, const char *run_path, const request *q, const search_result *e) {
+  char *id;
+  TRY(runfile_read_attribute_text(run_path, "", "experiment_id", &id));
+  int code = supernet_follow(r, e->candidates[e->best].path);
+  if (!code) code = export_backbone(r->model, r->chosen, id, q->export_dir);
+  free(id);
+  return code;
+}
+
+/* What was found first: a disk that has filled up meanwhile must not cost the search. */
 static int give_out(run *r, const char *run_path, const request *q, const supernet_report *report) {
-  const search_result *e = &report->evolution;
-  if (*q->out) TRY(search_write_tsv(q->out, r, e));
-  if (*q->export_dir) {
-    TRY(supernet_follow(r, e->candidates[e->best].path));
-    TRY(export_backbone(r->model, r->chosen, r->experiment_id, q->export_dir));
-  }
   (q->json ? search_print_json : search_print_text)(r, run_path, report);
-  return ERROR_NONE;
+  if (*q->out) TRY(search_write_tsv(q->out, r, &report->evolution));
+  return *q->export_dir ? export_found(r, run_path, q, &report->evolution) : ERROR_NONE;
 }
 
 static int search(run *r, const char *run_path, request *q) {
@@ -89,7 +88,7 @@ static int search(run *r, const char *run_path, request *q) {
   const method_paths *paths;
   arena *memory = NULL;
   int rank = comm_rank(r->comm), code = supernet_paths(r, &paths);
-  if (!code && rank == 0) code = check_places(q);
+  if (!code && rank == 0) code = check_places(r, q);
   if (!code) code = arena_create(&memory);
   code = comm_agree(r->comm, code);
   if (q->options.seed == (uint64_t)-1) q->options.seed = (uint64_t)r->config->seed;

@@ -16,7 +16,7 @@ static void describe(const run *r) {
            (long long)c->seed, r->experiment_id);
   log_info("trains %s numbers over %s frozen bytes; %d ranks x %d threads, %d shards, %s per step and rank", text_thousands(r->theta_count, trained),
            text_bytes((double)model_store_count(r->model) * 4, store), comm_size(r->comm), r->threads, r->shards,
-           text_bytes(4.0 * (double)(r->theta_count + TAIL_FLOATS), message));
+           text_bytes((double)r->message_bytes, message));
   log_detail("ready %.2f s after the start; %s of activations and scratch per thread, %d copies of the frozen numbers on this node", r->start_s,
              text_bytes((double)model_workspace_bytes(r->workspaces[0]), store), r->store_copies);
   log_detail("%lld steps of %lld examples, %lld an epoch; data %s (%.8s), weights %.8s; run file %s", (long long)r->steps, (long long)c->train.batch,

@@ -24,7 +24,7 @@ static const char *const bias_words[] = {"vector", "constant", "none", NULL};
 const option glora_options[GLORA_OPTIONS] = {
     {.name = "rank", .type = OPTION_INT, .preset = "4", .low = 1, .high = 65536, .help = "rank r of low-rank supports"},
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
-    {.name = "path", .type = OPTION_CHOICE, .preset = "fixed", .choices = path_kinds, .help = "one path, a new one per map and step, or one per map"},
+    {.name = "path", .type = OPTION_CHOICE, .preset = "fixed", .choices = path_kinds, .help = "fixed: a .. e for all maps; random: drawn per map and step; listed: paths"},
     {.name = "a", .type = OPTION_CHOICE, .preset = "lora", .choices = wide_words, .help = "support of A (W0 o A) of a fixed path"},
     {.name = "b", .type = OPTION_CHOICE, .preset = "lora", .choices = wide_words, .help = "support of B"},
     {.name = "c", .type = OPTION_CHOICE, .preset = "lora", .choices = column_words, .help = "support of C (bias W0 C)"},
@@ -66,13 +66,17 @@ static int fixed_path(const adapter *a, support path[TENSORS]) {
 
 /* Ids of option `paths`, one per site. */
 static int listed_paths(const adapter *a, const glora_state *s) {
+  if (!s->is_listed && !strcmp(option_text(a->options, "paths"), "none")) return ERROR_NONE;
+  if (!s->is_listed)
+    return FAIL(ERROR_USAGE, "set method.path=listed, or leave method.paths out", "method.paths has no effect with method.path=%s",
+                option_text(a->options, "path"));
   const char *place = option_text(a->options, "paths");
   int count = 0;
   for (char word[24]; *place; count++) {
     size_t length = strcspn(place, ",");
     int64_t id = -1;
     snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), place);
-    if (text_to_int(word, &id) || id < 0 || id >= PATHS)
+    if (length >= sizeof word || text_to_int(word, &id) || id < 0 || id >= PATHS)
       return FAIL(ERROR_USAGE, "ids are what peftscale search prints", "method.paths: '%s' is no path id (0 .. %d)", word, PATHS - 1);
     if (count < s->site_count) read_path((int)id, s->sites[count].path);
     place += length + (place[length] == ',');
@@ -162,7 +166,7 @@ int glora_plan(adapter *a) {
     memcpy(s->sites[i].path, widest, sizeof widest);
     s->follow[i] = -1;
   }
-  if (s->is_listed) TRY(listed_paths(a, s));
+  TRY(listed_paths(a, s));
   for (int i = 0; i < s->site_count; i++) {
     plan_kept(a, s, &s->sites[i]);
     for (int t = 0; t < TENSORS; t++) TRY(add_tensor(a, &s->sites[i], t, s->rank, s->sites[i].path[t]));

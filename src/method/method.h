@@ -107,7 +107,8 @@ enum {
   METHOD_MERGEABLE = 2,         /* can be folded into the base weights                             */
   METHOD_TRAINS_BASE = 4,       /* theta holds base parameters; there are no factors               */
   METHOD_SEEDED = 8,            /* the result needs the projection's seed to be used again         */
-  METHOD_DROPS_INPUT = 16       /* has a branch whose input model.dropout_adapter drops out        */
+  METHOD_DROPS_INPUT = 16,      /* has a branch whose input model.dropout_adapter drops out        */
+  METHOD_STORES_LESS = 32       /* the stored result is less than theta: no training goes on from  */
 };
 
 /* For choose: a pass outside training, in which the whole trained result takes part. */

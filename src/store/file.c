@@ -57,8 +57,23 @@ int file_sync_directory_of(const char *path) {
   return sync_path(directory, O_DIRECTORY);
 }
 
+/* A rename takes the place of whatever is there: of a device as well, if root does it. */
+static int check_replaceable(const char *path) {
+  struct stat status;
+  if (stat(path, &status) || S_ISREG(status.st_mode)) return ERROR_NONE;
+  return FAIL(ERROR_SYSTEM, "name a file", "%s: is %s: no file can take its place", path, S_ISDIR(status.st_mode) ? "a directory" : "a device or pipe");
+}
+
+int file_check_target(const char *path) {
+  char directory[PATH_BYTES];
+  TRY(check_replaceable(path));
+  TRY(directory_of(path, directory, sizeof directory));
+  return file_check_writable(directory);
+}
+
 int file_writer_create(const char *path, file_writer **result) {
   *result = NULL;
+  TRY(check_replaceable(path));
   file_writer *w = calloc(1, sizeof *w);
   if (!w) return FAIL(ERROR_MEMORY, NULL, "%s: out of memory", path);
   w->descriptor = -1;

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Writes `count` bytes to PATH.tmp-PID-N, syncs, renames it over `path` and syncs the directory. Errors: ERROR_SYSTEM with path and reason; nothing is left
- * behind. */
+/* Writes `count` bytes to PATH.tmp-PID-N, syncs, renames it over `path` and syncs the directory. A file is replaced, anything else (a directory, a device) is
+ * refused. Errors: ERROR_SYSTEM with path and reason; nothing is left behind. */
 int file_write_atomic(const char *path, const void *bytes, size_t count);
 
 /* The same in pieces, for files too large to hold twice: create, add ..., then commit, or discard after an error of the caller. A writer is gone after
@@ -29,6 +29,9 @@ int file_make_directory(const char *path);
 
 /* Whether files can be made in the directory (tried, not guessed). Errors: ERROR_INPUT with path and reason. */
 int file_check_writable(const char *directory);
+
+/* Whether a file could be written to `path`: for work that takes long before it writes. Errors: ERROR_SYSTEM or ERROR_INPUT with path and reason. */
+int file_check_target(const char *path);
 
 /* The bytes of a small file, with a zero byte behind them. *bytes is malloc'ed; the caller frees it. Errors: ERROR_INPUT (missing, unreadable, larger than
  * `limit`). */

@@ -177,16 +177,6 @@ static int fit_shape(const adapter_file *f, const model_shape *s) {
   return ERROR_NONE;
 }
 
-/* Whether the stored result holds every segment of theta as it is. */
-static int holds_theta(const adapter *a) {
-  for (int i = 0; i < a->segment_count; i++) {
-    const segment *s = &a->segments[i];
-    stored_array array;
-    if (adapter_stored(a, i, &array) || array.type != STORED_F32 || strcmp(array.name, s->name) || array.rows != s->rows || array.cols != s->cols) return 0;
-  }
-  return 1;
-}
-
 int adapter_file_fit(const adapter_file *f, const model *m, int training) {
   const adapter *a = model_adapter(m);
   if (a->method != f->method)
@@ -194,7 +184,7 @@ int adapter_file_fit(const adapter_file *f, const model *m, int training) {
                 a->method->name);
   TRY(fit_shape(f, model_shape_of(m)));
   TRY(fit_options(f, a));
-  if (training && f->form == ADAPTER_RESULT && !holds_theta(a))
+  if (training && f->form == ADAPTER_RESULT && (f->method->flags & METHOD_STORES_LESS))
     return FAIL(ERROR_INPUT, "write one that training can go on from: peftscale export RUN.h5 --format theta --out FILE",
                 "%s: it holds the result of %s alone, which cannot be trained on", f->path, f->method->name);
   return ERROR_NONE;

@@ -5,7 +5,7 @@
  * its weights, objective, classes, pooling and head.
  *
  * Two forms. result: what must be stored to use the adapter, as counted by `peftscale count`. theta: all trained numbers as float32, from which training
- * can go on; the forms differ only for a method whose result is less than theta (VB-LoRA).
+ * can go on; only a method whose result is less than theta (VB-LoRA) needs the second for that.
  *
  * A file from outside is not trusted: types, shapes, ranges, finite numbers, missing and unknown tensors are checked. Not collective.
  */

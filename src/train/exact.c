@@ -8,7 +8,7 @@
 
 /* A level is the exponent e with |x| < 2^e of the largest number, as one byte: 0 all zero (or, as state, not known yet), 1 .. 254 e + BIAS, 255 not finite.
  * Numbers below the lowest level are scaled by it. */
-enum { BIAS = 120, LEVEL_MAX = 254, LEVEL_BAD = 255, HEADROOM = 8, TAIL = 3 };
+enum { BIAS = 120, LEVEL_MAX = 254, LEVEL_BAD = 255, HEADROOM = 8, TAIL = 3, BITS_KEPT = 32 };
 
 struct exact {
   int segments, threads;
@@ -70,18 +70,25 @@ static uint8_t level_of(int64_t count, const float *x) {
   return most >= 0x7f800000u ? LEVEL_BAD : level_of_exponent((int)(most >> 23) - 126);
 }
 
+/* A double may be beyond every level: such a loss is as lost as one that is not finite. */
 static uint8_t level_of_loss(double loss) {
   int exponent;
   if (!isfinite(loss)) return LEVEL_BAD;
   if (loss == 0) return 0;
   frexp(loss, &exponent);
-  return level_of_exponent(exponent);
+  return exponent > LEVEL_MAX - BIAS ? LEVEL_BAD : level_of_exponent(exponent);
 }
 
 /* The power of two that takes numbers of a level, headroom included, to fixed point. */
 static double scale_of(const exact *e, uint8_t level) { return ldexp(1, e->bits - (level - BIAS + HEADROOM)); }
 
 static int fits(uint8_t level, uint8_t seen) { return seen == 0 || (level > 0 && seen <= level + HEADROOM && seen != LEVEL_BAD); }
+
+/* Whether a segment has become so small (behind a step of huge numbers, say) that its scale would leave it fewer than BITS_KEPT bits. */
+static int sank(const exact *e, uint8_t level, uint8_t seen) {
+  int room = e->bits - HEADROOM - BITS_KEPT;
+  return seen > 0 && seen != LEVEL_BAD && level - seen > (room > HEADROOM ? room : HEADROOM);
+}
 
 static void add_numbers(int64_t count, const float *x, double scale, int64_t *sum) {
   for (int64_t i = 0; i < count; i++) sum[i] += llrint((double)x[i] * scale);
@@ -121,7 +128,7 @@ int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
   *any_failed = e->seen[n];
   *again = 0;
   for (int i = 0; i < n; i++) {
-    if (fits(e->level[i], e->seen[i]) || e->seen[i] == LEVEL_BAD) continue;
+    if ((fits(e->level[i], e->seen[i]) && !sank(e, e->level[i], e->seen[i])) || e->seen[i] == LEVEL_BAD) continue;
     e->level[i] = e->seen[i];
     *again = 1;
   }
@@ -129,18 +136,17 @@ int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
 }
 
 int exact_sum(exact *e, comm *c, float *message, model_sums *sums) {
-  int bad = 0, last = e->segments;
+  int last = e->segments;
   TRY(comm_sum_integers(c, COMM_GRADIENT, e->sum, e->total + TAIL));
   for (int i = 0; i < e->segments; i++) {
-    bad |= e->seen[i] == LEVEL_BAD;
     double unit = e->level[i] ? 1 / scale_of(e, e->level[i]) : 0;
     for (int64_t k = e->first[i]; k < e->first[i + 1]; k++) message[k] = (float)((double)e->sum[k] * unit);
+    if (e->seen[i] == LEVEL_BAD) message[e->first[i]] = NAN; /* in the segment itself: the first of the message may rest, and then nobody looks at it */
   }
   *sums = (model_sums){.loss = e->level[last] ? (double)e->sum[e->total] / scale_of(e, e->level[last]) : 0,
                        .count = e->sum[e->total + 1],
                        .tokens = e->sum[e->total + 2]};
   if (e->seen[last] == LEVEL_BAD) sums->loss = NAN;
-  if (bad || e->seen[last] == LEVEL_BAD) message[0] = NAN;
   for (int i = 0; i <= e->segments; i++) /* what the next step expects; a segment that rested keeps its own */
     if (e->seen[i] && e->seen[i] != LEVEL_BAD) e->level[i] = e->seen[i];
   return ERROR_NONE;

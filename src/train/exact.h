@@ -2,10 +2,12 @@
  *
  * Each shard's gradient (already exact per shard: its products have one shape and one thread) is converted to 64-bit fixed point and summed as integers, whose
  * order does not matter. The scale is one power of two per segment: the largest magnitude of the last step, over all shards, with 8 bits of headroom. The true
- * largest magnitudes travel ahead of the sum, one byte per segment; where one has left its headroom (in a segment's first step it always has) every rank makes
- * its shards again at the right scale, and then the sum cannot overflow: with S shards a number has 62 - ceil(log2 S) bits.
+ * largest magnitudes travel ahead of the sum, one byte per segment; where one has left its headroom (in a segment's first step it always has), or has sunk so
+ * far that too few bits would be left, every rank makes its shards again at the right scale, and then the sum cannot overflow: with S shards a number has
+ * 62 - ceil(log2 S) bits.
  *
- * A segment's numbers keep 54 - ceil(log2 S) bits below its largest, more than a float's 24; what float sums would lose in their order is not lost here.
+ * A segment whose size stays about the same keeps 54 - ceil(log2 S) bits below its largest number, and one that sinks at least 32 (up to 2^14 shards), more
+ * than a float's 24; what float sums would lose in their order is not lost here.
  * Payload: 8 bytes a number and one a segment. State to go on from (checkpoints): the levels.
  */
 #ifndef PEFTSCALE_EXACT_H
@@ -26,11 +28,12 @@ void exact_begin(exact *e, const int64_t *count);
 /* Adds a shard: message (segment after segment) and its sums. May be called by several threads at once. Not collective. */
 void exact_add(exact *e, int thread, const float *message, const model_sums *sums);
 
-/* Collective. Agrees on the largest magnitudes; *again: some left their headroom, and all ranks make another pass (begin, add ...) with what is now the right
+/* Collective. Agrees on the largest magnitudes; *again: some scale does not fit them, and all ranks make another pass (begin, add ...) with what is now the right
  * scale, after which there is no need to ask again. `failed`: this rank has an error; *any_failed: some rank has. */
 int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed);
 
-/* Collective. The sum of all shards of all ranks, in floats, and the sums that go with it; not finite: message[0] is NaN. */
+/* Collective. The sum of all shards of all ranks, in floats, and the sums that go with it. A segment in which some shard has a number that is not finite begins
+ * with NaN; a loss that is not finite is NaN. */
 int exact_sum(exact *e, comm *c, float *message, model_sums *sums);
 
 /* The state between steps, [levels] bytes. */

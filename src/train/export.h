@@ -2,7 +2,12 @@
 #ifndef PEFTSCALE_EXPORT_H
 #define PEFTSCALE_EXPORT_H
 
+#include "config/config.h"
 #include "model/model.h"
+
+/* Not collective (rank 0). Makes DIRECTORY, and sees whether it can take an exported model: writable, and not the one that the configuration's base model was read from,
+ * whose weights would be gone. Errors: ERROR_INPUT, ERROR_SYSTEM, ERROR_USAGE with path and reason. */
+int export_prepare(const config *c, const char *directory);
 
 /* Not collective (rank 0). Writes DIRECTORY/model.safetensors and config.json: the base model with theta's adapter folded in, under the names of Hugging Face
  * (prefix of the family; q, k and v apart; the masked-language-model head where there is one). experiment_id: of the run it comes from; "" for none.

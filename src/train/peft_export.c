@@ -1,6 +1,7 @@
 /* Writing a PEFT directory. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -147,6 +148,14 @@ static int find_writer(const char *name, const peft_writer **how) {
   return FAIL(ERROR_USAGE, "fold it into the base weights instead: peftscale merge", "PEFT has no form for what method %s trains", name);
 }
 
+/* One head inside and one beside it, of an earlier export to the same place, would contradict each other. */
+static int check_no_head(const char *directory) {
+  char path[4200];
+  TRY(text_format(path, sizeof path, "%s/" PEFT_HEAD, directory));
+  if (access(path, F_OK)) return ERROR_NONE;
+  return FAIL(ERROR_INPUT, "choose another directory", "%s: is of another export; this adapter has its head inside", path);
+}
+
 static int write_all(peft_writing *w, const peft_writer *how, const char *directory, cJSON *config) {
   static const char *const notes[] = {"format", "pt", NULL};
   int own_head = is_own_head(w->m);
@@ -157,7 +166,10 @@ static int write_all(peft_writing *w, const peft_writer *how, const char *direct
   TRY(fill_config(w, how, own_head, config));
   TRY(how->shared(w, config));
   TRY(peft_each_map(w->m, how->map, w));
-  if (own_head) TRY(put_head(w, PEFT_MODEL));
+  if (own_head) {
+    TRY(check_no_head(directory));
+    TRY(put_head(w, PEFT_MODEL));
+  }
   TRY(file_make_directory(directory));
   TRY(text_format(path, sizeof path, "%s/" PEFT_TENSORS, directory));
   TRY(safetensors_write(path, w->tensors, w->count, notes));

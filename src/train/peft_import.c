@@ -1,4 +1,5 @@
 /* Reading a PEFT directory: what is adapted follows from the tensors' names, what it means from adapter_config.json; both have to agree. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ static int is_directory(const char *path) {
 
 /* The three files, from the directory's name or that of the file of tensors in it. */
 static int find_files(peft_reading *r, const char *path) {
+  if (access(path, F_OK)) return FAIL(ERROR_INPUT, "check the path", "%s: cannot open: %s", path, strerror(errno));
   const char *slash = strrchr(path, '/');
   int folder = is_directory(path), length = folder ? (int)strlen(path) : slash ? (int)(slash - path) : 1;
   const char *directory = folder || slash ? path : ".";

@@ -164,8 +164,6 @@ static int put_accounting(record *rec) {
   int64_t head = model_role_count(r->model, SEGMENT_HEAD), activation = 0;
   TRY(model_counts(r->model, &counts));
   if (r->config->payload == PAYLOAD_DENSE) counts.sent_floats = counts.trainable;
-  int64_t numbers = counts.sent_floats + head;
-  int64_t message = r->exact ? 8 * (numbers + 3) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS); /* exact: largest magnitudes, and no errors */
   for (int t = 0; t < r->threads; t++) activation += model_workspace_bytes(r->workspaces[t]);
   const struct {
     const char *name;
@@ -179,7 +177,7 @@ static int put_accounting(record *rec) {
       {"stored_bytes", counts.stored_bytes},
       {"sent_floats", counts.sent_floats},
       {"head_floats", head},
-      {"sent_bytes_per_step", message},
+      {"sent_bytes_per_step", r->message_bytes},
       {"tail_floats", TAIL_FLOATS},
       {"activation_bytes", activation},
       {"backbone_bytes", model_store_count(r->model) * (int64_t)sizeof(real)},

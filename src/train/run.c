@@ -17,6 +17,7 @@
 #include "linalg/linalg.h"
 #include "store/file.h"
 #include "train/adapter_file.h"
+#include "train/export.h"
 #include "train/identity.h"
 #include "train/internal.h"
 #include "train/start.h"
@@ -177,12 +178,23 @@ static int make_model(run *r, const char *directory) {
 }
 
 static int fill_store(run *r, const char *directory) {
-  if (r->config->model.init == INIT_PRETRAINED) return weights_load(r->model, directory, comm_rank(r->comm) == 0 ? r->weights_hash : NULL);
+  if (r->config->model.init == INIT_PRETRAINED) return weights_load(r->model, directory, r->weights_hash);
   model_randomize(r->model);
   return ERROR_NONE;
 }
 
-/* One copy of the frozen numbers per node; rank 0 alone hashes the file. */
+/* digits become that of rank 0. Whoever filled a store from other files would compute nonsense that every rank agrees on, since sums and theta are the same. */
+static int compare_weights(comm *c, int filler, char digits[HASH_TEXT_BYTES]) {
+  char own[HASH_TEXT_BYTES];
+  memcpy(own, digits, sizeof own);
+  TRY(comm_broadcast(c, COMM_CONTROL, 0, digits, HASH_TEXT_BYTES));
+  int same = !filler || !strcmp(own, digits);
+  return comm_agree(c, same ? ERROR_NONE
+                            : FAIL(ERROR_INPUT, "give all nodes equal copies of the model", "the base weights on %s differ from those of rank 0 (%.8s, not %.8s)",
+                                   comm_host(c), own, digits));
+}
+
+/* One copy of the frozen numbers per node, hashed by whoever fills it. */
 static int load_model(run *r, const char *directory) {
   comm *c = r->comm;
   int filler, code;
@@ -192,10 +204,19 @@ static int load_model(run *r, const char *directory) {
   code = filler ? fill_store(r, directory) : ERROR_NONE; /* rank 0 is the first of its node, so it always fills */
   TRY(comm_agree(c, code));
   TRY(comm_share_wait(c));
-  return comm_broadcast(c, COMM_CONTROL, 0, r->weights_hash, sizeof r->weights_hash);
+  return compare_weights(c, filler, r->weights_hash);
 }
 
 /* ---- memory ---- */
+
+/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, loss and rank in trouble. */
+static int measure_message(run *r) {
+  method_counts counts;
+  TRY(model_counts(r->model, &counts));
+  int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats);
+  r->message_bytes = r->exact ? 8 * (numbers + TAIL_FLOATS - 1) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS);
+  return ERROR_NONE;
+}
 
 /* What a step's sum needs. Ranks rely on each other after this: nothing more is taken later. */
 static int take_message(run *r) {
@@ -233,8 +254,9 @@ static int take_memory(run *r, int training) {
     TRY(take_workspace(r, t, training));
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
-  if (training) TRY(take_message(r));
-  return ERROR_NONE;
+  if (!training) return ERROR_NONE;
+  TRY(take_message(r));
+  return measure_message(r);
 }
 
 int run_fit(run *r, const split *part) {
@@ -259,18 +281,14 @@ static int name_run_file(run *r) {
   return text_format(r->path, sizeof r->path, "%s/%s-%s-s%lld-%.8s.h5", c->output.dir, task, c->method.name, (long long)c->seed, r->run_id);
 }
 
-/* Found out now, not after hours of training. */
-static int check_directory(const char *directory) {
-  TRY(file_make_directory(directory));
-  return file_check_writable(directory);
-}
-
+/* What is wrong with it is found out now, not after hours of training. */
 static int prepare_output(run *r) {
   const config *c = r->config;
   TRY(name_run_file(r));
   if (comm_rank(r->comm) != 0) return ERROR_NONE;
-  TRY(check_directory(c->output.dir));
-  return *c->output.export_dir ? check_directory(c->output.export_dir) : ERROR_NONE;
+  TRY(file_make_directory(c->output.dir));
+  TRY(file_check_writable(c->output.dir));
+  return *c->output.export_dir ? export_prepare(c, c->output.export_dir) : ERROR_NONE;
 }
 
 /* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */

@@ -37,6 +37,7 @@ typedef struct run {
   batch_plan plan;
   batch_masking masking;
   real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
+  int64_t message_bytes;        /* of a step, from each rank; mean, where they differ             */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
   real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it; NULL: all      */
   real **thread_packed;         /* [threads] the same of a shard, for an exact sum; NULL likewise */

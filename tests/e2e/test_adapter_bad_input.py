@@ -46,6 +46,18 @@ class BadInput(Case):
     def train_words(self, path, method, **more):
         return ["train", *self.settings("bad", method=method, train__start=path, train__steps="1", **more)]
 
+    # ---- places to write ----
+
+    def test_the_base_model_is_not_overwritten(self):
+        def content():
+            with open(os.path.join(self.model, "model.safetensors"), "rb") as file:
+                return file.read()
+        before = content()
+        for words in ([self.runs["lora"]], ["--adapter", self.good["lora"], f"model.path={self.model}"]):
+            self.refuse(["merge", *words, "--out", os.path.join(self.model, ".")], "overwritten", status=USAGE, hint="another directory")
+        self.refuse(["export", self.runs["lora"], "--out", self.model], self.model, "is a directory")
+        self.assertEqual(content(), before)
+
     # ---- adapter files ----
 
     def spoilt(self, method, change):
@@ -264,7 +276,7 @@ class BadInput(Case):
         self.refuse(["import", directory, *words], "base model", ranks=(0,), hint="--model")
         self.refuse(["import", directory, "--model", self.at("nowhere"), *words], self.at("nowhere"), ranks=(0,))
         self.refuse(["import", directory, "--model", self.other, *words], "wrong shape", ranks=(0,))
-        self.refuse(["import", self.at("nowhere"), "--model", self.model, *words], "adapter_config.json", ranks=(0,))
+        self.refuse(["import", self.at("nowhere"), "--model", self.model, *words], self.at("nowhere") + ": cannot open", ranks=(0,))
         head = os.path.join(directory, "head.safetensors")
         for change in (lambda t, n: n.pop("task.objective"), lambda t, n: n.update({"task.classes": "9" * 30}), lambda t, n: t.pop("classifier.out_proj.bias"),
                        lambda t, n: n.update({"model.head": "tanh"}), lambda t, n: t.update({"more": t["classifier.out_proj.bias"]}),

@@ -296,6 +296,7 @@ class BadInput(Case):
         self.refuse_training([below], output__dir=below)
         self.refuse_training(["/proc"], output__dir="/proc/peftscale")
         self.refuse_training([below], output__export_dir=below)
+        self.refuse_training(["overwritten"], output__export_dir=self.model, status=USAGE)
         self.refuse_training(["longer"], output__name="x" * 5000, status=USAGE)
 
     def test_name_taken_by_a_directory(self):

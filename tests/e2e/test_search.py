@@ -178,6 +178,10 @@ class Search(Case):
         with open(occupied, "w", encoding="utf-8"):
             pass
         self.refuse(1, ["occupied"], "--export", occupied)
+        self.refuse(1, ["is a directory"], "--out", self.model)
+        before = content(os.path.join(self.model, "model.safetensors"))
+        self.refuse(2, ["overwritten"], "--export", self.model)
+        self.assertEqual(content(os.path.join(self.model, "model.safetensors")), before)
 
     def test_halves_without_examples(self):
         data = make_tiny.write_dataset(self.at("one.h5"), longest=20, counts=(32, 1, 4))

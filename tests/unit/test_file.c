@@ -107,8 +107,17 @@ static void test_failures_leave_nothing(void **state) {
   expect_text("No such file");
   assert_int_equal(file_write_atomic("/proc/peftscale-x", "x", 1), ERROR_SYSTEM);
   assert_int_equal(mkdir(in_folder("taken"), 0777), 0);
-  assert_int_equal(file_write_atomic(in_folder("taken"), "x", 1), ERROR_SYSTEM); /* the rename fails */
-  expect_text("taken");
+  assert_int_equal(file_write_atomic(in_folder("taken"), "x", 1), ERROR_SYSTEM);
+  expect_text("taken: is a directory");
+  assert_int_equal(mkfifo(in_folder("pipe"), 0666), 0); /* root's rename would take its place, as that of /dev/null */
+  assert_int_equal(file_write_atomic(in_folder("pipe"), "x", 1), ERROR_SYSTEM);
+  expect_text("pipe: is a device or pipe");
+  assert_int_equal(unlink(in_folder("pipe")), 0);
+  assert_int_equal(file_check_target(in_folder("taken")), ERROR_SYSTEM);
+  expect_text("taken: is a directory");
+  assert_int_equal(file_check_target(in_folder("absent/x")), ERROR_INPUT);
+  expect_text("absent");
+  assert_int_equal(file_check_target(in_folder("free")), ERROR_NONE);
   assert_int_equal(entries(), before + 1);
   file_writer *w;
   assert_int_equal(file_writer_create(in_folder("never"), &w), ERROR_NONE);

@@ -266,11 +266,20 @@ static void wrong_lists_of_paths_are_refused(void **state) {
                {"1,2,432", "'432' is no path id"},
                {"-1,2,3", "'-1'"},
                {"1,2.5,3", "'2.5' is no path id"},
+               {"1,2,00000000000000000000000431", "no path id"}, /* its first digits would be one */
                {"431,431,431", "trains nothing"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     bare b = {0};
     assert_int_equal(glora_plan_with(&b, "2", 1, "listed", wrong[i].paths), ERROR_USAGE);
     says(wrong[i].words);
+    bare_destroy(&b);
+  }
+  static const char *const others[] = {"fixed", "random"};
+  for (int i = 0; i < 2; i++) {
+    bare b = {0};
+    assert_int_equal(glora_plan_with(&b, "2", 1, others[i], "1,2,3"), ERROR_USAGE);
+    says("method.paths has no effect with method.path=");
+    says(others[i]);
     bare_destroy(&b);
   }
 }
