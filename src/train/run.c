@@ -305,12 +305,15 @@ static int check_one_build(run *r) {
 
 /* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
 static int identify(run *r) {
+  const config *conf = r->config;
+  char text[256];
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
-  if (r->config->reduce == REDUCE_EXACT) TRY(check_one_build(r));
-  TRY(comm_same_text(r->comm, r->experiment_id, &same));
-  return same ? ERROR_NONE
-              : FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
+  /* With what decides who waits for whom, and is no part of the experiment. */
+  snprintf(text, sizeof text, "%s %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every);
+  TRY(comm_same_text(r->comm, text, &same));
+  if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
+  return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
 }
 
 static int check_keep(const run *r) {
