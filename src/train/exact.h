@@ -32,8 +32,8 @@ void exact_add(exact *e, int thread, const float *message, const model_sums *sum
  * scale, after which there is no need to ask again. `failed`: this rank has an error; *any_failed: some rank has. */
 int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed);
 
-/* Collective. The sum of all shards of all ranks, in floats, and the sums that go with it. A segment in which some shard has a number that is not finite begins
- * with NaN; a loss that is not finite is NaN. */
+/* Collective. The sum of all shards of all ranks, in floats, and the sums that go with it. A segment in which some shard has a number that is not finite
+ * begins with NaN; a loss that is not finite is NaN. */
 int exact_sum(exact *e, comm *c, float *message, model_sums *sums);
 
 /* The state between steps, [levels] bytes. */

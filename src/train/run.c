@@ -188,10 +188,11 @@ static int compare_weights(comm *c, int filler, char digits[HASH_TEXT_BYTES]) {
   char own[HASH_TEXT_BYTES];
   memcpy(own, digits, sizeof own);
   TRY(comm_broadcast(c, COMM_CONTROL, 0, digits, HASH_TEXT_BYTES));
-  int same = !filler || !strcmp(own, digits);
-  return comm_agree(c, same ? ERROR_NONE
-                            : FAIL(ERROR_INPUT, "give all nodes equal copies of the model", "the base weights on %s differ from those of rank 0 (%.8s, not %.8s)",
-                                   comm_host(c), own, digits));
+  int code = ERROR_NONE;
+  if (filler && strcmp(own, digits))
+    code = FAIL(ERROR_INPUT, "give all nodes equal copies of the model", "the base weights on %s differ from those of rank 0 (%.8s, not %.8s)", comm_host(c),
+                own, digits);
+  return comm_agree(c, code);
 }
 
 /* One copy of the frozen numbers per node, hashed by whoever fills it. */
@@ -209,7 +210,8 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
-/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, loss and rank in trouble. */
+/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
+ * trouble. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
