@@ -124,15 +124,27 @@ static const char *spell_real(double number, char buffer[32]) {
   return buffer;
 }
 
+/* Words of a fixed choice say the same in any order, and twice: once each, in the order of the choice. */
+static const char *spell_list(const option_value *value, char buffer[32]) {
+  size_t used = 0;
+  for (int i = 0; value->declared->choices && value->declared->choices[i]; i++) {
+    const char *word = value->declared->choices[i];
+    if (!list_holds(value->text, word)) continue;
+    if (used + strlen(word) + 2 > 32) return value->text;
+    used += (size_t)snprintf(buffer + used, 32 - used, "%s%s", used ? "," : "", word);
+  }
+  return used ? buffer : value->text;
+}
+
 const char *option_spell(const option_value *value, char buffer[32]) {
   if (value->is_auto) return "auto";
   switch (value->declared->type) {
     case OPTION_INT: snprintf(buffer, 32, "%lld", (long long)value->integer); return buffer;
     case OPTION_REAL: return spell_real(value->number, buffer);
     case OPTION_BOOL: return value->integer ? "true" : "false";
+    case OPTION_LIST: return spell_list(value, buffer);
     case OPTION_CHOICE:
-    case OPTION_TEXT:
-    case OPTION_LIST: break;
+    case OPTION_TEXT: break;
   }
   return value->text;
 }

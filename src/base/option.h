@@ -51,7 +51,8 @@ int option_lists(const option_set *set, const char *name, const char *word);
  * Errors: ERROR_USAGE with the reason ("is not a whole number", "must be from 1 to 4096", "must be one of ...; did you mean 'mean'?"). */
 int option_parse(const option *declared, const char *written, option_value *value);
 
-/* The one spelling of a value ("auto", "8", "1.0e-3", "q,v"): two spellings are equal where the values are. Points to the value's text or into `buffer`. */
+/* The one spelling of a value ("auto", "8", "1.0e-3", "q,v", also of v,q): two spellings are equal where the values are. Points to the value's text or
+ * into `buffer`. */
 const char *option_spell(const option_value *value, char buffer[32]);
 
 #endif

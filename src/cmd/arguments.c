@@ -1,5 +1,6 @@
 #include <cjson/cJSON.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,12 @@ int arguments_parse(const char *verb_name, int argc, char **argv, const flag *fl
     else result->words[result->word_count++] = argv[i];
   }
   return ERROR_NONE;
+}
+
+void add_json_number(cJSON *object, const char *name, double value) {
+  char text[32];
+  snprintf(text, sizeof text, "%.17g", value);
+  cJSON_AddRawToObject(object, name, isfinite(value) ? text : "null");
 }
 
 void print_json_object(cJSON *object) {

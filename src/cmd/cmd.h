@@ -40,6 +40,9 @@ int arguments_parse(const char *verb_name, int argc, char **argv, const flag *fl
 struct cJSON;
 void print_json_object(struct cJSON *object);
 
+/* Adds a number with all its digits, of which cJSON's own drops the last ones; null if it is not finite. */
+void add_json_number(struct cJSON *object, const char *name, double value);
+
 /* A verb's closing line: the path of what was written, or with json {KIND: PATH}. */
 void print_written(const char *kind, const char *path, int json);
 

@@ -6,13 +6,6 @@
 #include "cmd/cmd.h"
 #include "cmd/trained.h"
 
-/* With all its digits: cJSON's own number drops the last ones. */
-static void add_number(cJSON *o, const char *name, double value) {
-  char text[32];
-  snprintf(text, sizeof text, "%.17g", value);
-  cJSON_AddRawToObject(o, name, isfinite(value) ? text : "null");
-}
-
 static void print_values(const run *r, split_name which, const evaluation *e, int json) {
   cJSON *o = json ? cJSON_CreateObject() : NULL;
   if (json) {
@@ -24,7 +17,7 @@ static void print_values(const run *r, split_name which, const evaluation *e, in
   }
   for (int i = 0; i < METRICS_COUNT; i++) {
     if (isnan(e->metrics.value[i])) continue;
-    if (json) add_number(o, metric_names[i], e->metrics.value[i]);
+    if (json) add_json_number(o, metric_names[i], e->metrics.value[i]);
     else printf("  %-9s %.6f%s\n", metric_names[i], e->metrics.value[i], (int)r->metric == i ? "  (the task's metric)" : "");
   }
   if (!json) return;

@@ -35,7 +35,7 @@ static int fold_file(const adapter_file *f, const arguments *a, const char *out)
     code = run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", "give a Hugging Face directory, or set PEFTSCALE_ASSETS to the one that holds it",
                          directory, sizeof directory);
   if (!code) code = weights_read_shape(directory, &shape);
-  if (!code) code = export_prepare(c, out);
+  if (!code) code = export_check(c, out);
   if (code) {
     config_destroy(c);
     return code;
@@ -59,7 +59,7 @@ static int merge_run(comm *c, const arguments *a, const char *out) {
   char *id = NULL;
   TRY(trained_open(c, NULL, a, ANY_SPLIT, &r));
   int code = ERROR_NONE;
-  if (comm_rank(c) == 0) code = export_prepare(r->config, out);
+  if (comm_rank(c) == 0) code = export_check(r->config, out);
   if (!code && comm_rank(c) == 0) code = runfile_read_attribute_text(a->words[0], "", "experiment_id", &id);
   if (!code && comm_rank(c) == 0) code = export_backbone(r->model, r->chosen, id, out);
   free(id);

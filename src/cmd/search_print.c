@@ -74,7 +74,8 @@ static void print_comparison(const run *r, const supernet_report *report) {
   print_row("  standard deviation over these", "", x[0].deviation, x[1].deviation, x[2].deviation);
   print_row("  best of these on each part", "", x[0].best, x[1].best, NAN);
   print_row("  the one best on the search half", text_thousands(report->chosen_size, size), x[0].chosen, x[1].chosen, x[2].chosen);
-  print_row("widest path, above the cap", text_thousands(report->widest_size, size), report->widest[0], report->widest[1], report->widest[2]);
+  const char *widest = report->widest_size > e->limit ? "widest path, above the cap" : "widest path";
+  print_row(widest, text_thousands(report->widest_size, size), report->widest[0], report->widest[1], report->widest[2]);
   print_row("loss of the found path", "", report->found_loss[0], report->found_loss[1], report->found_loss[2]);
   print_row("loss of the random paths, mean", "", report->random_loss[0], report->random_loss[1], report->random_loss[2]);
 }
@@ -106,18 +107,11 @@ void search_print_text(const run *r, const char *run_path, const supernet_report
 
 /* ---- JSON ---- */
 
-/* With all its digits: cJSON's own number drops the last ones. */
-static void add_number(cJSON *o, const char *name, double value) {
-  char text[32];
-  snprintf(text, sizeof text, "%.17g", value);
-  cJSON_AddRawToObject(o, name, isfinite(value) ? text : "null");
-}
-
 static const char *const part_names[SUPERNET_PARTS] = {"search", "unseen", "test"};
 
 static void add_scores(cJSON *o, const char *name, const double *value) {
   cJSON *scores = cJSON_AddObjectToObject(o, name);
-  for (int p = 0; p < SUPERNET_PARTS; p++) add_number(scores, part_names[p], value[p]);
+  for (int p = 0; p < SUPERNET_PARTS; p++) add_json_number(scores, part_names[p], value[p]);
 }
 
 static void add_found(cJSON *o, const run *r, const supernet_report *report) {
@@ -128,7 +122,7 @@ static void add_found(cJSON *o, const run *r, const supernet_report *report) {
   cJSON *found = cJSON_AddObjectToObject(o, "found"), *maps;
   cJSON_AddNumberToObject(found, "generation", c->generation);
   cJSON_AddStringToObject(found, "origin", search_origin_names[c->origin]);
-  add_number(found, "parameters", (double)c->size);
+  add_json_number(found, "parameters", (double)c->size);
   add_scores(found, "scores", report->found);
   add_scores(found, "losses", report->found_loss);
   maps = cJSON_AddArrayToObject(found, "maps");
@@ -139,7 +133,7 @@ static void add_found(cJSON *o, const run *r, const supernet_report *report) {
     cJSON_AddStringToObject(map, "map", paths->place_name(a, i));
     cJSON_AddNumberToObject(map, "path", c->path[i]);
     cJSON_AddStringToObject(map, "supports", text);
-    add_number(map, "parameters", (double)paths->size(a, i, c->path[i]));
+    add_json_number(map, "parameters", (double)paths->size(a, i, c->path[i]));
     cJSON_AddItemToArray(maps, map);
   }
 }
@@ -147,16 +141,16 @@ static void add_found(cJSON *o, const run *r, const supernet_report *report) {
 static void add_random(cJSON *o, const supernet_report *report) {
   cJSON *random = cJSON_AddObjectToObject(o, "random");
   cJSON_AddNumberToObject(random, "count", report->evolution.random_count);
-  add_number(random, "parameters", report->random_size);
-  add_number(random, "chosen_parameters", (double)report->chosen_size);
+  add_json_number(random, "parameters", report->random_size);
+  add_json_number(random, "chosen_parameters", (double)report->chosen_size);
   for (int p = 0; p < SUPERNET_PARTS; p++) {
     const supernet_random *x = &report->random[p];
     cJSON *part = cJSON_AddObjectToObject(random, part_names[p]);
-    add_number(part, "mean", x->mean);
-    add_number(part, "deviation", x->deviation);
-    if (p != SUPERNET_TEST) add_number(part, "best", x->best);
-    add_number(part, "chosen_on_search", x->chosen);
-    add_number(part, "mean_loss", report->random_loss[p]);
+    add_json_number(part, "mean", x->mean);
+    add_json_number(part, "deviation", x->deviation);
+    if (p != SUPERNET_TEST) add_json_number(part, "best", x->best);
+    add_json_number(part, "chosen_on_search", x->chosen);
+    add_json_number(part, "mean_loss", report->random_loss[p]);
   }
 }
 
@@ -178,22 +172,22 @@ void search_print_json(const run *r, const char *run_path, const supernet_report
   cJSON_AddStringToObject(o, "method", r->config->method.name);
   cJSON_AddStringToObject(o, "metric", metric_names[r->metric]);
   part = cJSON_AddObjectToObject(o, "examples");
-  for (int p = 0; p < SUPERNET_PARTS; p++) add_number(part, part_names[p], (double)report->examples[p]);
-  add_number(o, "limit", (double)e->limit);
-  add_number(o, "mean_parameters", (double)e->mean_size);
-  add_number(o, "evaluated", (double)e->count);
+  for (int p = 0; p < SUPERNET_PARTS; p++) add_json_number(part, part_names[p], (double)report->examples[p]);
+  add_json_number(o, "limit", (double)e->limit);
+  add_json_number(o, "mean_parameters", (double)e->mean_size);
+  add_json_number(o, "evaluated", (double)e->count);
   list = cJSON_AddArrayToObject(o, "generations");
   for (int g = 0; g < e->generation_count; g++) {
     cJSON *row = cJSON_CreateObject();
     cJSON_AddNumberToObject(row, "evaluated", e->generations[g].evaluated);
-    add_number(row, "best", e->generations[g].best);
-    add_number(row, "mean", e->generations[g].mean);
+    add_json_number(row, "best", e->generations[g].best);
+    add_json_number(row, "mean", e->generations[g].mean);
     cJSON_AddItemToArray(list, row);
   }
   add_found(o, r, report);
   add_random(o, report);
   part = cJSON_AddObjectToObject(o, "widest");
-  add_number(part, "parameters", (double)report->widest_size);
+  add_json_number(part, "parameters", (double)report->widest_size);
   add_scores(part, "scores", report->widest);
   add_words(o, r, e);
   print_json_object(o);

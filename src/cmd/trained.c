@@ -156,9 +156,19 @@ static int open_adapter(comm *c, const char *path, const arguments *a, int which
   return code;
 }
 
+/* Each rank has read its own copy of the file, which may be on its node alone. */
+static int check_same_numbers(comm *c, const run *r, const char *path) {
+  char digits[HASH_TEXT_BYTES];
+  int same;
+  hash_bytes(r->chosen, (size_t)r->theta_count * sizeof *r->chosen, digits);
+  TRY(comm_same_text(c, digits, &same));
+  return same ? ERROR_NONE : FAIL(ERROR_INPUT, "give all ranks equal copies of it", "%s: the ranks read different trained numbers", path);
+}
+
 int trained_open(comm *c, const char *adapter_path, const arguments *a, int which, run **result) {
   *result = NULL;
   int code = adapter_path ? open_adapter(c, adapter_path, a, which, result) : open_run(c, a->words[0], a, which, result);
+  if (!code) code = check_same_numbers(c, *result, adapter_path ? adapter_path : a->words[0]);
   if (code && *result) {
     run_destroy(*result);
     *result = NULL;

@@ -24,7 +24,11 @@ static const char *const bias_words[] = {"vector", "constant", "none", NULL};
 const option glora_options[GLORA_OPTIONS] = {
     {.name = "rank", .type = OPTION_INT, .preset = "4", .low = 1, .high = 65536, .help = "rank r of low-rank supports"},
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
-    {.name = "path", .type = OPTION_CHOICE, .preset = "fixed", .choices = path_kinds, .help = "fixed: a .. e for all maps; random: drawn per map and step; listed: paths"},
+    {.name = "path",
+     .type = OPTION_CHOICE,
+     .preset = "fixed",
+     .choices = path_kinds,
+     .help = "fixed: a .. e for all maps; random: drawn per map and step; listed: paths"},
     {.name = "a", .type = OPTION_CHOICE, .preset = "lora", .choices = wide_words, .help = "support of A (W0 o A) of a fixed path"},
     {.name = "b", .type = OPTION_CHOICE, .preset = "lora", .choices = wide_words, .help = "support of B"},
     {.name = "c", .type = OPTION_CHOICE, .preset = "lora", .choices = column_words, .help = "support of C (bias W0 C)"},

@@ -21,7 +21,7 @@ static const option unilora_options[] = {
     {.name = "d", .type = OPTION_INT, .preset = "auto", .low = 1, .high = 2147483647.0, .may_be_auto = 1, .help = "trained numbers; auto: D / 6.4, rounded"},
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
     {.name = "projection", .type = OPTION_CHOICE, .preset = "seed", .choices = projections, .help = "the index map: drawn, or of the file train.start"},
-    {.name = "projection_seed", .type = OPTION_INT, .preset = "auto", .low = 0, .high = 4294967295.0, .may_be_auto = 1, .help = "its seed, if drawn; auto: the run's"},
+    {.name = "projection_seed", .type = OPTION_INT, .preset = "auto", .low = 0, .high = 4294967295.0, .may_be_auto = 1, .help = "of a drawn one; auto: seed"},
 };
 
 /* A permutation of 0 .. count - 1 without a table: a Feistel network over the next even power of two, walked until it lands inside. */

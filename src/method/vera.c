@@ -22,7 +22,7 @@ static const option vera_options[] = {
     {.name = "d_initial", .type = OPTION_REAL, .preset = "0.1", .low = 1e-12, .high = 100, .help = "start of the vectors d"},
     {.name = "modules", .type = OPTION_LIST, .preset = "q,v", .choices = adapter_modules, .help = "adapted linear maps"},
     {.name = "projection", .type = OPTION_CHOICE, .preset = "seed", .choices = projections, .help = "the frozen pair: drawn, or of the file train.start"},
-    {.name = "projection_seed", .type = OPTION_INT, .preset = "auto", .low = 0, .high = 4294967295.0, .may_be_auto = 1, .help = "its seed, if drawn; auto: the run's"},
+    {.name = "projection_seed", .type = OPTION_INT, .preset = "auto", .low = 0, .high = 4294967295.0, .may_be_auto = 1, .help = "of a drawn one; auto: seed"},
 };
 
 typedef struct vera_state {

@@ -15,14 +15,17 @@ static int is_same_place(const char *a, const char *b) {
   return !stat(a, &of_a) && !stat(b, &of_b) && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
 
-int export_prepare(const config *c, const char *directory) {
+int export_check(const config *c, const char *directory) {
   char source[4096];
+  if (c->model.init != INIT_PRETRAINED) return ERROR_NONE;
+  TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", NULL, source, sizeof source));
+  if (!is_same_place(source, directory)) return ERROR_NONE;
+  return FAIL(ERROR_USAGE, "choose another directory", "%s: the base model was read from here, and its weights would be overwritten", directory);
+}
+
+int export_prepare(const config *c, const char *directory) {
+  TRY(export_check(c, directory));
   TRY(file_make_directory(directory));
-  if (c->model.init == INIT_PRETRAINED) {
-    TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", NULL, source, sizeof source));
-    if (is_same_place(source, directory))
-      return FAIL(ERROR_USAGE, "choose another directory", "%s: the base model was read from here, and its weights would be overwritten", directory);
-  }
   return file_check_writable(directory);
 }
 

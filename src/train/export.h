@@ -5,8 +5,12 @@
 #include "config/config.h"
 #include "model/model.h"
 
-/* Not collective (rank 0). Makes DIRECTORY, and sees whether it can take an exported model: writable, and not the one that the configuration's base model was read from,
- * whose weights would be gone. Errors: ERROR_INPUT, ERROR_SYSTEM, ERROR_USAGE with path and reason. */
+/* Not collective (rank 0). Whether DIRECTORY is another one than the configuration's base model was read from, whose weights would be gone. Errors:
+ * ERROR_USAGE. */
+int export_check(const config *c, const char *directory);
+
+/* Not collective (rank 0). The same, for work that takes long before it exports: makes DIRECTORY and tries to write there. Errors: also ERROR_INPUT,
+ * ERROR_SYSTEM with path and reason. */
 int export_prepare(const config *c, const char *directory);
 
 /* Not collective (rank 0). Writes DIRECTORY/model.safetensors and config.json: the base model with theta's adapter folded in, under the names of Hugging Face

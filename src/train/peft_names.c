@@ -34,6 +34,14 @@ int peft_each_map(const model *m, int (*act)(void *context, const site *s), void
   return ERROR_NONE;
 }
 
+int64_t peft_rank(const adapter *a) {
+  char buffer[32];
+  int64_t rank = 0;
+  for (int i = 0; i < a->options->count; i++)
+    if (!strcmp(a->options->values[i].declared->name, "rank")) text_to_int(adapter_option_text(a, i, buffer), &rank);
+  return rank;
+}
+
 const segment *peft_segment(const model *m, const site *s, const char *suffix) {
   char name[METHOD_NAME_BYTES + 16];
   snprintf(name, sizeof name, "%s%s%s", s ? s->name : "", s ? "." : "", suffix);

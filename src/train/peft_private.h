@@ -28,6 +28,9 @@ int peft_map_name(const family *f, const site *s, char name[PEFT_KEY_BYTES]);
 /* Calls act for every adapted map, in the method's order (the groups'). */
 int peft_each_map(const model *m, int (*act)(void *context, const site *s), void *context);
 
+/* The method's rank, also where it was left `auto`. */
+int64_t peft_rank(const adapter *a);
+
 /* The adapter's segment SITE.SUFFIX (site NULL: SUFFIX itself); NULL: there is none. */
 const segment *peft_segment(const model *m, const site *s, const char *suffix);
 

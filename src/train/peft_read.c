@@ -19,14 +19,6 @@ static int take_segment(peft_reading *r, const site *s, const char *suffix, cons
   return safetensors_read(r->tensors, index, 0, count, r->theta + to->offset);
 }
 
-static int64_t rank_of(const peft_reading *r) {
-  char buffer[32];
-  int64_t rank = 0;
-  for (int i = 0; i < r->a->options->count; i++)
-    if (!strcmp(r->a->options->values[i].declared->name, "rank")) text_to_int(adapter_option_text(r->a, i, buffer), &rank);
-  return rank;
-}
-
 static int add_rank(peft_reading *r) {
   int64_t rank;
   TRY(peft_setting_int(r, "r", 1, 65536, &rank));
@@ -56,8 +48,8 @@ static int lora_settings(peft_reading *r) {
 
 static int lora_map(void *context, const site *s) {
   peft_reading *r = context;
-  TRY(take_segment(r, s, "lora_A.weight", "lora_A", 2, rank_of(r), s->in, 0));
-  return take_segment(r, s, "lora_B.weight", "lora_B", 2, s->out, rank_of(r), 0);
+  TRY(take_segment(r, s, "lora_A.weight", "lora_A", 2, peft_rank(r->a), s->in, 0));
+  return take_segment(r, s, "lora_B.weight", "lora_B", 2, s->out, peft_rank(r->a), 0);
 }
 
 /* ---- VeRA ---- */
@@ -81,7 +73,7 @@ static int vera_shared(peft_reading *r) {
 
 static int vera_map(void *context, const site *s) {
   peft_reading *r = context;
-  TRY(take_segment(r, s, "vera_lambda_d", "d", 1, rank_of(r), 0, 0));
+  TRY(take_segment(r, s, "vera_lambda_d", "d", 1, peft_rank(r->a), 0, 0));
   return take_segment(r, s, "vera_lambda_b", "b", 1, s->out, 0, 0);
 }
 
@@ -143,7 +135,7 @@ static int take_top_k(peft_reading *r, const site *s, const char *part, int64_t 
 static int vblora_map(void *context, const site *s) {
   peft_reading *r = context;
   const segment *bank = peft_segment(r->m, NULL, "bank");
-  int64_t rank = rank_of(r), b = bank->cols;
+  int64_t rank = peft_rank(r->a), b = bank->cols;
   if (r->is_result) {
     TRY(take_top_k(r, s, "A", rank, s->in / b));
     return take_top_k(r, s, "B", s->out / b, rank);
@@ -172,7 +164,7 @@ static int unilora_map(void *context, const site *s) {
   static const char *const indices[] = {"unilora_indices_A", "unilora_indices_B"};
   peft_reading *r = context;
   const method_constant *c = &r->a->constants[0];
-  int64_t rank = rank_of(r), shape[2][2] = {{rank, s->in}, {s->out, rank}};
+  int64_t rank = peft_rank(r->a), shape[2][2] = {{rank, s->in}, {s->out, rank}};
   for (int part = 0; part < 2; part++) {
     int64_t count = shape[part][0] * shape[part][1], *wide;
     int index;
@@ -190,7 +182,7 @@ static int check_scales(void *context, const site *s) {
   static const char *const scales[] = {"unilora_scales_A", "unilora_scales_B"};
   peft_reading *r = context;
   const method_constant *c = &r->a->constants[0];
-  int64_t rank = rank_of(r), shape[2][2] = {{rank, s->in}, {s->out, rank}};
+  int64_t rank = peft_rank(r->a), shape[2][2] = {{rank, s->in}, {s->out, rank}};
   for (int part = 0; part < 2; part++) {
     int64_t count = shape[part][0] * shape[part][1];
     real *scale;
@@ -250,7 +242,7 @@ static int glora_settings(peft_reading *r) {
 
 static int take_low_rank(peft_reading *r, const site *s, char letter, real *down) {
   char suffix[32], own[32];
-  int64_t rank = rank_of(r), length = letter == 'C' ? s->in : s->out;
+  int64_t rank = peft_rank(r->a), length = letter == 'C' ? s->in : s->out;
   real *columns;
   int index;
   TRY(text_format(suffix, sizeof suffix, "glora_%c.Xd", letter));

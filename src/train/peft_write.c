@@ -4,20 +4,13 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "train/adapter_names.h"
 #include "train/peft_private.h"
 
 static int put_segment(peft_writing *w, const site *s, const char *own, const char *suffix, int dims, int64_t d0, int64_t d1, int64_t d2) {
   const segment *found = peft_segment(w->m, s, own);
   if (!found) return FAIL(ERROR_INTERNAL, NULL, "there is no segment '%s'", own);
   return peft_put(w, s, suffix, TENSOR_F32, w->theta + found->offset, dims, d0, d1, d2);
-}
-
-static int64_t rank_of(const peft_writing *w) {
-  char buffer[32];
-  int64_t rank = 0;
-  for (int i = 0; i < w->a->options->count; i++)
-    if (!strcmp(w->a->options->values[i].declared->name, "rank")) text_to_int(adapter_option_text(w->a, i, buffer), &rank);
-  return rank;
 }
 
 static int add_number(cJSON *config, const char *key, double value) {
@@ -31,7 +24,7 @@ static int add_flag(cJSON *config, const char *key, int value) {
 /* ---- LoRA ---- */
 
 static int lora_shared(peft_writing *w, cJSON *config) {
-  TRY(add_number(config, "r", (double)rank_of(w)));
+  TRY(add_number(config, "r", (double)peft_rank(w->a)));
   TRY(add_number(config, "lora_alpha", option_real(w->a->options, "alpha")));
   TRY(add_number(config, "lora_dropout", 0));
   TRY(add_flag(config, "use_rslora", 0));
@@ -41,15 +34,15 @@ static int lora_shared(peft_writing *w, cJSON *config) {
 
 static int lora_map(void *context, const site *s) {
   peft_writing *w = context;
-  TRY(put_segment(w, s, "lora_A", "lora_A.weight", 2, rank_of(w), s->in, 0));
-  return put_segment(w, s, "lora_B", "lora_B.weight", 2, s->out, rank_of(w), 0);
+  TRY(put_segment(w, s, "lora_A", "lora_A.weight", 2, peft_rank(w->a), s->in, 0));
+  return put_segment(w, s, "lora_B", "lora_B.weight", 2, s->out, peft_rank(w->a), 0);
 }
 
 /* ---- VeRA: the pair goes along, since PEFT would draw another one from its key ---- */
 
 static int vera_shared(peft_writing *w, cJSON *config) {
   static const char *const names[] = {PEFT_ROOT "vera_A", PEFT_ROOT "vera_B"};
-  TRY(add_number(config, "r", (double)rank_of(w)));
+  TRY(add_number(config, "r", (double)peft_rank(w->a)));
   TRY(add_number(config, "d_initial", option_real(w->a->options, "d_initial")));
   TRY(add_number(config, "vera_dropout", 0));
   TRY(add_number(config, "projection_prng_key", 0));
@@ -64,7 +57,7 @@ static int vera_shared(peft_writing *w, cJSON *config) {
 
 static int vera_map(void *context, const site *s) {
   peft_writing *w = context;
-  TRY(put_segment(w, s, "d", "vera_lambda_d", 1, rank_of(w), 0, 0));
+  TRY(put_segment(w, s, "d", "vera_lambda_d", 1, peft_rank(w->a), 0, 0));
   return put_segment(w, s, "b", "vera_lambda_b", 1, s->out, 0, 0);
 }
 
@@ -76,7 +69,7 @@ static int vblora_shared(peft_writing *w, cJSON *config) {
   const segment *bank = peft_segment(w->m, NULL, "bank");
   if (w->only_top_k && option_int(w->a->options, "top_k") < 2)
     return FAIL(ERROR_USAGE, "leave --only-top-k out", "with method.top_k=1 there are no weights to write");
-  TRY(add_number(config, "r", (double)rank_of(w)));
+  TRY(add_number(config, "r", (double)peft_rank(w->a)));
   TRY(add_number(config, "num_vectors", bank->rows));
   TRY(add_number(config, "vector_length", bank->cols));
   TRY(add_number(config, "topk", (double)option_int(w->a->options, "top_k")));
@@ -98,7 +91,6 @@ static int save_array(peft_writing *w, const char *name, stored_array *array, vo
 }
 
 static int put_top_k(peft_writing *w, const site *s, const char *part, int64_t d0, int64_t d1) {
-  static const safetensors_type types[] = {TENSOR_F32, TENSOR_U8, TENSOR_U16, TENSOR_I32, TENSOR_I64};
   char name[METHOD_NAME_BYTES + 16], suffix[64];
   stored_array array;
   void *values;
@@ -106,7 +98,7 @@ static int put_top_k(peft_writing *w, const site *s, const char *part, int64_t d
   TRY(text_format(suffix, sizeof suffix, "vblora_logits_%s_topk_indices", part));
   TRY(save_array(w, name, &array, &values));
   int is_short = array.type == STORED_U16 && peft_segment(w->m, NULL, "bank")->rows <= 32768; /* as PEFT has it; the same bits */
-  TRY(peft_put(w, s, suffix, is_short ? TENSOR_I16 : types[array.type], values, 3, d0, d1, array.cols));
+  TRY(peft_put(w, s, suffix, is_short ? TENSOR_I16 : adapter_tensor_type(array.type), values, 3, d0, d1, array.cols));
   TRY(text_format(name, sizeof name, "%s.logits_%s.weights", s->name, part));
   TRY(text_format(suffix, sizeof suffix, "vblora_logits_%s_topk_weights", part));
   TRY(save_array(w, name, &array, &values));
@@ -115,7 +107,7 @@ static int put_top_k(peft_writing *w, const site *s, const char *part, int64_t d
 
 static int vblora_map(void *context, const site *s) {
   peft_writing *w = context;
-  int64_t rank = rank_of(w), b = vector_length(w), h = peft_segment(w->m, NULL, "bank")->rows;
+  int64_t rank = peft_rank(w->a), b = vector_length(w), h = peft_segment(w->m, NULL, "bank")->rows;
   if (w->only_top_k) {
     TRY(put_top_k(w, s, "A", rank, s->in / b));
     return put_top_k(w, s, "B", s->out / b, rank);
@@ -136,7 +128,7 @@ static int unilora_shared(peft_writing *w, cJSON *config) {
   w->a->method->indices(w->a, 0, count, w->index);
   for (int64_t i = 0; i < count; i++) often[w->index[i]] += 1;
   for (int64_t i = 0; i < count; i++) w->scale[i] = (float)(1 / sqrt(often[w->index[i]]));
-  TRY(add_number(config, "r", (double)rank_of(w)));
+  TRY(add_number(config, "r", (double)peft_rank(w->a)));
   TRY(add_number(config, "theta_d_length", vector->cols));
   TRY(add_number(config, "proj_seed", 42));
   TRY(add_number(config, "unilora_dropout", 0));
@@ -148,7 +140,7 @@ static int unilora_shared(peft_writing *w, cJSON *config) {
 static int unilora_map(void *context, const site *s) {
   static const char *const indices[] = {"unilora_indices_A", "unilora_indices_B"}, *const scales[] = {"unilora_scales_A", "unilora_scales_B"};
   peft_writing *w = context;
-  int64_t rank = rank_of(w), shape[2][2] = {{rank, s->in}, {s->out, rank}};
+  int64_t rank = peft_rank(w->a), shape[2][2] = {{rank, s->in}, {s->out, rank}};
   for (int part = 0; part < 2; part++) {
     int64_t count = shape[part][0] * shape[part][1], *wide;
     TRY(arena_take(w->memory, (size_t)count, sizeof *wide, &wide));
@@ -199,7 +191,7 @@ static int glora_shared(peft_writing *w, cJSON *config) {
   for (int i = 0; i < w->a->site_count && !first; i++)
     if (adapter_targets(w->a, &w->a->sites[i])) first = &w->a->sites[i];
   TRY(check_path(w, first));
-  TRY(add_number(config, "r", (double)rank_of(w)));
+  TRY(add_number(config, "r", (double)peft_rank(w->a)));
   if (!cJSON_AddStringToObject(config, "config_A_B", support_of(w, first, TENSOR_A)) ||
       !cJSON_AddStringToObject(config, "config_C", support_of(w, first, TENSOR_C)) ||
       !cJSON_AddStringToObject(config, "config_D_E", support_of(w, first, TENSOR_D)))
@@ -208,7 +200,7 @@ static int glora_shared(peft_writing *w, cJSON *config) {
 }
 
 static int put_low_rank(peft_writing *w, const site *s, int t, const real *down) {
-  int64_t rank = rank_of(w), length = t == TENSOR_C ? s->in : s->out, in = t == TENSOR_C ? 1 : s->in;
+  int64_t rank = peft_rank(w->a), length = t == TENSOR_C ? s->in : s->out, in = t == TENSOR_C ? 1 : s->in;
   char name[32], own[32];
   float *columns;
   TRY(arena_take(w->memory, (size_t)(length * rank), sizeof *columns, &columns));

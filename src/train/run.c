@@ -188,10 +188,11 @@ static int compare_weights(comm *c, int filler, char digits[HASH_TEXT_BYTES]) {
   char own[HASH_TEXT_BYTES];
   memcpy(own, digits, sizeof own);
   TRY(comm_broadcast(c, COMM_CONTROL, 0, digits, HASH_TEXT_BYTES));
-  int same = !filler || !strcmp(own, digits);
-  return comm_agree(c, same ? ERROR_NONE
-                            : FAIL(ERROR_INPUT, "give all nodes equal copies of the model", "the base weights on %s differ from those of rank 0 (%.8s, not %.8s)",
-                                   comm_host(c), own, digits));
+  int code = ERROR_NONE;
+  if (filler && strcmp(own, digits))
+    code = FAIL(ERROR_INPUT, "give all nodes equal copies of the model", "the base weights on %s differ from those of rank 0 (%.8s, not %.8s)", comm_host(c),
+                own, digits);
+  return comm_agree(c, code);
 }
 
 /* One copy of the frozen numbers per node, hashed by whoever fills it. */
@@ -209,7 +210,8 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
-/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, loss and rank in trouble. */
+/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
+ * trouble. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
@@ -305,12 +307,15 @@ static int check_one_build(run *r) {
 
 /* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
 static int identify(run *r) {
+  const config *conf = r->config;
+  char text[256];
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
-  if (r->config->reduce == REDUCE_EXACT) TRY(check_one_build(r));
-  TRY(comm_same_text(r->comm, r->experiment_id, &same));
-  return same ? ERROR_NONE
-              : FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
+  /* With what decides who waits for whom, and is no part of the experiment. */
+  snprintf(text, sizeof text, "%s %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every);
+  TRY(comm_same_text(r->comm, text, &same));
+  if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
+  return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
 }
 
 static int check_keep(const run *r) {

@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 import tensors  # noqa: E402
-from harness import Case, main, make_tiny, np, peftscale, succeed, train  # noqa: E402
+from harness import MPIRUN, PROGRAM, Case, call, main, make_tiny, np, peftscale, succeed, train  # noqa: E402
 
 FAILED, USAGE = 1, 2
 
@@ -45,6 +45,16 @@ class BadInput(Case):
 
     def train_words(self, path, method, **more):
         return ["train", *self.settings("bad", method=method, train__start=path, train__steps="1", **more)]
+
+    def test_ranks_with_other_copies(self):
+        """Every rank reads its own copy of a file; they differ in one number."""
+        def nudge(t, n):
+            t["adapter.layer.0.q.lora_B"][0, 0] += np.float32(1)
+        other = self.spoilt("lora", nudge)
+        words = [[PROGRAM, *self.evaluate_words(path)] for path in (self.good["lora"], other)]
+        outcome = call([*MPIRUN, "-np", "1", *words[0], ":", "-np", "1", *words[1]])
+        self.assertEqual((outcome.status, len(outcome.errors), outcome.out), (FAILED, 1, ""), str(outcome))
+        self.assertIn("different trained numbers", outcome.errors[0])
 
     # ---- places to write ----
 

@@ -153,7 +153,8 @@ static void variants(const char *path) {
       compare(path, words, 1 + (int)(m + k) % 2, 0);
     }
   for (int threads = 1; threads <= 2; threads++) {
-    const char *const drawn[] = {"method=glora", "method.path=random", "method.modules=q,v,up", "model.width=32", threads == 1 ? "reduce=exact" : "reduce=float", NULL};
+    const char *reduce = threads == 1 ? "reduce=exact" : "reduce=float";
+    const char *const drawn[] = {"method=glora", "method.path=random", "method.modules=q,v,up", "model.width=32", reduce, NULL};
     compare_from(path, drawn, threads, 0, 1); /* behind a normalisation that is not trained, row sums are zero, and so are gradients that hang on them */
   }
 }

@@ -482,6 +482,7 @@ static void test_canonical(void **state) {
   check_same(1, "train.decay=-0.0", "train.decay=0");
   check_same(1, "method.alpha=8", "method.alpha=8.0");
   check_same(1, "method.modules=q,v", "method.modules=q, v");
+  check_same(1, "method.modules=q,v", "method.modules=v,q,v");
   check_same(1, "threads=1", "threads=2");
   check_same(1, "output.dir=a", "output.dir=b");
   check_same(1, "output.name=a", "output.theta=false");
