@@ -433,7 +433,8 @@ static inline double compare(const char *name, int count, const piece *pieces, c
     if (off > worst) worst = off;
     double own = norm(pieces[i].count, reference + pieces[i].first);
     if (own <= 1e-6 * all) { /* nothing to be 1 % off */
-      if (!pieces[i].may_vanish) fail_msg("%s: segment %s has no gradient (%.3g of %.3g): nothing is tested", name, pieces[i].name, own, all);
+      int cancels = pieces[i].count == 1 && own > 1e-12 * all; /* a single number by chance, on one of the models */
+      if (!pieces[i].may_vanish && !cancels) fail_msg("%s: segment %s has no gradient (%.3g of %.3g): nothing is tested", name, pieces[i].name, own, all);
       continue;
     }
     if (0.01 * own <= 2 * gradient_tolerance * smallest_norm(&pieces[i], own, all)) continue; /* a single number, near cancellation: the double build sees it */
