@@ -3,6 +3,7 @@
  * y is the map's whole output, its bias included, before dropout, residual sum and normalisation. RED edits the output of every feed-forward block (modules:
  * down, the paper's), RED++ also q, k, v and the attention's output (modules: q,k,v,o,down). Start: l = 1, beta = 0. Gradients: dl = colsum(G o y),
  * dbeta = colsum(G), dy = G o l. Folded in: W = diag(l) W0, b = l o b0 + beta. Trainable and stored: 2 x width per edited map.
+ * Weight decay, where it is on, pulls l towards 0, as the authors' AdamW does, not towards its start.
  */
 #include <stdio.h>
 #include <string.h>

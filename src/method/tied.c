@@ -3,7 +3,8 @@
  * Variants: tl5 trains A and B alone (u = v = 1), tl6 trains u and v too. Which maps share a pair: all maps of one module name (tie: type; modules=qkv is the
  * paper's fused map, A r x d, B 3d x r), or all of them (tie: square, only for maps of one shape). alpha = r, so there is no scale. Start: A kaiming as LoRA's,
  * B = 0, u = v = 1. The gradients of A and B are sums over layers before they travel, so they go once; that also makes them grow with the number of layers,
- * which lr_tied can answer. Trainable and stored: sum over pairs of r (in + out), and for tl6 the sum over sites of out + r.
+ * which lr_tied can answer. Trainable and stored: sum over pairs of r (in + out), and for tl6 the sum over sites of out + r. Weight decay, where it is
+ * on, pulls u and v towards 0, not towards their start.
  */
 #include <math.h>
 #include <stdio.h>

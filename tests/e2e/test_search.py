@@ -8,7 +8,7 @@ import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import Case, evaluate, losses, main, make_tiny, np, peftscale, read, succeed, train  # noqa: E402
+from harness import MPIRUN, PROGRAM, Case, call, evaluate, losses, main, make_tiny, np, peftscale, read, succeed, train  # noqa: E402
 
 SMALL = ("--population", "10", "--generations", "3", "--parents", "4")
 
@@ -60,6 +60,13 @@ class Search(Case):
             self.assertEqual(seen[0][1], other[1])
             self.assertEqual(seen[0][2], other[2])
         self.assertLessEqual(max(map(len, seen[0][1].splitlines()[1:])), 100)
+
+    def test_ranks_with_different_arguments(self):
+        """They would wait for each other for ever."""
+        words = [[PROGRAM, "search", self.supernet, "--generations", "1", "--population", size] for size in ("4", "6")]
+        outcome = call([*MPIRUN, "-np", "1", *words[0], ":", "-np", "1", *words[1]])
+        self.assertEqual((outcome.status, len(outcome.errors)), (2, 1), str(outcome))
+        self.assertIn("different arguments", outcome.errors[0])
 
     def test_candidates(self):
         found = self.search("--out", self.at("all.tsv"), "--random", "15")
