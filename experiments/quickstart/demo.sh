@@ -34,6 +34,7 @@ step_ms() {
   case $backbone/$1 in
     minilm/full) say 180 ;;
     minilm/head) say 35 ;;
+    minilm/vera | minilm/glora) say 75 ;;
     minilm/*) say 60 ;;
     own/full) say 16 ;;
     *) say 6 ;;
