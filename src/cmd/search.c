@@ -37,9 +37,8 @@ static int read_request(int argc, char **argv, arguments *a, request *q) {
   static const int64_t low[COUNTS] = {1, 0, 1, 0, 0, 1, 1, 0, 0}, high[COUNTS] = {MANY, MANY, MANY, MANY, MANY, MANY, INT64_MAX, INT64_MAX, INT64_MAX};
   int64_t value[COUNTS] = {50, 20, 10, -1, -1, -1, 0, -1, -1};
   const char *text[COUNTS] = {"", "", "", "", "", "", "", "", ""}, *share = "", *by = "metric";
-  flag flags[COUNTS + 6] = {
-      {"by", &by, NULL},      {"mutate-share", &share, NULL}, {"out", &q->out, NULL}, {"export", &q->export_dir, NULL}, {"json", NULL, &q->json},
-      {"quiet", NULL, &q->quiet}};
+  flag flags[COUNTS + 6] = {{"by", &by, NULL},        {"mutate-share", &share, NULL}, {"out", &q->out, NULL}, {"export", &q->export_dir, NULL},
+                            {"json", NULL, &q->json}, {"quiet", NULL, &q->quiet}};
   for (int i = 0; i < COUNTS; i++) flags[6 + i] = (flag){name[i], &text[i], NULL};
   TRY(arguments_parse("search", argc, argv, flags, COUNTS + 6, a));
   if (a->word_count != 1) return FAIL(ERROR_USAGE, "see: peftscale search --help", "search takes one run file, not %d", a->word_count);
@@ -126,34 +125,33 @@ static int act(comm *c, int argc, char **argv) {
   return code;
 }
 
-const verb verb_search = {
-    "search", "search the paths of a trained super-network",
-    "usage: [mpirun -np N] peftscale search RUN.h5 [--limit-params N] [--out FILE.tsv] [--export DIR] [--json | --quiet]\n"
-    "         [--population 50] [--generations 20] [--parents 10] [--mutations 25] [--crossovers 25] [--mutate-share 0.2]\n"
-    "         [--by metric|loss] [--random N] [--examples N] [--seed S] [section.key=value ...]\n"
-    "\n"
-    "The evolutionary search of GLoRA (arXiv 2306.07967) for a path per adapted map, in a run trained with method.path=random.\n"
-    "Nothing is trained. Each rank evaluates whole candidates; the result is the same for any number of ranks and threads.\n"
-    "\n"
-    "Data: the run's validation split is cut in two by a hash of the example id. Candidates are scored on the search half, by\n"
-    "the run's metric; the unseen half takes no part in the search and says what the choice is worth; test is read once, at the\n"
-    "end. Train with train.keep=last, or the epoch has been chosen on both halves.\n"
-    "\n"
-    "  --limit-params N  the cap on a path's parameters (head apart); default: the mean size of a random path\n"
-    "  --by loss         the loss on the search half decides, not the run's metric: smoother, so less is chosen by luck\n"
-    "  --random N        random paths under the same cap to compare with (default: the population): the first ones of\n"
-    "                    generation 0, and if there are fewer, further ones of origin `baseline`, which do not evolve\n"
-    "  --examples N      use at most N examples of the search half, always the same ones\n"
-    "  --mutations N, --crossovers N   per generation, from the best --parents so far (default: half the population each);\n"
-    "                    what is missing then is filled up with random paths\n"
-    "  --mutate-share P  the probability that a mutation draws a tensor's support anew\n"
-    "  --seed S          of the search (default: the run's)\n"
-    "  --out FILE        every evaluated path: generation, origin, parameters, score, loss, path ids\n"
-    "  --export DIR      the base model with the found path folded in, as model.safetensors and config.json\n"
-    "\n"
-    "Prints the generations, the found path map by map, its scores beside random paths of the same cap and the widest path, and\n"
-    "the configuration words that train the found path from its start.\n"
-    "\n"
-    "example:\n"
-    "  mpirun -np 2 peftscale search results/runs/wordnet-verbs-glora-s1-0a1b2c3d.h5 --generations 10 --out paths.tsv\n",
-    1, act};
+const verb verb_search = {"search", "search the paths of a trained super-network",
+                          "usage: [mpirun -np N] peftscale search RUN.h5 [--limit-params N] [--out FILE.tsv] [--export DIR] [--json | --quiet]\n"
+                          "         [--population 50] [--generations 20] [--parents 10] [--mutations 25] [--crossovers 25] [--mutate-share 0.2]\n"
+                          "         [--by metric|loss] [--random N] [--examples N] [--seed S] [section.key=value ...]\n"
+                          "\n"
+                          "The evolutionary search of GLoRA (arXiv 2306.07967) for a path per adapted map, in a run trained with method.path=random.\n"
+                          "Nothing is trained. Each rank evaluates whole candidates; the result is the same for any number of ranks and threads.\n"
+                          "\n"
+                          "Data: the run's validation split is cut in two by a hash of the example id. Candidates are scored on the search half, by\n"
+                          "the run's metric; the unseen half takes no part in the search and says what the choice is worth; test is read once, at the\n"
+                          "end. Train with train.keep=last, or the epoch has been chosen on both halves.\n"
+                          "\n"
+                          "  --limit-params N  the cap on a path's parameters (head apart); default: the mean size of a random path\n"
+                          "  --by loss         the loss on the search half decides, not the run's metric: smoother, so less is chosen by luck\n"
+                          "  --random N        random paths under the same cap to compare with (default: the population): the first ones of\n"
+                          "                    generation 0, and if there are fewer, further ones of origin `baseline`, which do not evolve\n"
+                          "  --examples N      use at most N examples of the search half, always the same ones\n"
+                          "  --mutations N, --crossovers N   per generation, from the best --parents so far (default: half the population each);\n"
+                          "                    what is missing then is filled up with random paths\n"
+                          "  --mutate-share P  the probability that a mutation draws a tensor's support anew\n"
+                          "  --seed S          of the search (default: the run's)\n"
+                          "  --out FILE        every evaluated path: generation, origin, parameters, score, loss, path ids\n"
+                          "  --export DIR      the base model with the found path folded in, as model.safetensors and config.json\n"
+                          "\n"
+                          "Prints the generations, the found path map by map, its scores beside random paths of the same cap and the widest path, and\n"
+                          "the configuration words that train the found path from its start.\n"
+                          "\n"
+                          "example:\n"
+                          "  mpirun -np 2 peftscale search results/runs/wordnet-verbs-glora-s1-0a1b2c3d.h5 --generations 10 --out paths.tsv\n",
+                          1, act};

@@ -28,8 +28,8 @@ typedef enum config_keep { KEEP_BEST, KEEP_LAST } config_keep;
 /* A field of an `auto` key holds -1 (integers, booleans, choices) or NaN (reals) until its owner resolves it; texts are never NULL. */
 typedef struct config {
   int64_t seed;
-  int64_t shards;  /* auto: ceil(batch x mean length / 256), at least 2       */
-  int64_t threads; /* execution: threads per rank, each working on whole shards */
+  int64_t shards;          /* auto: ceil(batch x mean length / 256), at least 2       */
+  int64_t threads;         /* execution: threads per rank, each working on whole shards */
   int64_t reduce, payload; /* execution: config_reduce, config_payload                */
   int64_t check_every;     /* steps between comparisons of the ranks' theta; 0: never */
   const char *preset;

@@ -47,13 +47,8 @@ static void plan_group(adapter *a, int group, double scale, lowrank *l) {
   for (int s = 0; s < g->count; s++) {
     g->b[s] = a->factor_count;
     a->factor_count += (int64_t)g->out[s] * l->rank;
-    l->pairs[l->pair_count++] = (lowrank_pair){.site = from->site[g->slot[s]],
-                                               .group = group,
-                                               .index = s,
-                                               .in = g->in,
-                                               .out = g->out[s],
-                                               .a = g->a + (int64_t)s * l->rank * g->in,
-                                               .b = g->b[s]};
+    l->pairs[l->pair_count++] = (lowrank_pair){
+        .site = from->site[g->slot[s]], .group = group, .index = s, .in = g->in, .out = g->out[s], .a = g->a + (int64_t)s * l->rank * g->in, .b = g->b[s]};
   }
   a->touched[group] = a->keeps_input[group] = 1;
   a->saved_width[group] = g->count * l->rank;

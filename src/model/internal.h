@@ -33,7 +33,7 @@ struct model {
   const real **value; /* [param_count] */
   adapter *adapter;
   uint8_t *active; /* [segment_count]; NULL: everything, always */
-  int lowest; /* level of the lowest trained place: 0 embeddings, 1 + layer * STAGES + stage; above all: only the head */
+  int lowest;      /* level of the lowest trained place: 0 embeddings, 1 + layer * STAGES + stage; above all: only the head */
 };
 
 /* Activations of one layer, kept from forward to backward. */

@@ -77,10 +77,10 @@ int64_t model_theta_count(const model *m);
 int64_t model_store_count(const model *m);                   /* reals of all base values                                                  */
 int64_t model_role_count(const model *m, segment_role role); /* floats of theta that count as adapter, base or head                        */
 int model_counts(const model *m, method_counts *counts);     /* the method's numbers, head apart                                          */
-adapter *model_adapter(const model *m);             /* its constants may be filled, its sub-network chosen       */
-int model_adapter_segment(const model *m);          /* the adapter's segments are the last ones, from this on   */
-int64_t model_adapter_offset(const model *m);       /* and its part of theta the last part, from here on       */
-int model_output_count(const model *m); /* columns of model_predict's result */
+adapter *model_adapter(const model *m);                      /* its constants may be filled, its sub-network chosen       */
+int model_adapter_segment(const model *m);                   /* the adapter's segments are the last ones, from this on   */
+int64_t model_adapter_offset(const model *m);                /* and its part of theta the last part, from here on       */
+int model_output_count(const model *m);                      /* columns of model_predict's result */
 
 /* ---- values ---- */
 

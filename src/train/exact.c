@@ -143,9 +143,8 @@ int exact_sum(exact *e, comm *c, float *message, model_sums *sums) {
     for (int64_t k = e->first[i]; k < e->first[i + 1]; k++) message[k] = (float)((double)e->sum[k] * unit);
     if (e->seen[i] == LEVEL_BAD) message[e->first[i]] = NAN; /* in the segment itself: the first of the message may rest, and then nobody looks at it */
   }
-  *sums = (model_sums){.loss = e->level[last] ? (double)e->sum[e->total] / scale_of(e, e->level[last]) : 0,
-                       .count = e->sum[e->total + 1],
-                       .tokens = e->sum[e->total + 2]};
+  *sums = (model_sums){
+      .loss = e->level[last] ? (double)e->sum[e->total] / scale_of(e, e->level[last]) : 0, .count = e->sum[e->total + 1], .tokens = e->sum[e->total + 2]};
   if (e->seen[last] == LEVEL_BAD) sums->loss = NAN;
   for (int i = 0; i <= e->segments; i++) /* what the next step expects; a segment that rested keeps its own */
     if (e->seen[i] && e->seen[i] != LEVEL_BAD) e->level[i] = e->seen[i];

@@ -78,8 +78,7 @@ static size_t slot_of(const evolution *e, const int32_t *path) {
   uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
   for (int i = 0; i < e->places; i++) hash = (hash ^ (uint64_t)path[i]) * 0x100000001B3u;
   size_t slot = (size_t)(hash ^ hash >> 32) % e->slot_count;
-  while (e->slots[slot] && memcmp(e->result->candidates[e->slots[slot] - 1].path, path, (size_t)e->places * sizeof *path))
-    slot = (slot + 1) % e->slot_count;
+  while (e->slots[slot] && memcmp(e->result->candidates[e->slots[slot] - 1].path, path, (size_t)e->places * sizeof *path)) slot = (slot + 1) % e->slot_count;
   return slot;
 }
 

@@ -98,7 +98,7 @@ static int work(run *r, overlap *o, int64_t step, model_sums *total) {
   error failed = {0};
   order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
   for (int t = 0; t < r->threads; t++) sums[t] = (model_sums){0};
-  /* A loop, so that a smaller team than asked for (OMP_THREAD_LIMIT) still does all of it; number 0 falls to the master thread. */
+    /* A loop, so that a smaller team than asked for (OMP_THREAD_LIMIT) still does all of it; number 0 falls to the master thread. */
 #pragma omp parallel for num_threads(r->threads) schedule(static, 1)
   for (int t = 0; t < r->threads; t++) {
     int64_t begin, end;

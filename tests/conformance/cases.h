@@ -63,7 +63,7 @@ typedef struct gradient_case {
   const setting *setting;
   const lengths *lengths;
   const char *family; /* NULL: the real model in PEFTSCALE_ASSETS */
-  int dropout; /* 0: none, 1: everywhere, ADAPTER_DROPOUT: of the adapter's input alone */
+  int dropout;        /* 0: none, 1: everywhere, ADAPTER_DROPOUT: of the adapter's input alone */
 } gradient_case;
 
 enum { VARIANTS_MAX = 64, CASES_MAX = 256 };
@@ -432,7 +432,7 @@ static inline double compare(const char *name, int count, const piece *pieces, c
       fail_msg("%s: segment %s: error %.3g, norm %.3g of %.3g", name, pieces[i].name, off, norm(pieces[i].count, reference + pieces[i].first), all);
     if (off > worst) worst = off;
     double own = norm(pieces[i].count, reference + pieces[i].first);
-    if (own <= 1e-6 * all) { /* nothing to be 1 % off */
+    if (own <= 1e-6 * all) {                                   /* nothing to be 1 % off */
       int cancels = pieces[i].count == 1 && own > 1e-12 * all; /* a single number by chance, on one of the models */
       if (!pieces[i].may_vanish && !cancels) fail_msg("%s: segment %s has no gradient (%.3g of %.3g): nothing is tested", name, pieces[i].name, own, all);
       continue;

@@ -488,7 +488,7 @@ static void test_canonical(void **state) {
   check_same(1, "output.name=a", "output.theta=false");
   check_same(1, "output.log_every=2", "output.export_dir=b");
   check_same(1, "task.data=a", "model.path=b");
-  check_same(1, "model=other", "model.name="); /* by itself a name decides nothing */
+  check_same(1, "model=other", "model.name=");     /* by itself a name decides nothing */
   check_same(1, "train.start=a", "train.start=b"); /* nor does that of a file: its content is hashed */
   check_same(0, "train.lr=0.001", "train.lr=0.0010000001");
   check_same(0, "method.rank=8", "method.rank=9");

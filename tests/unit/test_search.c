@@ -66,8 +66,16 @@ static void tell(void *context, int generation, const search_generation *g) {
 }
 
 static search_options defaults(void) {
-  return (search_options){.seed = 7, .population = 50, .generations = 20, .parents = 10, .mutations = 25, .crossovers = 25, .randoms = 50, .mutate_share = 0.2,
-                          .limit = -1, .metric = METRICS_ACCURACY};
+  return (search_options){.seed = 7,
+                          .population = 50,
+                          .generations = 20,
+                          .parents = 10,
+                          .mutations = 25,
+                          .crossovers = 25,
+                          .randoms = 50,
+                          .mutate_share = 0.2,
+                          .limit = -1,
+                          .metric = METRICS_ACCURACY};
 }
 
 typedef struct trial {
@@ -249,8 +257,13 @@ static void comparison(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(beats_random), cmocka_unit_test(keeps_to_the_cap), cmocka_unit_test(ends_when_all_is_seen), cmocka_unit_test(follows_from_the_seed),
-      cmocka_unit_test(settings),     cmocka_unit_test(errors_go_up),     cmocka_unit_test(comparison),
+      cmocka_unit_test(beats_random),
+      cmocka_unit_test(keeps_to_the_cap),
+      cmocka_unit_test(ends_when_all_is_seen),
+      cmocka_unit_test(follows_from_the_seed),
+      cmocka_unit_test(settings),
+      cmocka_unit_test(errors_go_up),
+      cmocka_unit_test(comparison),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
