@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = "experiments/minilm-methods"
-RESULTS = Path("results/minilm-methods")
+RESULTS = Path(os.environ.get("STUDY_RESULTS", "results/minilm-methods"))
 TASKS = {"trec6": "TREC-6", "cola": "CoLA"}
 METHODS = ("full", "lora", "vera", "tied", "vblora", "unilora", "red", "glora", "bitfit", "head")
 FACTORS = (1 / 3, 1, 3)

@@ -5,7 +5,8 @@ usage: study.py [--report] [section.key=value ...]      --report: no training, o
 
 A finished run is not done again: the name of its file ends in a digest of its configuration. A run that fails is reported and the rest goes on.
 
-Environment: TASKS, METHODS, SEEDS, JOBS (runs side by side, 2), RANKS (of each run, 1), PEFTSCALE, PEFTSCALE_MPIRUN, PEFTSCALE_DATA.
+Environment: TASKS, METHODS, SEEDS, JOBS (runs side by side, 2), RANKS (of each run, 1), STUDY_RESULTS (results/minilm-methods), PEFTSCALE,
+PEFTSCALE_MPIRUN, PEFTSCALE_DATA.
 """
 
 import os
