@@ -117,21 +117,24 @@ def trial_table(plan: Plan, cells: dict) -> list[str]:
 
 
 def build_notes(plan: Plan, cells: dict) -> list[str]:
-    """Which program made the numbers."""
+    """Which program made the numbers, trials included."""
     builds: dict[tuple, int] = {}
     seconds = 0.0
-    for cell in cells.values():
-        for run in cell.runs:
-            with h5py.File(run.path, "r") as file:
-                provenance, seconds = file["provenance"].attrs, seconds + float(file["result"].attrs["total_s"])
-                facts = (*(as_text(provenance.get(name, "?")) for name in ("commit", "dirty", "cpu", "blas_core")), run.ranks, run.threads)
-                builds[facts] = builds.get(facts, 0) + 1
+    paths = [run.path for cell in cells.values() for run in cell.runs]
+    paths += [job.path for task, method in cells for job in plan.trials(task, method) if job.path.exists()]
+    for path in paths:
+        with h5py.File(path, "r") as file:
+            provenance, seconds = file["provenance"].attrs, seconds + float(file["result"].attrs["total_s"])
+            facts = tuple(as_text(provenance.get(name, "?")) for name in ("commit", "dirty", "cpu", "blas_core", "ranks", "threads"))
+        builds[facts] = builds.get(facts, 0) + 1
     lines = []
     for (commit, dirty, cpu, core, ranks, threads), count in builds.items():
-        state = "clean" if dirty in ("0", "false", "no") else f"dirty: {dirty}"
-        lines.append(f"{count} runs with seeds by commit {commit[:12]} ({state}), {ranks} rank(s) x {threads} thread(s) each, {cpu}, BLAS kernels {core}.")
-    lines.append(f"The runs with seeds took {seconds / 60:.0f} minutes, added up; trials apart.")
-    return lines
+        state = "clean" if dirty == "0" else f"dirty: {dirty}"
+        lines.append(f"{count} runs by commit {commit[:12]} ({state}), {ranks} rank(s) x {threads} thread(s) each, {cpu}, BLAS kernels {core}.")
+    if len(builds) > 1:
+        lines.append("These builds or machines differ: the scores are not all of one kind.")
+    lines.append(f"All runs added up took {seconds / 60:.0f} minutes.")
+    return ["\n\n".join(lines)]
 
 
 def as_csv(plan: Plan, cells: dict) -> str:
