@@ -15,20 +15,7 @@ study=experiments/glora-search
 backbone=${BACKBONE:-auto}
 seed=${SEED:-1}
 
-case $backbone in
-  auto | minilm)
-    if need_minilm && need_data wordnet-verbs-wordpiece; then
-      backbone=minilm
-    elif [ "$backbone" = minilm ]; then
-      fail "MiniLM or its tokenizer cannot be had"
-    else
-      say "MiniLM or its tokenizer cannot be had here, so the suite makes a small backbone of its own."
-      backbone=own
-    fi
-    ;;
-  own) ;;
-  *) fail "BACKBONE=$backbone is none of auto, minilm, own" ;;
-esac
+choose_backbone BACKBONE
 
 results=results/glora-search/$backbone
 if [ "$backbone" = minilm ]; then

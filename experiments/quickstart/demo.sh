@@ -53,20 +53,7 @@ choose_steps() {
 
 minutes() { printf '%d:%02d min' $(($1 / 60)) $(($1 % 60)); }
 
-case $backbone in
-  auto | minilm)
-    if need_minilm && need_data wordnet-verbs-wordpiece; then
-      backbone=minilm
-    elif [ "$backbone" = minilm ]; then
-      fail "MiniLM or its tokenizer cannot be had"
-    else
-      say "MiniLM or its tokenizer cannot be had here, so the suite makes a small backbone of its own."
-      backbone=own
-    fi
-    ;;
-  own) ;;
-  *) fail "DEMO_BACKBONE=$backbone is none of auto, minilm, own" ;;
-esac
+choose_backbone DEMO_BACKBONE
 
 mkdir -p "$runs"
 # Runs of another build or length would stand in the table as if they belonged to it.

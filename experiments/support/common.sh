@@ -108,6 +108,24 @@ need_data() {
   "$python" -m experiments.prepare "${recipe[@]}" --out "$file" | sed 's/^/  /'
 }
 
+# choose_backbone VARIABLE: settles $backbone (auto, minilm or own, as the user's VARIABLE says) to minilm or own, with what minilm needs at hand.
+choose_backbone() {
+  case $backbone in
+    auto | minilm)
+      if need_minilm && need_data wordnet-verbs-wordpiece; then
+        backbone=minilm
+      elif [ "$backbone" = minilm ]; then
+        fail "MiniLM or its tokenizer cannot be had"
+      else
+        say "MiniLM or its tokenizer cannot be had here, so the suite makes a small backbone of its own."
+        backbone=own
+      fi
+      ;;
+    own) ;;
+    *) fail "$1=$backbone is none of auto, minilm, own" ;;
+  esac
+}
+
 # Debian's place, or a WordNet that was unpacked elsewhere.
 find_wordnet() {
   if [ -n "${WNHOME:-}" ]; then say "$WNHOME/dict"; else say /usr/share/wordnet; fi

@@ -45,6 +45,12 @@ static void tell(void *context, int64_t ready) {
   if (seat->thread == 0) drive(seat->shared);
 }
 
+static void add_sums(model_sums *to, const model_sums *from) {
+  to->loss += from->loss;
+  to->count += from->count;
+  to->tokens += from->tokens;
+}
+
 /* One shard: gradient += its part (of the factors: in the workspace until model_gather). */
 static int work_shard(run *r, int64_t step, int64_t shard, int thread, model_sums *sums, const model_progress *progress) {
   const batch_plan *plan = &r->plan;
@@ -75,9 +81,7 @@ static int work_shards_exactly(run *r, int64_t step, int64_t begin, int64_t end,
     TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));
     if (r->thread_packed) model_pack(r->model, r->gradient[thread], r->thread_packed[thread]);
     exact_add(r->exact, thread, r->thread_packed ? r->thread_packed[thread] : r->gradient[thread], &own);
-    sums->tokens += own.tokens;
-    sums->loss += own.loss;
-    sums->count += own.count;
+    add_sums(sums, &own);
   }
   return ERROR_NONE;
 }
@@ -111,11 +115,7 @@ static int work(run *r, overlap *o, int64_t step, model_sums *total) {
     }
   }
   *total = (model_sums){0};
-  for (int t = 0; t < r->threads; t++) {
-    total->loss += sums[t].loss;
-    total->count += sums[t].count;
-    total->tokens += sums[t].tokens;
-  }
+  for (int t = 0; t < r->threads; t++) add_sums(total, &sums[t]);
   return failed.code ? error_restore(&failed) : ERROR_NONE;
 }
 

@@ -21,6 +21,7 @@
 #include "optim/optim.h"
 #include "store/file.h"
 #include "support/tiny.h"
+#include "train/weights.h"
 
 enum { MAX_CONFIG_JSON = 1 << 20, NAME_BYTES = METHOD_NAME_BYTES + 16 };
 
@@ -114,39 +115,20 @@ static int choose_options(probe *p, const request *r, const method *m) {
   return ERROR_NONE;
 }
 
-static int read_shape(const char *directory, model_shape *shape) {
-  char path[4200], *text;
-  size_t count;
-  TRY(text_format(path, sizeof path, "%s/config.json", directory));
-  TRY(file_read(path, MAX_CONFIG_JSON, &text, &count));
-  int code = model_shape_parse(text, path, shape);
-  free(text);
-  return code;
-}
-
-static int load_weights(probe *p, const char *directory) {
-  safetensors *file;
-  TRY(safetensors_open(directory, &file));
-  tensor_source source = source_of(file);
-  int code = model_load(p->model, &source);
-  safetensors_close(file);
-  return code;
-}
-
 static int probe_fill(probe *p, const request *r) {
   const method *m;
   model_shape shape;
   model_options options = {.pooling = MODEL_POOL_MEAN, .head = MODEL_HEAD_LINEAR, .objective = MODEL_CLASSIFY, .classes = (int)r->classes, .seed = 1};
   TRY(method_find(r->method, &m));
   TRY(choose_options(p, r, m));
-  TRY(read_shape(r->model, &shape));
+  TRY(weights_read_shape(r->model, &shape));
   TRY(model_create(&shape, &options, m, &p->chosen.set, &p->model));
   p->store = calloc((size_t)model_store_count(p->model), sizeof *p->store);
   p->theta = calloc((size_t)model_theta_count(p->model), sizeof *p->theta);
   p->grad = calloc((size_t)model_theta_count(p->model), sizeof *p->grad);
   if (!p->store || !p->theta || !p->grad) return FAIL(ERROR_MEMORY, NULL, "out of memory for the model");
   model_attach(p->model, p->store);
-  TRY(load_weights(p, r->model));
+  TRY(weights_load(p->model, r->model, NULL));
   return model_init_theta(p->model, p->theta);
 }
 
