@@ -177,6 +177,10 @@ static int put_accounting(record *rec) {
       {"stored_bytes", counts.stored_bytes},
       {"sent_floats", counts.sent_floats},
       {"head_floats", head},
+      {"head_bytes_dense", r->head.dense_bytes},
+      {"head_bytes_factors", r->head.factor_bytes},
+      {"head_wire_estimate_dense", r->head.dense_wire_bytes},
+      {"head_wire_estimate_factors", r->head.factor_wire_bytes},
       {"sent_bytes_per_step", r->message_bytes},
       {"tail_floats", TAIL_FLOATS},
       {"activation_bytes", activation},
@@ -185,7 +189,7 @@ static int put_accounting(record *rec) {
       {"shards", r->shards},
   };
   for (size_t i = 0; i < sizeof items / sizeof *items; i++) TRY(runfile_put_attribute_int(rec->file, "accounting", items[i].name, items[i].value));
-  return ERROR_NONE;
+  return runfile_put_attribute_text(rec->file, "accounting", "head_reduce", r->apart ? "factors" : "dense");
 }
 
 static int put_provenance(record *rec) {

@@ -211,12 +211,16 @@ static int load_model(run *r, const char *directory) {
 /* ---- memory ---- */
 
 /* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
- * trouble. */
+ * trouble. The head is a part of it or travels beside it. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
-  int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats);
-  r->message_bytes = r->exact ? 8 * (numbers + TAIL_FLOATS - 1) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS);
+  int is_exact = r->config->reduce == REDUCE_EXACT;
+  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats;
+  int64_t rest = is_exact ? 8 * (numbers + TAIL_FLOATS - 1) : 4 * (numbers + TAIL_FLOATS);
+  TRY(head_settle(r, rest, is_exact ? 8 : 4));
+  r->message_bytes = rest + (is_exact ? model_segment_count(r->model) + 2 : 0) +
+                     (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
 }
 
@@ -257,8 +261,8 @@ static int take_memory(run *r, int training) {
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
   if (!training) return ERROR_NONE;
-  TRY(take_message(r));
-  return measure_message(r);
+  TRY(head_take(r));
+  return take_message(r);
 }
 
 int run_fit(run *r, const split *part) {
@@ -312,7 +316,8 @@ static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->head_reduce,
+           (long long)conf->check_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
@@ -341,6 +346,7 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
                       directory, bytes));
   }
   TRY(make_model(r, directory));
+  if (training) TRY(measure_message(r));
   return start_open(r, training);
 }
 
