@@ -219,8 +219,8 @@ static int measure_message(run *r) {
   int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats;
   int64_t rest = is_exact ? 8 * (numbers + TAIL_FLOATS - 1) : 4 * (numbers + TAIL_FLOATS);
   TRY(head_settle(r, rest, is_exact ? 8 : 4));
-  r->message_bytes = rest + (is_exact ? model_segment_count(r->model) + 2 : 0) +
-                     (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
+  r->message_bytes =
+      rest + (is_exact ? model_segment_count(r->model) + 2 : 0) + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
 }
 
