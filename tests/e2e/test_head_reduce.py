@@ -47,10 +47,10 @@ class HeadReduce(Case):
         cls.even = make_tiny.write_dataset(cls.at("even.h5"), counts=(EXAMPLES, 8, 8), shortest=9, longest=9)  # every shard of a step has as many sequences
         cls.scores = make_tiny.write_dataset(cls.at("scores.h5"), objective="regress", counts=(EXAMPLES, 8, 8), shortest=9, longest=9)
 
-    def run_file(self, name, ranks=2, **changed):
+    def run_file(self, name, ranks=2, changes=None, **changed):
         keys = {"task__data": self.even, "method": "lora", "train__batch": "16", "train__steps": "6", "shards": str(SHARDS), "output__theta": "false",
                 "output__predictions": "false", **changed}
-        return train(*self.settings(name, **keys), ranks=ranks)
+        return train(*self.settings(name, **keys), ranks=ranks, changes=changes)
 
     def account(self, run, name):
         value = attribute(run, "accounting", name)
@@ -112,6 +112,32 @@ class HeadReduce(Case):
                 self.assertEqual(self.account(run, "head_reduce"), expected)
                 self.assertEqual(expected, "factors" if factors < dense else "dense")
                 self.assertEqual(dense, round(sum_bytes(ranks, rest + NUMBER[reduce] * head_floats(head)) - sum_bytes(ranks, rest)))
+
+    def test_estimate(self):
+        """The estimates are what the MPI library's own monitoring counts: bytes that all ranks sent per step, with the head in the sum and as factors."""
+        for ranks, rank in ((2, 8), (3, 8), (4, 2), (4, 8), (6, 8)):
+            with self.subTest(ranks=ranks, rank=rank):
+                sent, run = {}, None
+                for way in ("dense", "factors"):
+                    few, many = (self.monitored(f"sent-{ranks}-{rank}-{way}-{steps}", ranks, method__rank=str(rank), head_reduce=way, train__steps=str(steps))
+                                 for steps in (8, 24))  # whole epochs
+                    run = many[1]
+                    sent[way] = (many[0] - few[0]) / 16 / ranks
+                dense, factors = (self.account(run, f"head_wire_estimate_{way}") for way in ("dense", "factors"))
+                self.assertLessEqual(abs(sent["dense"] - sent["factors"] - (dense - factors)), 1)
+
+    def monitored(self, name, ranks, **changed):
+        """Bytes that collectives of a training sent, and its run file."""
+        folder = self.at(f"monitored-{name}")
+        os.mkdir(folder)
+        changes = {"OMPI_MCA_pml": None, "OMPI_MCA_osc": "^monitoring", "OMPI_MCA_pml_monitoring_enable": "2", "OMPI_MCA_pml_monitoring_enable_output": "3",
+                   "OMPI_MCA_pml_monitoring_filename": os.path.join(folder, "sent")}
+        run = self.run_file(name, ranks, changes=changes, model__head="tanh", train__evaluate_every="1000", check_every="0", train__keep="last", **changed)
+        files = [os.path.join(folder, file) for file in os.listdir(folder)]
+        if len(files) < ranks:
+            self.skipTest("this MPI library has no monitoring")
+        lines = [line.split() for file in files for line in open(file, encoding="utf-8")]
+        return sum(int(words[3]) for words in lines if words[0] == "I"), run
 
     def test_identity(self):
         """How the head travels is execution: the same experiment, another run; what auto chose is the same run as the word itself."""

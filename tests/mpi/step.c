@@ -237,9 +237,13 @@ static void factors(const char *path) {
     const char *const large[] = {"method=full", "head_reduce=factors", "model.head=tanh", "model.layers=2", "model.width=256", "model.ffn=1024", NULL};
     const char *const drawn[] = {"method=glora", "head_reduce=factors", "method.path=random", "model.head=tanh", "model.width=32", NULL};
     const char *const dense[] = {"method=vblora", "head_reduce=factors", "payload=dense", "model.width=32", NULL};
+    const char *const few[] = {
+        "method=red", "head_reduce=factors", "train.batch=2", "model.head=tanh", "model.width=32", threads == 1 ? "reduce=exact" : "reduce=float",
+        NULL}; /* some ranks have no rows */
     compare(path, large, threads, 1500000);
     compare_from(path, drawn, threads, 0, 1);
     compare(path, dense, threads, 0);
+    compare(path, few, threads, 0);
   }
   trouble(path, "method=lora", "head_reduce=factors", "reduce=float");
   trouble(path, "method=vblora", "head_reduce=factors", "reduce=float");
