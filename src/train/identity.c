@@ -22,11 +22,20 @@ int identity_make(run *r) {
   }
   if (!code) {
     const config *c = r->config;
-    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s%s", comm_size(r->comm), r->threads, comm_nodes(r->comm),
-             c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact",
-             c->head_reduce == HEAD_REDUCE_FACTORS ? ";head_reduce=factors" : "");
+    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s", comm_size(r->comm), r->threads, comm_nodes(r->comm),
+             c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact");
     hash_add_text(h, r->experiment_id);
     hash_add_text(h, line);
+    /* Newer keys only where they say something: what older files are called stays true. */
+    if (c->head_reduce == HEAD_REDUCE_FACTORS) hash_add_text(h, ";head_reduce=factors");
+    if (*c->network) {
+      snprintf(line, sizeof line, ";network=%.200s", c->network);
+      hash_add_text(h, line);
+    }
+    if (c->repetition != 1) {
+      snprintf(line, sizeof line, ";repetition=%lld", (long long)c->repetition);
+      hash_add_text(h, line);
+    }
     hash_finish(h, r->run_id);
   }
   free(canonical);
