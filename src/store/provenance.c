@@ -32,7 +32,7 @@
 #define PEFTSCALE_BUILD_HASH "unknown"
 #endif
 
-enum { KEPT_FREE = 14, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
+enum { KEPT_FREE = 20, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
 
 /* Variables that change speed or where processes run. Of Open MPI's only frameworks that users set: mpirun itself sets dozens of others. */
 static const char *const prefixes[] = {"OMPI_MCA_btl",
