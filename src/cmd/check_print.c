@@ -7,7 +7,7 @@
 #include "cmd/cmd.h"
 #include "config/config.h"
 
-enum { WIDTH = 100, INDENT = 4, LISTED_SHOWN = 12 };
+enum { WIDTH = 100, INDENT = 4 };
 
 /* ---- text ---- */
 
@@ -32,10 +32,19 @@ static void print_wrapped(const char *mark, const char *text) {
   }
 }
 
-static void print_lines(const char *mark, const check_lines *lines, int most) {
-  int shown = 0;
-  for (const check_line *line = lines->first; line && shown < most; line = line->next, shown++) print_wrapped(mark, line->text);
-  if (lines->count > shown) printf("%*s%s(and %d more)\n", INDENT, "", mark, lines->count - shown);
+static void print_lines(const char *mark, const check_lines *lines) {
+  for (const check_line *line = lines->first; line; line = line->next) print_wrapped(mark, line->text);
+}
+
+/* Short sentences behind each other; what has no room is counted. */
+static void print_joined(const char *mark, const check_lines *lines) {
+  char text[1024] = "";
+  size_t used = 0;
+  int left = lines->count;
+  for (const check_line *line = lines->first; line && used + strlen(line->text) + 32 < sizeof text; line = line->next, left--)
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "; " : "", line->text);
+  if (left) snprintf(text + used, sizeof text - used, "; and %d more", left);
+  if (lines->count) print_wrapped(mark, text);
 }
 
 /* The end of a long path tells runs apart. */
@@ -67,8 +76,8 @@ static void print_run(int number, const check_run *r) {
   int used = printf("%2d  %-7s  ", number, verdict(r));
   print_path(r, used);
   if (r->is_read) print_facts(r);
-  print_lines("- ", &r->reasons, r->reasons.count);
-  print_lines("note: ", &r->notes, r->notes.count);
+  print_lines("- ", &r->reasons);
+  print_lines("note: ", &r->notes);
 }
 
 static void print_pair(const check_pair *p) {
@@ -81,9 +90,9 @@ static void print_pair(const check_pair *p) {
     snprintf(text, sizeof text, "largest distances: loss %.1e, gradient's norm %.1e, scores %.1e", p->loss, p->norm, p->scores);
     print_wrapped("", text);
   }
-  print_lines("- ", &p->differences, p->differences.count);
-  print_lines("may differ: ", &p->listed, LISTED_SHOWN);
-  print_lines("note: ", &p->notes, p->notes.count);
+  print_lines("- ", &p->differences);
+  print_joined("may differ: ", &p->listed);
+  print_lines("note: ", &p->notes);
 }
 
 void check_print_text(const check_report *r) {
@@ -114,11 +123,20 @@ static void add_hashes(cJSON *o, const check_run *r) {
   const check_provenance *p = &r->provenance;
   const struct {
     const char *name, *value;
-  } texts[] = {{"weights_hash", p->weights_hash},   {"dataset_hash", p->dataset_hash},   {"initial_theta_hash", p->initial_theta_hash},
-               {"start_hash", p->start_hash},       {"order_hash", p->order_hash},       {"schedule_hash", p->schedule_hash},
-               {"binary_hash", p->binary_hash},     {"theta_hash", r->result.theta_hash}, {"backend", p->backend},
-               {"blas_core", p->blas_core},         {"blas", p->blas},                   {"mpi", p->mpi},
-               {"commit", p->commit},               {"dirty", p->dirty}};
+  } texts[] = {{"weights_hash", p->weights_hash},
+               {"dataset_hash", p->dataset_hash},
+               {"initial_theta_hash", p->initial_theta_hash},
+               {"start_hash", p->start_hash},
+               {"order_hash", p->order_hash},
+               {"schedule_hash", p->schedule_hash},
+               {"binary_hash", p->binary_hash},
+               {"theta_hash", r->result.theta_hash},
+               {"backend", p->backend},
+               {"blas_core", p->blas_core},
+               {"blas", p->blas},
+               {"mpi", p->mpi},
+               {"commit", p->commit},
+               {"dirty", p->dirty}};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) add_text(o, texts[i].name, texts[i].value);
 }
 

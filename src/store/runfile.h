@@ -78,7 +78,7 @@ int runfile_read_attribute_text(const char *path, const char *where, const char 
 int runfile_read_attribute_int(const char *path, const char *where, const char *name, int64_t *value);
 int runfile_read_attribute_double(const char *path, const char *where, const char *name, double *value);
 int runfile_read_floats(const char *path, const char *where, float **values, int64_t *count);
-int runfile_probe(const char *path);                   /* only whether it is a run file that can be read */
+int runfile_probe(const char *path);                  /* only whether it is a run file that can be read */
 int runfile_has(const char *path, const char *where); /* 1: the object exists; 0: it does not, or the file is unreadable */
 
 /* All rows of the table t->path as structures that `t` describes. Columns are found by name; numbers are converted, texts cut or padded with zeros; what the

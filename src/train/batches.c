@@ -63,8 +63,7 @@ int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char
   hash_add(h, &plan->shards, sizeof plan->shards);
   for (int64_t step = 0; !code && step < steps; step++) {
     code = batch_plan_step(plan, step);
-    for (int s = 0; !code && s < plan->shards; s++)
-      batch_sizes_add(sizes, plan->length, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s]);
+    for (int s = 0; !code && s < plan->shards; s++) batch_sizes_add(sizes, plan->length, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s]);
     if (!code) add_order(plan, h);
   }
   hash_finish(h, order_hash);

@@ -39,6 +39,7 @@ static int add_notes(check_run *r) {
   if (p->ranks == 1) TRY(CHECK_NOTE(r, "one rank only: nothing travelled"));
   if (!*p->order_hash || !*p->schedule_hash || !*p->binary_hash || !*p->backend)
     TRY(CHECK_NOTE(r, "written by an older version: no hash of sample order, schedule or program"));
+  if (r->steps && !r->has_hashes) TRY(CHECK_NOTE(r, "written by an older version: no hash of theta in the steps"));
   if (r->is_complete && !r->theta) TRY(CHECK_NOTE(r, "theta is not stored"));
   return ERROR_NONE;
 }

@@ -36,7 +36,7 @@ static int check_config(check_run *r) {
 
 static int check_ids(check_run *r) {
   const check_provenance *p = &r->provenance;
-  char experiment[HASH_TEXT_BYTES], run[HASH_TEXT_BYTES];
+  char experiment_id[HASH_TEXT_BYTES], run_id[HASH_TEXT_BYTES];
   if (!r->config || !*r->canonical || !*p->weights_hash || !*p->dataset_hash) return ERROR_NONE;
   const identity_parts parts = {.canonical = r->canonical,
                                 .weights_hash = p->weights_hash,
@@ -48,11 +48,11 @@ static int check_ids(check_run *r) {
                                 .nodes = (int)p->nodes,
                                 .reduce = r->config->reduce,
                                 .payload = r->config->payload};
-  TRY(identity_of(&parts, experiment, run));
-  if (strcmp(experiment, r->experiment_id))
-    return CHECK_REASON(r, "experiment_id is %.8s, but /config_canonical and the hashes of weights and data give %.8s", r->experiment_id, experiment);
-  if (p->ranks < 0 || p->nodes < 0 || p->threads < 0 || !strcmp(run, r->run_id)) return ERROR_NONE;
-  return CHECK_REASON(r, "run_id is %.8s, but experiment_id, ranks, threads, nodes, reduce and payload give %.8s", r->run_id, run);
+  TRY(identity_of(&parts, experiment_id, run_id));
+  if (strcmp(experiment_id, r->experiment_id))
+    return CHECK_REASON(r, "experiment_id is %.8s, but /config_canonical and the hashes of weights and data give %.8s", r->experiment_id, experiment_id);
+  if (p->ranks < 0 || p->nodes < 0 || p->threads < 0 || !strcmp(run_id, r->run_id)) return ERROR_NONE;
+  return CHECK_REASON(r, "run_id is %.8s, but experiment_id, ranks, threads, nodes, reduce and payload give %.8s", r->run_id, run_id);
 }
 
 static int check_attempts(check_run *r) {

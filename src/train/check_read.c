@@ -56,10 +56,18 @@ static int take_provenance(check_run *r) {
   const struct {
     const char *name, **value;
     int is_needed;
-  } texts[] = {{"weights_hash", &p->weights_hash, 1},   {"dataset_hash", &p->dataset_hash, 1}, {"initial_theta_hash", &p->initial_theta_hash, 1},
-               {"start_hash", &p->start_hash, 0},       {"order_hash", &p->order_hash, 0},     {"schedule_hash", &p->schedule_hash, 0},
-               {"binary_hash", &p->binary_hash, 0},     {"backend", &p->backend, 0},           {"blas", &p->blas, 1},
-               {"blas_core", &p->blas_core, 1},         {"mpi", &p->mpi, 0},                   {"commit", &p->commit, 0},
+  } texts[] = {{"weights_hash", &p->weights_hash, 1},
+               {"dataset_hash", &p->dataset_hash, 1},
+               {"initial_theta_hash", &p->initial_theta_hash, 1},
+               {"start_hash", &p->start_hash, 0},
+               {"order_hash", &p->order_hash, 0},
+               {"schedule_hash", &p->schedule_hash, 0},
+               {"binary_hash", &p->binary_hash, 0},
+               {"backend", &p->backend, 0},
+               {"blas", &p->blas, 1},
+               {"blas_core", &p->blas_core, 1},
+               {"mpi", &p->mpi, 0},
+               {"commit", &p->commit, 0},
                {"dirty", &p->dirty, 0}};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) TRY(take_text(r, "provenance", texts[i].name, texts[i].is_needed, texts[i].value));
   const struct {
@@ -112,26 +120,30 @@ static int take_result(check_run *r) {
 #define WHOLE(structure, name) COLUMN(structure, name, FIELD_INT64, 1)
 #define REAL(structure, name) COLUMN(structure, name, FIELD_DOUBLE, 1)
 
-static const field step_columns[] = {WHOLE(check_step, attempt),       WHOLE(check_step, step),      REAL(check_step, loss),
-                                     REAL(check_step, lr),             REAL(check_step, grad_norm),  REAL(check_step, step_s),
-                                     REAL(check_step, communication_s), WHOLE(check_step, tokens),    WHOLE(check_step, payload_bytes),
+static const field step_columns[] = {WHOLE(check_step, attempt),
+                                     WHOLE(check_step, step),
+                                     REAL(check_step, loss),
+                                     REAL(check_step, lr),
+                                     REAL(check_step, grad_norm),
+                                     REAL(check_step, step_s),
+                                     REAL(check_step, communication_s),
+                                     WHOLE(check_step, tokens),
+                                     WHOLE(check_step, payload_bytes),
                                      WHOLE(check_step, theta_hash)};
 #define VALUE(name, kind) \
   { name, NULL, FIELD_DOUBLE, 1, offsetof(check_evaluation, value) + (kind) * sizeof(double) }
-static const field evaluation_columns[] = {WHOLE(check_evaluation, attempt),
-                                           WHOLE(check_evaluation, step),
-                                           WHOLE(check_evaluation, count),
-                                           COLUMN(check_evaluation, split, FIELD_TEXT, CHECK_SPLIT_BYTES - 1),
-                                           REAL(check_evaluation, loss),
-                                           REAL(check_evaluation, metric),
-                                           VALUE("accuracy", METRICS_ACCURACY),
-                                           VALUE("f1", METRICS_F1),
-                                           VALUE("matthews", METRICS_MATTHEWS),
-                                           VALUE("pearson", METRICS_PEARSON),
+static const field evaluation_columns[] = {WHOLE(check_evaluation, attempt),    WHOLE(check_evaluation, step),
+                                           WHOLE(check_evaluation, count),      COLUMN(check_evaluation, split, FIELD_TEXT, CHECK_SPLIT_BYTES - 1),
+                                           REAL(check_evaluation, loss),        REAL(check_evaluation, metric),
+                                           VALUE("accuracy", METRICS_ACCURACY), VALUE("f1", METRICS_F1),
+                                           VALUE("matthews", METRICS_MATTHEWS), VALUE("pearson", METRICS_PEARSON),
                                            VALUE("spearman", METRICS_SPEARMAN)};
-static const field segment_columns[] = {COLUMN(check_segment, name, FIELD_TEXT, 95), COLUMN(check_segment, counts_as, FIELD_TEXT, 7),
-                                        WHOLE(check_segment, offset),                WHOLE(check_segment, rows),
-                                        WHOLE(check_segment, cols),                  REAL(check_segment, lr),
+static const field segment_columns[] = {COLUMN(check_segment, name, FIELD_TEXT, 95),
+                                        COLUMN(check_segment, counts_as, FIELD_TEXT, 7),
+                                        WHOLE(check_segment, offset),
+                                        WHOLE(check_segment, rows),
+                                        WHOLE(check_segment, cols),
+                                        REAL(check_segment, lr),
                                         REAL(check_segment, decay)};
 static const field attempt_columns[] = {WHOLE(check_attempt, attempt), WHOLE(check_attempt, ranks), WHOLE(check_attempt, threads), WHOLE(check_attempt, nodes),
                                         WHOLE(check_attempt, first_step)};
@@ -152,12 +164,16 @@ static int take_table(check_run *r, const table *t, void *rows, int64_t *count) 
   *(void **)rows = NULL;
   int code = runfile_read_table(r->path, t, &read, count, present);
   if (code) return fault(r, code);
-  for (int i = 0; i < t->field_count && !code; i++)
-    if (!present[i]) {
+  for (int i = 0; i < t->field_count; i++) {
+    if (!strcmp(t->fields[i].name, "theta_hash")) {
+      r->has_hashes = present[i];
+    } else if (!present[i]) {
+      free(read);
       *count = 0;
-      code = CHECK_REASON(r, "/%s has no column '%s'", t->path, t->fields[i].name);
+      return CHECK_REASON(r, "/%s has no column '%s'", t->path, t->fields[i].name);
     }
-  if (!code) code = arena_take(r->memory, (size_t)*count, t->row_bytes, &kept);
+  }
+  code = arena_take(r->memory, (size_t)*count, t->row_bytes, &kept);
   if (!code) {
     memcpy(kept, read, (size_t)*count * t->row_bytes);
     *(char **)rows = kept;

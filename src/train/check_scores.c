@@ -41,7 +41,8 @@ static int check_rows(check_run *r) {
     if (e->count > 0 && !isfinite(e->loss)) TRY(CHECK_REASON(r, "/evaluation, step %lld, %s: the loss is %g", (long long)e->step, e->split, e->loss));
     double named = metric_of(r) == METRICS_LOSS ? e->loss : e->value[metric_of(r)];
     if (!equal(e->metric, named, 0))
-      TRY(CHECK_REASON(r, "/evaluation, step %lld, %s: metric is %.9g, but its %s %.9g", (long long)e->step, e->split, e->metric, metric_names[metric_of(r)], named));
+      TRY(CHECK_REASON(r, "/evaluation, step %lld, %s: metric is %.9g, but its %s %.9g", (long long)e->step, e->split, e->metric, metric_names[metric_of(r)],
+                       named));
   }
   return ERROR_NONE;
 }
@@ -128,7 +129,8 @@ static int check_predictions_of(check_run *r, int which, const check_evaluation 
     }
   }
   if (wrong)
-    return CHECK_REASON(r, "/predictions/%s: example %lld: %s%s", check_split_names[which], (long long)p->example[first], what, wrong > 1 ? " (and others)" : "");
+    return CHECK_REASON(r, "/predictions/%s: example %lld: %s%s", check_split_names[which], (long long)p->example[first], what,
+                        wrong > 1 ? " (and others)" : "");
   TRY(classify ? metrics_classify(p->count, p->classes, p->label, p->prediction, &values) : metrics_regress(p->count, p->label, p->prediction, &values));
   for (int m = 0; m < METRICS_LOSS; m++)
     if (!equal(e->value[m], values.value[m], METRIC_TOLERANCE))

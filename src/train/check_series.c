@@ -24,8 +24,8 @@ static int report(check_run *r, const finding *f) {
   return CHECK_REASON(r, "%s; and %lld more such steps", f->text, (long long)f->count - 1);
 }
 
-#define FIND(finding, ...)                                                                       \
-  do {                                                                                           \
+#define FIND(finding, ...)                                                               \
+  do {                                                                                   \
     if (!(finding).count++) snprintf((finding).text, sizeof(finding).text, __VA_ARGS__); \
   } while (0)
 
@@ -113,12 +113,14 @@ static int check_numbers(check_run *r) {
 /* float sums leave a hash at every comparison of ranks, exact ones after every step; 0: not taken. */
 static int check_hashes(check_run *r) {
   finding missing = {.count = 0}, surplus = {.count = 0};
-  if (!r->config) return ERROR_NONE;
+  if (!r->config || !r->has_hashes) return ERROR_NONE;
   int64_t every = r->config->check_every;
   for (int64_t i = 0; i < r->step_count; i++) {
     const check_step *s = &r->steps[i];
     int is_due = check_is_exact(r) || (every > 0 && (s->step % every == 0 || s->step == r->config->train.steps));
-    if (is_due && !s->theta_hash) FIND(missing, "step %lld has no theta_hash, which %s", (long long)s->step, check_is_exact(r) ? "reduce=exact takes in every step" : "check_every asks for");
+    if (is_due && !s->theta_hash)
+      FIND(missing, "step %lld has no theta_hash, which %s", (long long)s->step,
+           check_is_exact(r) ? "reduce=exact takes in every step" : "check_every asks for");
     if (!is_due && s->theta_hash) FIND(surplus, "step %lld has a theta_hash, which check_every does not ask for", (long long)s->step);
     if (r->theta && s->step == r->result.best_step && s->theta_hash) {
       int64_t digest = hash_number(r->theta, (size_t)r->theta_count * sizeof *r->theta);
@@ -152,7 +154,8 @@ static int check_fixed_payload(check_run *r, int64_t bytes) {
   finding f = {.count = 0};
   for (int64_t i = 0; i < r->step_count; i++)
     if (r->steps[i].payload_bytes != bytes)
-      FIND(f, "step %lld: payload_bytes is %lld, by the accounting it is %lld", (long long)r->steps[i].step, (long long)r->steps[i].payload_bytes, (long long)bytes);
+      FIND(f, "step %lld: payload_bytes is %lld, by the accounting it is %lld", (long long)r->steps[i].step, (long long)r->steps[i].payload_bytes,
+           (long long)bytes);
   return report(r, &f);
 }
 
@@ -174,8 +177,8 @@ static int check_drawn_payload(check_run *r, int64_t mean) {
   for (int64_t i = 0; i < r->step_count; i++) squares += pow((double)r->steps[i].payload_bytes - sum / n, 2);
   double room = DEVIATIONS * sqrt(squares / (n - 1) / n) + (double)unit;
   if (fabs(sum / n - (double)mean) <= room) return ERROR_NONE;
-  return CHECK_REASON(r, "payload_bytes: the mean over %lld steps is %.0f, by the accounting %lld (drawn paths: give or take %.0f)", (long long)r->step_count, sum / n,
-                      (long long)mean, room);
+  return CHECK_REASON(r, "payload_bytes: the mean over %lld steps is %.0f, by the accounting %lld (drawn paths: give or take %.0f)", (long long)r->step_count,
+                      sum / n, (long long)mean, room);
 }
 
 static int check_payload(check_run *r) {
