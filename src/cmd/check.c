@@ -31,8 +31,8 @@ static int act(comm *none, int argc, char **argv) {
   check_report *r;
   (void)none;
   TRY(arguments_parse("check", argc, argv, flags, 3, &a));
-  if (a.word_count == 0) return FAIL(ERROR_USAGE, "see: peftscale check --help", "check takes run files");
   if (a.assignment_count) return FAIL(ERROR_USAGE, "write ./NAME=... for a file of such a name", "%s: check takes no settings", a.assignments[0]);
+  if (a.word_count == 0) return FAIL(ERROR_USAGE, "see: peftscale check --help", "check takes run files");
   TRY(read_tolerance(tolerance_text, &tolerance));
   TRY(check_files(a.words, a.word_count, tolerance, &r));
   if (json) check_print_json(r);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "train/check_private.h"
 
 const char *const check_split_names[CHECK_SPLITS] = {"validation", "test"};
@@ -18,6 +19,7 @@ int check_add(arena *memory, check_lines *lines, const char *format, ...) {
   va_start(list, format);
   vsnprintf(text, sizeof text, format, list);
   va_end(list);
+  text_clean(text); /* it may quote a damaged file */
   TRY(arena_copy_text(memory, text, &copy));
   TRY(arena_take(memory, 1, sizeof *line, &line));
   line->text = copy;

@@ -36,7 +36,10 @@ static int take_text(check_run *r, const char *where, const char *name, int is_n
   char *text;
   *value = "";
   int code = runfile_read_attribute_text(r->path, where, name, &text);
-  if (!code) return keep_text(r, text, value);
+  if (!code) {
+    text_clean(text);
+    return keep_text(r, text, value);
+  }
   return is_needed || code != ERROR_INPUT ? fault(r, code) : ERROR_NONE;
 }
 
