@@ -15,8 +15,8 @@ static void first_difference(const char **a, const char **b) {
   for (;;) {
     size_t length = strcspn(*a, "\n");
     if (length != strcspn(*b, "\n") || strncmp(*a, *b, length) || !**a || !**b) return;
-    *a += length + (*a)[length] / '\n';
-    *b += length + (*b)[length] / '\n';
+    *a += length + ((*a)[length] == '\n');
+    *b += length + ((*b)[length] == '\n');
   }
 }
 

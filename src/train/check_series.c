@@ -37,14 +37,20 @@ static int by_step(const void *x, const void *y) {
   return (a->attempt > b->attempt) - (a->attempt < b->attempt);
 }
 
-/* Rows that were never written whole are left out; a finished file has none. */
-static int drop_unwritten(check_run *r) {
-  int64_t kept = 0;
-  for (int64_t i = 0; i < r->step_count; i++)
-    if (r->steps[i].attempt > 0) r->steps[kept++] = r->steps[i];
-  int64_t dropped = r->step_count - kept;
+/* Rows that were never written whole (a finished file has none), and of steps that there cannot be, are left out. */
+static int drop_impossible(check_run *r) {
+  int64_t kept = 0, unwritten = 0, last = r->config ? r->config->train.steps : INT32_MAX;
+  finding beyond = {.count = 0};
+  for (int64_t i = 0; i < r->step_count; i++) {
+    const check_step *s = &r->steps[i];
+    int is_whole = s->attempt > 0, is_possible = s->step >= 1 && s->step <= last;
+    unwritten += !is_whole;
+    if (is_whole && !is_possible) FIND(beyond, "/series/steps: step %lld is none of the %lld steps of this run", (long long)s->step, (long long)last);
+    if (is_whole && is_possible) r->steps[kept++] = *s;
+  }
   r->step_count = kept;
-  return dropped && r->is_complete ? CHECK_REASON(r, "/series/steps: %lld rows were never written whole", (long long)dropped) : ERROR_NONE;
+  if (unwritten && r->is_complete) TRY(CHECK_REASON(r, "/series/steps: %lld rows were never written whole", (long long)unwritten));
+  return report(r, &beyond);
 }
 
 /* As they were written: within an attempt step after step, each attempt behind the one before. */
@@ -76,19 +82,18 @@ static int keep_last_attempts(check_run *r) {
   return report(r, &twice);
 }
 
+/* Up to the last step of a finished run, else up to the last one that was written. */
 static int check_gaps(check_run *r) {
   finding missing = {.count = 0};
   int64_t next = 1, last = r->is_complete && r->config ? r->config->train.steps : 0;
-  for (int64_t i = 0; i < r->step_count; i++) {
-    int64_t step = r->steps[i].step;
-    if (step < 1 || (last && step > last))
-      return CHECK_REASON(r, "/series/steps: step %lld is none of the %lld steps of this run", (long long)step, (long long)last);
-    if (step > next) FIND(missing, "/series/steps: step %lld is missing", (long long)next);
-    if (step > next) missing.count += step - next - 1;
+  for (int64_t i = 0; i <= r->step_count; i++) {
+    int64_t step = i < r->step_count ? r->steps[i].step : last + 1;
+    if (step > next) {
+      FIND(missing, "/series/steps: step %lld is missing", (long long)next);
+      missing.count += step - next - 1;
+    }
     next = step + 1;
   }
-  if (last >= next) FIND(missing, "/series/steps: step %lld is missing", (long long)next);
-  if (last > next) missing.count += last - next;
   return report(r, &missing);
 }
 
@@ -224,7 +229,7 @@ static int check_totals(check_run *r) {
 }
 
 int check_series(check_run *r) {
-  TRY(drop_unwritten(r));
+  TRY(drop_impossible(r));
   TRY(check_row_order(r));
   if (r->step_count) qsort(r->steps, (size_t)r->step_count, sizeof *r->steps, by_step);
   TRY(keep_last_attempts(r));
