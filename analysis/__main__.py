@@ -25,18 +25,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
                              description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. "
-                             "Exit status: 0 printed, 1 no finished run, 2 wrong usage.")
+                             "What makes rows unlike beyond that (other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished "
+                             "runs) is said below the table. Exit status: 0 printed, 1 no finished run or (--strict) unlike ones, 2 wrong usage.")
     table.add_argument("places", nargs="*", type=Path, default=[Path("results")], metavar="DIR_OR_FILE", help="run files, or folders with run files below "
                        "(default: results)")
     table.add_argument("--out-dir", type=Path, metavar="DIR", help="write table.md and table.csv there")
     table.add_argument("--format", type=formats, metavar="LIST", help="of text,markdown,csv (default: text, and with --out-dir all three). Text is printed; "
                        "the others are written to --out-dir, or printed where there is none")
+    table.add_argument("--strict", action="store_true", help="refuse to make a table of unlike runs")
     return parser.parse_args(arguments or ["table"])
 
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
+        from .mixture import find_mixtures
         from .render import as_csv, as_markdown, as_text, write_file
         from .runs import collect
         from .summary import summarise
@@ -48,6 +51,11 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
+    if options.strict and (mixtures := find_mixtures(collection)):
+        for mixture in mixtures:
+            print(f"analysis: {mixture.text}", file=sys.stderr)
+        print("analysis: no table of such runs (--strict)", file=sys.stderr)
+        return 1
     rows = summarise(collection.runs)
     chosen = options.format or (list(FORMATS) if options.out_dir else ["text"])
     texts = {"text": lambda: as_text(rows, collection), "markdown": lambda: as_markdown(rows, collection), "csv": lambda: as_csv(rows)}

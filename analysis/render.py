@@ -8,6 +8,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from .mixture import find_mixtures, marks_of
 from .runs import Collection
 from .summary import Row, Section
 
@@ -73,6 +74,9 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
     if rows:
         lines.append("numbers trained, stored and sent are the method's, the task head apart; with head: a rank's whole message of a step.")
         lines.append("step time: median without the first steps.")
+    if mixtures := find_mixtures(collection):
+        lines.append(f"Not alike: {len(mixtures)}")
+        lines += [f"  {mixture.text}" for mixture in mixtures]
     if collection.left_out:
         lines.append(f"Left out: {len(collection.left_out)}")
         lines += [f"  {path}: {reason}" for path, reason in collection.left_out]
@@ -121,7 +125,7 @@ def as_markdown(rows: list[Row], collection: Collection) -> str:
     first, *rest = notes(rows, collection)
     lines.append(first)
     for note in rest:
-        lines.append(f"- {note.strip()}" if note.startswith("  ") else f"\n{note}\n" if note.startswith("Left out") else note)
+        lines.append(f"- {note.strip()}" if note.startswith("  ") else f"\n{note}\n" if note.startswith(("Not alike", "Left out")) else note)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -130,7 +134,7 @@ def as_csv(rows: list[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["task", "dataset", "model", "method", "options", "ranks", "threads", "metric", "test_mean", "test_min", "test_max", "test_sd",
                      "validation_mean", "trainable", "head", "stored_bytes", "sent_bytes", "sent_bytes_with_head", "step_s", "communication_share",
-                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label"])
+                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label", "marks"])
     for row in rows:
         run, section = row.first, row.section
         options = " ".join(f"{key.removeprefix('method.')}={value}" for key, value in sorted(run.settings.items())
@@ -139,7 +143,8 @@ def as_csv(rows: list[Row]) -> str:
                          repr(row.mean["test"]), repr(row.low), repr(row.high), "" if row.deviation is None else repr(row.deviation),
                          repr(row.mean["validation"]), run.trainable, run.head, run.stored_bytes, run.sent_bytes, run.sent_bytes_with_head,
                          repr(row.mean["step_s"]), repr(row.mean["communication_share"]), repr(row.mean["tokens_per_s"]), run.steps,
-                         " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label])
+                         " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label,
+                         "; ".join(sorted({mark for each in row.runs for mark in marks_of(each)}))])
     return out.getvalue()
 
 

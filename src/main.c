@@ -13,7 +13,7 @@
 #include "linalg/linalg.h"
 
 static const verb *const verbs[] = {&verb_train, &verb_evaluate, &verb_predict, &verb_search, &verb_export, &verb_import,
-                                    &verb_merge, &verb_count,    &verb_config,  &verb_list,   &verb_info};
+                                    &verb_merge, &verb_check,    &verb_count,   &verb_config, &verb_list,   &verb_info};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void print_help(FILE *file) {

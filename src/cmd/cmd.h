@@ -14,7 +14,8 @@ typedef struct verb {
   int (*act)(comm *c, int argc, char **argv);
 } verb;
 
-extern const verb verb_train, verb_evaluate, verb_predict, verb_search, verb_export, verb_import, verb_merge, verb_count, verb_config, verb_list, verb_info;
+extern const verb verb_train, verb_evaluate, verb_predict, verb_search, verb_export, verb_import, verb_merge, verb_check, verb_count, verb_config, verb_list,
+    verb_info;
 
 /* ---- arguments (arguments.c) ---- */
 

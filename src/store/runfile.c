@@ -145,39 +145,10 @@ static int add_series(runfile *r, const char *where, const series *made, int *id
   return ERROR_NONE;
 }
 
-static hid_t element_type(const field *f) {
-  if (f->type == FIELD_TEXT) return runfile_text_type((size_t)f->count, H5T_STR_NULLPAD);
-  hid_t one = f->type == FIELD_INT32   ? H5T_NATIVE_INT32
-              : f->type == FIELD_INT64 ? H5T_NATIVE_INT64
-              : f->type == FIELD_FLOAT ? H5T_NATIVE_FLOAT
-                                       : H5T_NATIVE_DOUBLE;
-  hsize_t extent = (hsize_t)f->count;
-  return f->count > 1 ? H5Tarray_create2(one, 1, &extent) : H5Tcopy(one);
-}
-
-/* *type: a row as it lies in the C structure. */
-static int row_type(runfile *r, const table *t, hid_t *type) {
-  *type = H5Tcreate(H5T_COMPOUND, t->row_bytes);
-  if (*type < 0) return refuse(r, t->path, "cannot describe its rows");
-  for (int i = 0; i < t->field_count; i++) {
-    const field *f = &t->fields[i];
-    hid_t element = f->count >= 1 ? element_type(f) : H5I_INVALID_HID;
-    herr_t inserted = element < 0 ? -1 : H5Tinsert(*type, f->name, f->offset, element); /* also refuses overlaps and what lies outside the row */
-    if (inserted < 0) {
-      int code = FAIL(ERROR_INTERNAL, NULL, "%s: /%s: cannot describe its column '%s': %s", r->partial, t->path, f->name, runfile_reason());
-      runfile_close_handle(element);
-      H5Tclose(*type);
-      return code;
-    }
-    H5Tclose(element);
-  }
-  return ERROR_NONE;
-}
-
 int runfile_add_table(runfile *r, const table *t, int *id) {
   if (r->started) return too_late(r, t->path);
   series made = {.row_bytes = t->row_bytes, .is_table = 1};
-  TRY(row_type(r, t, &made.type));
+  TRY(runfile_row_type(r->partial, t, &made.type));
   /* A flush rewrites the last chunk: small ones keep it cheap, and short tables small. */
   hsize_t none = 0, unlimited = H5S_UNLIMITED, chunk = t->row_bytes < CHUNK_BYTES ? CHUNK_BYTES / t->row_bytes : 1;
   hid_t packed = H5Tcopy(made.type), space = H5Screate_simple(1, &none, &unlimited), creation = H5Pcreate(H5P_DATASET_CREATE);

@@ -76,7 +76,16 @@ void runfile_abandon(runfile *r, const char *reason);
 int runfile_read_text(const char *path, const char *where, char **text);
 int runfile_read_attribute_text(const char *path, const char *where, const char *name, char **text);
 int runfile_read_attribute_int(const char *path, const char *where, const char *name, int64_t *value);
+int runfile_read_attribute_double(const char *path, const char *where, const char *name, double *value);
 int runfile_read_floats(const char *path, const char *where, float **values, int64_t *count);
+int runfile_probe(const char *path);                  /* only whether it is a run file that can be read */
 int runfile_has(const char *path, const char *where); /* 1: the object exists; 0: it does not, or the file is unreadable */
+
+/* All rows of the table t->path as structures that `t` describes. Columns are found by name; numbers are converted, texts cut or padded with zeros; what the
+ * file has beyond them is left alone. present [t->field_count]: 1 where the file has the column; the others are zero in every row. */
+int runfile_read_table(const char *path, const table *t, void **rows, int64_t *count, uint8_t *present);
+
+/* Numbers in one value of a column: 1, or the length of its array; 0: there is no such column, or it holds no numbers. Errors: no such table. */
+int runfile_read_width(const char *path, const char *where, const char *column, int *width);
 
 #endif
