@@ -1,0 +1,299 @@
+"""A piecewise latency-bandwidth model of all-reduce times, fitted to measurements and tried on points that the fit never saw.
+
+T(n, S) = alpha rounds(n, S) + beta path(n, S) [+ gamma reduced(n, S)], rounds and bytes by formula (schedules.py), in pieces by the mean size of a message,
+m = path / rounds, since transports change their protocol with it. Least squares of log(T / measured), outliers damped, parameters >= 0.
+
+Everything that is chosen (the number of pieces, their borders, gamma or not, the formula where a library chose for itself) is chosen by cross-validation within
+the points to fit. The held-out points serve for one thing: the printed error.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.optimize import nnls
+
+from .commread import Measurements, Network, Point
+from .schedules import Rule, rules_for
+
+FEWEST_POINTS = 4  # of a piece, at two sizes of message
+MOST_PIECES = 3
+MOST_BORDERS = 10  # candidates between which pieces are chosen
+FOLDS = 5
+GAIN = 0.9  # a richer form must bring the cross-validated error down to this share
+ROUNDS_OF_WEIGHTS = 6
+BAND = (5, 95)  # percentiles of the bootstrap
+
+
+class TooFew(Exception):
+    """Why nothing can be fitted."""
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    ranks: tuple[int, ...] = (6,)
+    every: int = 3  # each so-manieth size; 0: none
+
+    def mark(self, points: Sequence[Point]) -> None:
+        """Sizes are counted over all algorithms, so that all hold out the same ones. With every=3: the third smallest, the sixth ..."""
+        sizes = sorted({point.payload for point in points})
+        out = set(sizes[self.every - 1::self.every]) if self.every else set()
+        for point in points:
+            reasons = [f"n={point.ranks}"] if point.ranks in self.ranks else []
+            reasons += ["size"] if point.payload in out else []
+            point.held_out = " and ".join(reasons)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Parameters for mean message sizes in [low, high). Zero: not seen in the data, or less than other terms can hide."""
+    low: float
+    high: float
+    alpha: float  # s per round
+    beta: float  # s per byte
+    gamma: float = 0.0  # s per byte added
+
+    def seconds(self, features: np.ndarray) -> np.ndarray:
+        return features @ np.array([self.alpha, self.beta, self.gamma])
+
+
+def features_of(rule: Rule, ranks: int, payload: int) -> np.ndarray:
+    cost = rule.cost(ranks, payload)
+    return np.array([cost.rounds, cost.path, cost.reduced], float)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A rule with fitted pieces: what predicts."""
+    rule: Rule
+    pieces: tuple[Piece, ...]
+
+    def piece(self, ranks: int, payload: int) -> Piece:
+        features = features_of(self.rule, ranks, payload)
+        size = features[1] / features[0]
+        return next((piece for piece in self.pieces if size < piece.high), self.pieces[-1])
+
+    def parts(self, ranks: int, payload: int) -> tuple[float, float]:
+        """Seconds for latency, and for bandwidth with adding up."""
+        features, piece = features_of(self.rule, ranks, payload), self.piece(ranks, payload)
+        return piece.alpha * features[0], piece.beta * features[1] + piece.gamma * features[2]
+
+    def seconds(self, ranks: int, payload: int) -> float:
+        return sum(self.parts(ranks, payload))
+
+
+@dataclass
+class Errors:
+    """|predicted - measured| / measured."""
+    points: int = 0
+    median: float = math.nan
+    p90: float = math.nan
+    worst: float = math.nan
+
+    @classmethod
+    def of(cls, form: Form, points: Sequence[Point]) -> "Errors":
+        if not points:
+            return cls()
+        errors = [abs(form.seconds(point.ranks, point.payload) / point.median - 1) for point in points]
+        return cls(len(points), float(np.median(errors)), float(np.percentile(errors, 90)), float(max(errors)))
+
+
+@dataclass
+class Model:
+    """One algorithm on one network."""
+    algorithm: str
+    form: Form
+    fitted: list[Point]
+    held_out: list[Point]
+    draws: list[Form]  # bootstrap: the same pieces, refitted
+    cross_validated: float  # mean |log error|, what choices were made by
+    fit_errors: Errors = field(default_factory=Errors)
+    errors: Errors = field(default_factory=Errors)  # of the held-out points
+    spread: float = 0.0  # 90th percentile of |log(predicted / measured)| there
+
+    def band(self, ranks: int, payload: int) -> tuple[float, float]:
+        """From the bootstrap, widened by the held-out error."""
+        seconds = [draw.seconds(ranks, payload) for draw in self.draws] or [self.form.seconds(ranks, payload)]
+        low, high = np.percentile(seconds, BAND)
+        return float(low) * math.exp(-self.spread), float(high) * math.exp(self.spread)
+
+
+@dataclass
+class Study:
+    """All algorithms on one network."""
+    network: Network
+    points: list[Point]
+    models: list[Model] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def largest(self) -> int:
+        """The most ranks at which times were compared with the model."""
+        return max(point.ranks for model in self.models for point in model.fitted + model.held_out)
+
+    @property
+    def projectable(self) -> bool:
+        return self.network.spread == "one rank per host"
+
+
+class Sample:
+    """Points as arrays, for one rule."""
+
+    def __init__(self, rule: Rule, points: Sequence[Point]):
+        self.features = np.array([features_of(rule, point.ranks, point.payload) for point in points])
+        self.seconds = np.array([point.median for point in points])
+        self.size = self.features[:, 1] / self.features[:, 0]
+
+
+def solve(features: np.ndarray, seconds: np.ndarray, rounds: int = ROUNDS_OF_WEIGHTS) -> np.ndarray:
+    """Non-negative parameters with the least sum of squared log errors, points beyond 1.5 robust deviations damped. Weighted NNLS whose weights make its
+    stationary point that of the logs: w^2 = log(q) / (predicted^2 (1 - 1/q)), q = predicted / measured."""
+    weight = 1 / seconds
+    answer = np.zeros(features.shape[1])
+    for _ in range(rounds):
+        rows = features * weight[:, None]
+        scale = np.maximum(rows.max(axis=0), 1e-300)
+        answer = nnls(rows / scale, seconds * weight)[0] / scale
+        predicted = np.maximum(features @ answer, 1e-6 * seconds)
+        error = np.log(predicted / seconds)
+        damped = 1.5 * max(1.4826 * float(np.median(np.abs(error))), 0.01)
+        near = np.where(np.abs(error) < 1e-6, 1 + error / 2, error / -np.expm1(-np.where(error == 0, 1, error)))
+        weight = np.sqrt(near) / predicted * np.sqrt(np.minimum(1, damped / np.maximum(np.abs(error), 1e-12)))
+    return answer
+
+
+def log_errors(features: np.ndarray, seconds: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    return np.abs(np.log(np.maximum(features @ answer, 1e-6 * seconds) / seconds))
+
+
+def candidate_borders(size: np.ndarray) -> list[float]:
+    """Between neighbouring message sizes, at most MOST_BORDERS."""
+    levels = np.unique(np.round(np.log(size), 3))
+    middles = (levels[1:] + levels[:-1]) / 2
+    if len(middles) > MOST_BORDERS:
+        middles = middles[np.linspace(0, len(middles) - 1, MOST_BORDERS + 2).round().astype(int)[1:-1]]
+    return [float(math.exp(middle)) for middle in middles]
+
+
+def choose_pieces(sample: Sample, most: int, terms: int) -> list[tuple[Piece, ...]]:
+    """The best cut into 1 .. most pieces, by dynamic programming over the candidate borders; fewer where points do not suffice."""
+    edges = [0.0, *candidate_borders(sample.size), math.inf]
+    cost: dict[tuple[int, int], tuple[float, Piece]] = {}
+    for start in range(len(edges) - 1):
+        for end in range(start + 1, len(edges)):
+            if (start or end < len(edges) - 1) and most == 1:
+                continue
+            inside = (sample.size >= edges[start]) & (sample.size < edges[end])
+            if inside.sum() < FEWEST_POINTS or len(np.unique(np.round(np.log(sample.size[inside]), 3))) < 2:
+                continue
+            features, seconds = sample.features[inside, :terms], sample.seconds[inside]
+            answer = solve(features, seconds, 3)
+            cost[start, end] = (float(log_errors(features, seconds, answer).sum()), Piece(edges[start], edges[end], *answer))
+    last = len(edges) - 1
+    best: dict[tuple[int, int], tuple[float, tuple[Piece, ...]]] = {(0, 0): (0.0, ())}
+    for count in range(1, most + 1):
+        for (start, end), (error, piece) in cost.items():
+            if (count - 1, start) in best:
+                before, pieces = best[count - 1, start]
+                if (count, end) not in best or before + error < best[count, end][0]:
+                    best[count, end] = (before + error, (*pieces, piece))
+    return [best[count, last][1] for count in range(1, most + 1) if (count, last) in best]
+
+
+def refit(form: Form, points: Sequence[Point], terms: int) -> Form:
+    """The same borders, parameters fitted to the full; a piece keeps its parameters where points do not suffice."""
+    sample = Sample(form.rule, points)
+    pieces = []
+    for piece in form.pieces:
+        inside = (sample.size >= piece.low) & (sample.size < piece.high)
+        if inside.sum() < 2:
+            pieces.append(piece)
+            continue
+        pieces.append(Piece(piece.low, piece.high, *solve(sample.features[inside, :terms], sample.seconds[inside])))
+    return Form(form.rule, tuple(pieces))
+
+
+def cross_validate(rule: Rule, points: Sequence[Point], terms: int, most: int) -> list[float]:
+    """Mean |log error| on the fold left out, for 1 .. most pieces. Folds take turns along the sizes."""
+    order = sorted(points, key=lambda point: (point.payload, point.ranks))
+    folds = min(FOLDS, len(order))
+    errors: list[list[float]] = [[] for _ in range(most)]
+    for fold in range(folds):
+        cuts = choose_pieces(Sample(rule, [point for index, point in enumerate(order) if index % folds != fold]), most, terms)
+        for count, pieces in enumerate(cuts):
+            form = Form(rule, pieces)
+            errors[count] += [min(abs(math.log(max(form.seconds(point.ranks, point.payload), 1e-9 * point.median) / point.median)), 2.0)
+                              for point in order[fold::folds]]
+    return [float(np.mean(each)) if len(each) == len(order) else math.inf for each in errors]
+
+
+def choose_form(rules: Sequence[Rule], points: Sequence[Point]) -> tuple[Form, int, float]:
+    """The simplest form that no richer one beats clearly. Returns it with the number of its terms and its cross-validated error."""
+    best: tuple[float, Rule, int, int] | None = None
+    for rule in rules:
+        for terms in (2, 3):
+            for count, error in enumerate(cross_validate(rule, points, terms, MOST_PIECES)):
+                if best is None or error < GAIN * best[0]:
+                    best = (error, rule, terms, count)
+    error, rule, terms, count = best
+    cuts = choose_pieces(Sample(rule, points), count + 1, terms)
+    if not cuts or math.isinf(error):
+        raise TooFew("too few points at different sizes")
+    return refit(Form(rule, cuts[-1]), points, terms), terms, error
+
+
+def bootstrap(form: Form, points: Sequence[Point], terms: int, draws: int, random: np.random.Generator) -> list[Form]:
+    """Points are drawn with replacement, then repetitions within each: the band holds both the noise and that other points might have been measured."""
+    forms = []
+    for _ in range(draws):
+        drawn = [points[index] for index in random.integers(0, len(points), len(points))]
+        forms.append(refit(form, [replace(point, seconds=random.choice(point.seconds, len(point.seconds))) for point in drawn], terms))
+    return forms
+
+
+def fit_algorithm(algorithm: str, points: Sequence[Point], segment: int = 0, draws: int = 200, seed: int = 1, rules: Sequence[Rule] | None = None) -> Model:
+    """Fits to the points that are not held out and measures the error on the others. Raises TooFew."""
+    rules = rules_for(algorithm, segment) if rules is None else rules
+    if not rules:
+        raise TooFew("no formula is known for it")
+    fitted = [point for point in points if not point.held_out]
+    held_out = [point for point in points if point.held_out]
+    if len(fitted) < FEWEST_POINTS or len({point.payload for point in fitted}) < 2:
+        raise TooFew(f"{len(fitted)} point{'' if len(fitted) == 1 else 's'} to fit, at least {FEWEST_POINTS} are needed, of two sizes")
+    if not held_out:
+        raise TooFew("no point is held out to validate on (see --hold-out)")
+    form, terms, error = choose_form(rules, fitted)
+    model = Model(algorithm, form, fitted, held_out, bootstrap(form, fitted, terms, draws, np.random.default_rng(seed)), error)
+    model.fit_errors, model.errors = Errors.of(form, fitted), Errors.of(form, held_out)
+    model.spread = float(np.percentile([abs(math.log(max(form.seconds(point.ranks, point.payload) / point.median, 1e-9))) for point in held_out], 90))
+    return model
+
+
+def check_counts(points: Sequence[Point], segment: int) -> list[str]:
+    """Where the suite counted its own messages, the formulas must say the same."""
+    wrong = []
+    for point in points:
+        rules = rules_for(point.algorithm, segment)
+        if point.rounds < 0 or len(rules) != 1:
+            continue
+        cost = rules[0].cost(point.ranks, point.payload)
+        if (cost.rounds, cost.sent_max) != (point.rounds, point.counted_max):
+            wrong.append(f"{point.algorithm}, n={point.ranks}, {point.payload} B: counted {point.rounds} rounds, {point.counted_max:.0f} B; "
+                         f"by formula {cost.rounds}, {cost.sent_max} B")
+    return wrong
+
+
+def fit_study(network: Network, points: list[Point], hold_out: HoldOut, segment: int = 0, draws: int = 200, seed: int = 1) -> Study:
+    hold_out.mark(points)
+    study = Study(network, points)
+    for algorithm in sorted({point.algorithm for point in points}):
+        try:
+            study.models.append(fit_algorithm(algorithm, [point for point in points if point.algorithm == algorithm], segment, draws, seed))
+        except TooFew as reason:
+            study.left_out.append(f"{algorithm}: {reason}")
+    return study
+
+
+def fit_all(found: Measurements, hold_out: HoldOut, segment: int = 0, draws: int = 200, seed: int = 1) -> list[Study]:
+    return [fit_study(network, points, hold_out, segment, draws, seed) for network, points in found.points.items()]
