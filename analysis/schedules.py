@@ -6,8 +6,9 @@ S = c e. Halving a vector of uneven length leaves ceil(c / 2^k) on the luckless 
 Cost:
   rounds    messages one after the other on the longest way, which is what latency is paid for
   sent_max  bytes that the busiest rank sends, for comparison with counters
-  path      bytes that the busiest rank waits for: a link carries both directions at once, so a round counts the larger of what is sent and received
-  reduced   bytes that the busiest rank adds up
+  path      bytes of each round's largest message, added up: what bandwidth is paid for. A link carries both directions at once, so a round costs the larger
+            of what a rank sends and receives, not both; and all wait for the rank that has the most
+  reduced   bytes of each round's largest addition, added up
 """
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def numbers_of(payload: int) -> tuple[int, int]:
 
 
 def halve(count: int, times: int) -> int:
-    """The larger half, again and again."""
+    """The larger half, so many times."""
     return -(-count >> times)
 
 
@@ -57,6 +58,19 @@ def ring(ranks: int, payload: int) -> Cost:
     return Cost(2 * (ranks - 1), width * (2 * count - unsent), 2 * (ranks - 1) * block * width, (ranks - 1) * block * width)
 
 
+def rabenseifner(ranks: int, payload: int) -> Cost:
+    """Reduce-scatter by halving, all-gather by doubling, over p ranks and p blocks, the first c mod p of them longer. Leftovers are folded as in recursive
+    doubling. The rank that works on the first blocks is the busiest. Fewer numbers than p cannot be halved so often: recursive doubling then."""
+    count, width = numbers_of(payload)
+    steps, whole, left = split_ranks(ranks)
+    if count < whole:
+        return doubling(ranks, payload)
+    short, longer = divmod(count, whole)
+    kept = [blocks * short + min(blocks, longer) for blocks in (whole >> step for step in range(steps + 1))]
+    fold = count * (left > 0)
+    return Cost(2 * steps + 2 * (left > 0), width * (sum(kept[:-1]) + fold), width * (2 * sum(kept[1:]) + 2 * fold), width * (sum(kept[1:]) + fold))
+
+
 def most_of_halves(count: int, steps: int, below: int) -> int:
     """The most numbers that one of the ranks 0 .. below - 1 of p sends while halving and gathering: sum of w_k, k < L, where w_0 = c and bit k of the rank
     decides whether it keeps the larger half of w_k."""
@@ -69,9 +83,9 @@ def most_of_halves(count: int, steps: int, below: int) -> int:
     return int(total.max())
 
 
-def rabenseifner(ranks: int, payload: int) -> Cost:
-    """Reduce-scatter by halving, all-gather by doubling, over p ranks. A leftover pair first shares its sum by halves; one of the two then holds all of it,
-    goes on, and hands the result back at the end: S/2, S/2 and S more on its way."""
+def openmpi_rabenseifner(ranks: int, payload: int) -> Cost:
+    """Open MPI's form: halves instead of blocks, and a leftover pair shares its sum by halves; one of the two then holds all of it, goes on, and hands the
+    result back at the end: S/2, S/2 and S more on its way."""
     count, width = numbers_of(payload)
     steps, whole, left = split_ranks(ranks)
     halves = sum(halve(count, step) for step in range(1, steps + 1))
@@ -112,17 +126,17 @@ def segmented_ring(segment: int) -> Callable[[int, int], Cost]:
 # What Open MPI 4.1 chooses for a commutative sum: up to (not including) so many ranks, then up to (not including) so many bytes.
 ENDLESS = 1 << 62
 OPENMPI_4_1: list[tuple[int, list[tuple[int, Callable[[int, int], Cost]]]]] = [
-    (4, [(8, openmpi_ring), (4096, doubling), (8192, openmpi_ring), (16384, doubling), (262144, openmpi_ring), (ENDLESS, rabenseifner)]),
-    (8, [(16, openmpi_ring), (8192, doubling), (ENDLESS, rabenseifner)]),
-    (16, [(8192, doubling), (ENDLESS, rabenseifner)]),
-    (32, [(64, openmpi_ring), (4096, doubling), (ENDLESS, rabenseifner)]),
-    (64, [(128, openmpi_ring), (ENDLESS, rabenseifner)]),
-    (128, [(262144, doubling), (ENDLESS, rabenseifner)]),
-    (256, [(131072, tree), (262144, doubling), (ENDLESS, rabenseifner)]),
-    (512, [(4096, tree), (ENDLESS, rabenseifner)]),
-    (2048, [(2048, tree), (16384, doubling), (ENDLESS, rabenseifner)]),
-    (4096, [(2048, tree), (4096, openmpi_ring), (16384, doubling), (ENDLESS, rabenseifner)]),
-    (ENDLESS, [(2048, tree), (16384, openmpi_ring), (32768, doubling), (ENDLESS, rabenseifner)]),
+    (4, [(8, openmpi_ring), (4096, doubling), (8192, openmpi_ring), (16384, doubling), (262144, openmpi_ring), (ENDLESS, openmpi_rabenseifner)]),
+    (8, [(16, openmpi_ring), (8192, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (16, [(8192, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (32, [(64, openmpi_ring), (4096, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (64, [(128, openmpi_ring), (ENDLESS, openmpi_rabenseifner)]),
+    (128, [(262144, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (256, [(131072, tree), (262144, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (512, [(4096, tree), (ENDLESS, openmpi_rabenseifner)]),
+    (2048, [(2048, tree), (16384, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (4096, [(2048, tree), (4096, openmpi_ring), (16384, doubling), (ENDLESS, openmpi_rabenseifner)]),
+    (ENDLESS, [(2048, tree), (16384, openmpi_ring), (32768, doubling), (ENDLESS, openmpi_rabenseifner)]),
 ]
 
 
@@ -147,13 +161,14 @@ def cached_cost(rule: Rule, ranks: int, payload: int) -> Cost:
 
 
 DOUBLING, RING, RABENSEIFNER = Rule("doubling", doubling), Rule("ring", ring), Rule("rabenseifner", rabenseifner)
-OPENMPI_RING, OPENMPI_CHOICE = Rule("ring (Open MPI)", openmpi_ring), Rule("Open MPI 4.1's choice", openmpi_choice)
+OPENMPI_RING, OPENMPI_RABENSEIFNER = Rule("ring, Open MPI's", openmpi_ring), Rule("rabenseifner, Open MPI's", openmpi_rabenseifner)
+OPENMPI_CHOICE = Rule("Open MPI 4.1's choice", openmpi_choice)
 
 
 def rules_for(algorithm: str, segment: int = 0) -> list[Rule]:
     """The formulas that may describe what a file calls by this name, most likely first; none for an unknown name. What a library chooses for itself may be
     another library's choice, so single algorithms stand beside Open MPI's table."""
-    rings = Rule(f"ring in segments of {segment} B (Open MPI)", segmented_ring(segment)) if segment else OPENMPI_RING
+    rings = Rule(f"ring, Open MPI's, segments of {segment} B", segmented_ring(segment)) if segment else OPENMPI_RING
     known = {"doubling": [DOUBLING], "ring": [RING], "rabenseifner": [RABENSEIFNER], "mpi:doubling": [DOUBLING], "mpi:ring": [OPENMPI_RING],
-             "mpi:segmented_ring": [rings], "mpi:rabenseifner": [RABENSEIFNER], "mpi": [OPENMPI_CHOICE, DOUBLING, OPENMPI_RING, RABENSEIFNER]}
+             "mpi:segmented_ring": [rings], "mpi:rabenseifner": [OPENMPI_RABENSEIFNER], "mpi": [OPENMPI_CHOICE, DOUBLING, OPENMPI_RING, OPENMPI_RABENSEIFNER]}
     return known.get(algorithm, [])
