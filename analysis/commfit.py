@@ -9,7 +9,7 @@ the points to fit. The held-out points serve for one thing: the printed error.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import nnls
@@ -19,9 +19,9 @@ from .schedules import Rule, rules_for
 
 FEWEST_POINTS = 4  # of a piece, at two sizes of message
 MOST_PIECES = 3
-MOST_BORDERS = 10  # candidates between which pieces are chosen
+MOST_BORDERS = 8  # candidates between which pieces are chosen
 FOLDS = 5
-GAIN = 0.9  # a richer form must bring the cross-validated error down to this share
+GAIN, FLOOR = 0.9, 0.002  # a richer form must bring the cross-validated error, and this added, down to that share
 ROUNDS_OF_WEIGHTS = 6
 BAND = (5, 95)  # percentiles of the bootstrap
 
@@ -53,9 +53,6 @@ class Piece:
     alpha: float  # s per round
     beta: float  # s per byte
     gamma: float = 0.0  # s per byte added
-
-    def seconds(self, features: np.ndarray) -> np.ndarray:
-        return features @ np.array([self.alpha, self.beta, self.gamma])
 
 
 def features_of(rule: Rule, ranks: int, payload: int) -> np.ndarray:
@@ -137,13 +134,28 @@ class Study:
         return self.network.spread == "one rank per host"
 
 
+@dataclass(frozen=True)
 class Sample:
     """Points as arrays, for one rule."""
+    features: np.ndarray  # rounds, path, reduced
+    seconds: np.ndarray
+    size: np.ndarray  # mean bytes of a message
 
-    def __init__(self, rule: Rule, points: Sequence[Point]):
-        self.features = np.array([features_of(rule, point.ranks, point.payload) for point in points])
-        self.seconds = np.array([point.median for point in points])
-        self.size = self.features[:, 1] / self.features[:, 0]
+    @classmethod
+    def of(cls, rule: Rule, points: Sequence[Point]) -> "Sample":
+        features = np.array([features_of(rule, point.ranks, point.payload) for point in points])
+        return cls(features, np.array([point.median for point in points]), features[:, 1] / features[:, 0])
+
+    def take(self, chosen: np.ndarray, seconds: np.ndarray | None = None) -> "Sample":
+        """Chosen by mask or number; with other times if given."""
+        return Sample(self.features[chosen], (self.seconds if seconds is None else seconds)[chosen], self.size[chosen])
+
+    def inside(self, low: float, high: float) -> "Sample":
+        return self.take((self.size >= low) & (self.size < high))
+
+    def levels(self) -> np.ndarray:
+        """Logs of the message sizes that differ."""
+        return np.unique(np.round(np.log(self.size), 3))
 
 
 def solve(features: np.ndarray, seconds: np.ndarray, rounds: int = ROUNDS_OF_WEIGHTS) -> np.ndarray:
@@ -157,7 +169,7 @@ def solve(features: np.ndarray, seconds: np.ndarray, rounds: int = ROUNDS_OF_WEI
         answer = nnls(rows / scale, seconds * weight)[0] / scale
         predicted = np.maximum(features @ answer, 1e-6 * seconds)
         error = np.log(predicted / seconds)
-        damped = 1.5 * max(1.4826 * float(np.median(np.abs(error))), 0.01)
+        damped = 1.5 * max(1.4826 * float(np.sort(np.abs(error))[len(error) // 2]), 0.01)
         near = np.where(np.abs(error) < 1e-6, 1 + error / 2, error / -np.expm1(-np.where(error == 0, 1, error)))
         weight = np.sqrt(near) / predicted * np.sqrt(np.minimum(1, damped / np.maximum(np.abs(error), 1e-12)))
     return answer
@@ -167,9 +179,8 @@ def log_errors(features: np.ndarray, seconds: np.ndarray, answer: np.ndarray) ->
     return np.abs(np.log(np.maximum(features @ answer, 1e-6 * seconds) / seconds))
 
 
-def candidate_borders(size: np.ndarray) -> list[float]:
+def candidate_borders(levels: np.ndarray) -> list[float]:
     """Between neighbouring message sizes, at most MOST_BORDERS."""
-    levels = np.unique(np.round(np.log(size), 3))
     middles = (levels[1:] + levels[:-1]) / 2
     if len(middles) > MOST_BORDERS:
         middles = middles[np.linspace(0, len(middles) - 1, MOST_BORDERS + 2).round().astype(int)[1:-1]]
@@ -178,18 +189,15 @@ def candidate_borders(size: np.ndarray) -> list[float]:
 
 def choose_pieces(sample: Sample, most: int, terms: int) -> list[tuple[Piece, ...]]:
     """The best cut into 1 .. most pieces, by dynamic programming over the candidate borders; fewer where points do not suffice."""
-    edges = [0.0, *candidate_borders(sample.size), math.inf]
+    edges = [0.0, *candidate_borders(sample.levels()), math.inf] if most > 1 else [0.0, math.inf]
     cost: dict[tuple[int, int], tuple[float, Piece]] = {}
     for start in range(len(edges) - 1):
         for end in range(start + 1, len(edges)):
-            if (start or end < len(edges) - 1) and most == 1:
+            part = sample.inside(edges[start], edges[end])
+            if len(part.seconds) < FEWEST_POINTS or len(part.levels()) < 2:
                 continue
-            inside = (sample.size >= edges[start]) & (sample.size < edges[end])
-            if inside.sum() < FEWEST_POINTS or len(np.unique(np.round(np.log(sample.size[inside]), 3))) < 2:
-                continue
-            features, seconds = sample.features[inside, :terms], sample.seconds[inside]
-            answer = solve(features, seconds, 3)
-            cost[start, end] = (float(log_errors(features, seconds, answer).sum()), Piece(edges[start], edges[end], *answer))
+            answer = solve(part.features[:, :terms], part.seconds, 3)
+            cost[start, end] = (float(log_errors(part.features[:, :terms], part.seconds, answer).sum()), Piece(edges[start], edges[end], *answer))
     last = len(edges) - 1
     best: dict[tuple[int, int], tuple[float, tuple[Piece, ...]]] = {(0, 0): (0.0, ())}
     for count in range(1, most + 1):
@@ -201,55 +209,53 @@ def choose_pieces(sample: Sample, most: int, terms: int) -> list[tuple[Piece, ..
     return [best[count, last][1] for count in range(1, most + 1) if (count, last) in best]
 
 
-def refit(form: Form, points: Sequence[Point], terms: int) -> Form:
+def refit(form: Form, sample: Sample, terms: int) -> Form:
     """The same borders, parameters fitted to the full; a piece keeps its parameters where points do not suffice."""
-    sample = Sample(form.rule, points)
     pieces = []
     for piece in form.pieces:
-        inside = (sample.size >= piece.low) & (sample.size < piece.high)
-        if inside.sum() < 2:
-            pieces.append(piece)
-            continue
-        pieces.append(Piece(piece.low, piece.high, *solve(sample.features[inside, :terms], sample.seconds[inside])))
+        part = sample.inside(piece.low, piece.high)
+        enough = len(part.seconds) >= 2
+        pieces.append(Piece(piece.low, piece.high, *solve(part.features[:, :terms], part.seconds)) if enough else piece)
     return Form(form.rule, tuple(pieces))
 
 
-def cross_validate(rule: Rule, points: Sequence[Point], terms: int, most: int) -> list[float]:
-    """Mean |log error| on the fold left out, for 1 .. most pieces. Folds take turns along the sizes."""
-    order = sorted(points, key=lambda point: (point.payload, point.ranks))
-    folds = min(FOLDS, len(order))
+def cross_validate(sample: Sample, terms: int, most: int) -> list[float]:
+    """Mean |log error| on the fold left out, for 1 .. most pieces; infinite where a fold's points do not suffice for so many."""
+    folds = min(FOLDS, len(sample.seconds))
+    turn = np.arange(len(sample.seconds)) % folds
     errors: list[list[float]] = [[] for _ in range(most)]
     for fold in range(folds):
-        cuts = choose_pieces(Sample(rule, [point for index, point in enumerate(order) if index % folds != fold]), most, terms)
-        for count, pieces in enumerate(cuts):
-            form = Form(rule, pieces)
-            errors[count] += [min(abs(math.log(max(form.seconds(point.ranks, point.payload), 1e-9 * point.median) / point.median)), 2.0)
-                              for point in order[fold::folds]]
-    return [float(np.mean(each)) if len(each) == len(order) else math.inf for each in errors]
+        out = sample.take(turn == fold)
+        for count, pieces in enumerate(choose_pieces(sample.take(turn != fold), most, terms)):
+            for piece in pieces:
+                part = out.inside(piece.low, piece.high)
+                answer = np.array([piece.alpha, piece.beta, piece.gamma])
+                errors[count] += np.minimum(log_errors(part.features, part.seconds, answer), 2.0).tolist()
+    return [float(np.mean(each)) if len(each) == len(sample.seconds) else math.inf for each in errors]
 
 
 def choose_form(rules: Sequence[Rule], points: Sequence[Point]) -> tuple[Form, int, float]:
     """The simplest form that no richer one beats clearly. Returns it with the number of its terms and its cross-validated error."""
-    best: tuple[float, Rule, int, int] | None = None
+    order = sorted(points, key=lambda point: (point.payload, point.ranks))  # folds take turns along the sizes
+    best: tuple[float, Rule, int, int] = (math.inf, rules[0], 2, 0)
     for rule in rules:
+        sample = Sample.of(rule, order)
         for terms in (2, 3):
-            for count, error in enumerate(cross_validate(rule, points, terms, MOST_PIECES)):
-                if best is None or error < GAIN * best[0]:
+            for count, error in enumerate(cross_validate(sample, terms, MOST_PIECES)):
+                if error + FLOOR < GAIN * (best[0] + FLOOR):
                     best = (error, rule, terms, count)
     error, rule, terms, count = best
-    cuts = choose_pieces(Sample(rule, points), count + 1, terms)
-    if not cuts or math.isinf(error):
+    if math.isinf(error):
         raise TooFew("too few points at different sizes")
-    return refit(Form(rule, cuts[-1]), points, terms), terms, error
+    sample = Sample.of(rule, order)
+    return refit(Form(rule, choose_pieces(sample, count + 1, terms)[-1]), sample, terms), terms, error
 
 
 def bootstrap(form: Form, points: Sequence[Point], terms: int, draws: int, random: np.random.Generator) -> list[Form]:
-    """Points are drawn with replacement, then repetitions within each: the band holds both the noise and that other points might have been measured."""
-    forms = []
-    for _ in range(draws):
-        drawn = [points[index] for index in random.integers(0, len(points), len(points))]
-        forms.append(refit(form, [replace(point, seconds=random.choice(point.seconds, len(point.seconds))) for point in drawn], terms))
-    return forms
+    """Points are drawn with replacement, and repetitions within each: the band holds both the noise and that other points might have been measured."""
+    sample = Sample.of(form.rule, points)
+    medians = np.array([np.median(random.choice(point.seconds, (draws, len(point.seconds))), axis=1) for point in points])
+    return [refit(form, sample.take(random.integers(0, len(points), len(points)), medians[:, draw]), terms) for draw in range(draws)]
 
 
 def fit_algorithm(algorithm: str, points: Sequence[Point], segment: int = 0, draws: int = 200, seed: int = 1, rules: Sequence[Rule] | None = None) -> Model:

@@ -106,7 +106,7 @@ def draw_fit(study: Study) -> dict[str, bytes]:
         handles += [Line2D([], [], linestyle="", marker="o", color="0.3", label="measured, fitted"),
                     Line2D([], [], linestyle="", marker="o", color="0.3", markerfacecolor="white", label="measured, held out"),
                     Line2D([], [], color="0.3", linewidth=1, label="model")]
-        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         headline(figure, f"Measured all-reduce times and the fitted model\n{study.network.title}; medians of repetitions")
         return save(figure)
 
@@ -128,7 +128,7 @@ def draw_projection(target: Target, rows: list[Projection], form_scale: int) -> 
             axes.plot(hosts, [row.seconds for row in line], marker=".", linewidth=1.4, label="\n  ".join(wrap(f"{label} ({human_bytes(size)})", 34)), **look(index))
         axes.set_xlabel("hosts, one rank each")
         axes.set_ylabel("projected time of one all-reduce, best algorithm")
-        figure.legend(loc="outside right center", frameon=False, title="payload of" + (f" ({MOST_LINES} of {len(names)})" if len(names) > MOST_LINES else ""))
+        figure.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="payload of" + (f" ({MOST_LINES} of {len(names)})" if len(names) > MOST_LINES else ""))
         headline(figure, f"{PROJECTION}: {target.name}, parameters {target.status}\n{scale(target, form_scale)} Shaded: band.")
         return save(figure)
 
@@ -162,7 +162,7 @@ def draw_knee(target: Target, rows: list[Knee], payloads: list[Payload], form_sc
         handles = [Line2D([], [], label=f"{row.hosts:,} hosts, knee {short_bytes(row.balance) if math.isfinite(row.balance) else 'none'}", linewidth=1.5, **look(index))
                    for index, row in enumerate(chosen)]
         handles.append(Line2D([], [], linestyle="", marker="D", color="0.3", label="latency = bandwidth"))
-        figure.legend(handles=handles, loc="outside right center", frameon=False)
+        figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         kind = f"{PROJECTION}: knee" if projected else "Knee of the fitted model at measured host counts"
         headline(figure, f"{kind}, {target.name}, parameters {target.status}\nLeft of a line latency is the larger part: fewer parameters hardly save time. "
                  + scale(target, form_scale))

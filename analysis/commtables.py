@@ -61,6 +61,12 @@ def rate(beta: float) -> str:
     return f"{bits / scale:.3g} {unit}bit/s"
 
 
+def between(low: str, high: str) -> str:
+    """A unit that both have is said once."""
+    number, _, unit = low.partition(" ")
+    return f"{number if unit and unit == high.partition(' ')[2] else low}..{high}"
+
+
 def interval(model: Model, index: int, name: str) -> tuple[float, float]:
     values = [getattr(draw.pieces[index], name) for draw in model.draws] or [getattr(model.form.pieces[index], name)]
     low, high = np.percentile(values, BAND)
@@ -79,8 +85,8 @@ def parameters(study: Study, number: int) -> Table:
         for index, piece in enumerate(model.form.pieces):
             alpha, beta = interval(model, index, "alpha"), interval(model, index, "beta")
             table.cells.append(["" if index else model.algorithm, "" if index else model.form.rule.name, size(piece.low),
-                                human_time(piece.alpha) if piece.alpha else "-", f"{human_time(alpha[0])}..{human_time(alpha[1])}" if alpha[1] else "-",
-                                rate(piece.beta), f"{rate(beta[1])}..{rate(beta[0])}" if beta[1] else "-", human_time(1e6 * piece.gamma) if piece.gamma else "-"])
+                                human_time(piece.alpha) if piece.alpha else "-", between(human_time(alpha[0]), human_time(alpha[1])) if alpha[1] else "-",
+                                rate(piece.beta), between(rate(beta[1]), rate(beta[0])) if beta[1] else "-", human_time(1e6 * piece.gamma) if piece.gamma else "-"])
             table.values.append([model.algorithm, model.form.rule.name, piece.low, piece.high, piece.alpha, *alpha, piece.beta, *beta, piece.gamma])
     return table
 
@@ -133,10 +139,11 @@ def projections(rows: list[Projection], form_scale: int) -> list[Table]:
                       columns=("network", "parameters", "source", "validated_hosts", "form_validated_ranks", "hosts", "label", "payload_bytes", "algorithm",
                                "projected_s", "band_low_s", "band_high_s"),
                       notes=[f"{scale(target, form_scale)} Source of the parameters: {target.source}. "
-                             + ("Band: bootstrap, and the held-out error." if target.measured else "Band: the ranges given, and the held-out error elsewhere.")])
+                             + ("Band: bootstrap, and the held-out error." if target.measured else "Band: the ranges given, and the held-out error elsewhere.")
+                             + " Algorithms that are close change places by noise."])
         for row in (row for row in rows if row.target == target):
             table.cells.append([row.payload.label, human_bytes(row.payload.bytes), f"{row.hosts:,}", human_time(row.seconds),
-                                f"{human_time(row.low)}..{human_time(row.high)}", row.algorithm, target.status, str(target.validated)])
+                                between(human_time(row.low), human_time(row.high)), row.algorithm, target.status, str(target.validated)])
             table.values.append([target.name, target.status, target.source, target.validated, form_scale, row.hosts, row.payload.label, row.payload.bytes,
                                  row.algorithm, row.seconds, row.low, row.high])
         tables.append(table)
@@ -162,7 +169,7 @@ def knees(rows: list[Knee], payloads: list[Payload], compute: float | None, shar
             table.notes.append(f"Last column: largest payload up to which a halving saves less than {100 * share:g} % of a step of {human_time(compute)} of "
                                "computing, the same at any host count, and one all-reduce.")
         for row in (row for row in rows if (row.target, row.projected) == (target, projected)):
-            table.cells.append([f"{row.hosts:,}", size(row.balance), f"{size(row.low)}..{size(row.high)}", row.algorithm or "-",
+            table.cells.append([f"{row.hosts:,}", size(row.balance), between(size(row.low), size(row.high)), row.algorithm or "-",
                                 f"{len(row.below)} of {len(payloads)}", size(row.saving)])
             table.values.append([target.name, target.status, "yes" if projected else "no", target.validated, row.hosts, row.balance, row.low, row.high,
                                  row.algorithm, math.nan if compute is None else compute, share, row.saving, ", ".join(row.below)])

@@ -98,7 +98,7 @@ def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str
     lines = [line(head) for head in heads]
     lines.append(gap.join("-" * space for space in widths))
     for row in table:
-        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False)
+        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
         lines.append(line([first, *row[1:]]))
         lines += rest
     return lines

@@ -315,18 +315,19 @@ class Fits(unittest.TestCase):
 class Knees(unittest.TestCase):
     NETWORK = Network("made up", "tcp", 0, "one rank per host")
 
-    def study(self, algorithms):
-        points = [point for name, formula in algorithms.items() for point in points_of(noisy(formula, noise=0), algorithm=name)]
+    def study(self, algorithms, alpha=ALPHA):
+        points = [point for name, formula in algorithms.items() for point in points_of(noisy(formula, alpha, noise=0), algorithm=name)]
         return commfit.fit_study(self.NETWORK, points, commfit.HoldOut(), draws=20)
 
     def test_knee_is_the_analytic_one(self):
+        alpha = 0.02  # knees so far up that blocks of whole numbers make no difference
         for name, formula in OWN.items():
-            target = project.target_of(self.study({name: formula}))
+            target = project.target_of(self.study({name: formula}, alpha))
             for hosts in (8, 64, 100, 1024, 4096):
                 big = 1 << 34
                 per_byte = formula(hosts, big).path / big
                 rounds = formula(hosts, big).rounds
-                self.assertAlmostEqual(project.balance_of(target, hosts) / (ALPHA * rounds / (BETA * per_byte)), 1, delta=0.02, msg=f"{name}, {hosts}")
+                self.assertAlmostEqual(project.balance_of(target, hosts) / (alpha * rounds / (BETA * per_byte)), 1, delta=0.02, msg=f"{name}, {hosts}")
 
     def test_saving_knee_is_the_analytic_one(self):
         target = project.target_of(self.study({"doubling": schedules.doubling}))
@@ -411,8 +412,7 @@ class Program(unittest.TestCase):
         self.assertEqual({row["projected"] for row in self.rows("knee-measured-1.tsv")}, {"no"})
         self.assertEqual({row["hosts"] for row in self.rows("knee-measured-1.tsv")}, {str(n) for n in range(2, 9)})
         self.assertEqual({row["projected"] for row in self.rows("knee-projection-2.tsv")}, {"yes"})
-        titles = [line for line in text.splitlines() if " on " in line and "parameters" in line and not line.startswith(" ")]
-        self.assertEqual(sum(line.startswith("PROJECTION, not measured") for line in titles), 8)
+        self.assertEqual(sum(line.startswith("PROJECTION, not measured") for line in text.splitlines()), 8)
         for name in names:
             if name.endswith(".svg"):
                 picture = (self.out / name).read_text(encoding="utf-8")
