@@ -111,6 +111,20 @@ def draw_fit(study: Study) -> dict[str, bytes]:
         return save(figure)
 
 
+def is_power(count: int) -> bool:
+    return count & (count - 1) == 0
+
+
+def draw_payload(axes: plt.Axes, line: list[Projection], label: str, style: dict[str, object]) -> None:
+    """Powers of two as a line; other host counts cost more and stand alone: a line to them would suggest what lies between."""
+    smooth, alone = [row for row in line if is_power(row.hosts)], [row for row in line if not is_power(row.hosts)]
+    hosts = [row.hosts for row in smooth]
+    axes.fill_between(hosts, [row.low for row in smooth], [row.high for row in smooth], color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(hosts, [row.seconds for row in smooth], marker=".", linewidth=1.4, label=label, **style)
+    axes.vlines([row.hosts for row in alone], [row.low for row in alone], [row.high for row in alone], color=style["color"], alpha=0.3, linewidth=3)
+    axes.plot([row.hosts for row in alone], [row.seconds for row in alone], linestyle="", marker="D", markersize=4, color=style["color"], markerfacecolor="white")
+
+
 def draw_projection(target: Target, rows: list[Projection], form_scale: int) -> dict[str, bytes]:
     """Time against hosts, a line per payload with its band."""
     with plt.rc_context(STYLE):
@@ -122,10 +136,10 @@ def draw_projection(target: Target, rows: list[Projection], form_scale: int) -> 
                 names[row.payload.bytes].append(row.payload.label)
         for index, size in reversed(list(enumerate(spread_out(sorted(names), MOST_LINES)))):
             line = sorted({row.hosts: row for row in rows if row.payload.bytes == size}.values(), key=lambda row: row.hosts)
-            hosts = [row.hosts for row in line]
-            axes.fill_between(hosts, [row.low for row in line], [row.high for row in line], color=look(index)["color"], alpha=0.12, linewidth=0)
             label = ", ".join(names[size][:2]) + (f" and {len(names[size]) - 2} more" if len(names[size]) > 2 else "")
-            axes.plot(hosts, [row.seconds for row in line], marker=".", linewidth=1.4, label="\n  ".join(wrap(f"{label} ({human_bytes(size)})", 34)), **look(index))
+            draw_payload(axes, line, "\n  ".join(wrap(f"{label} ({human_bytes(size)})", 34)), look(index))
+        if any(not is_power(row.hosts) for row in rows):
+            axes.plot([], [], linestyle="", marker="D", color="0.3", markerfacecolor="white", markersize=4, label="hosts no power of two")
         axes.set_xlabel("hosts, one rank each")
         axes.set_ylabel("projected time of one all-reduce, best algorithm")
         figure.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="payload of" + (f" ({MOST_LINES} of {len(names)})" if len(names) > MOST_LINES else ""))

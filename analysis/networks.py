@@ -86,4 +86,4 @@ def find_networks(words: list[str]) -> list[GivenNetwork]:
     names = [network.name for network in networks]
     if double := [name for name in names if names.count(name) > 1]:
         raise BadNetwork(f"two networks are called '{double[0]}'")
-    return networks
+    return networks if words else sorted(networks, key=lambda network: network.bits_per_s)

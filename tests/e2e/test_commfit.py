@@ -2,13 +2,16 @@
 """The model of all-reduce times: formulas against message schedules played through here, parameters against those that made-up files were written with,
 files that are of no use, projections and knees. Run: python3 tests/e2e/test_commfit.py [-v]"""
 
+import contextlib
 import csv
+import io
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
 from pathlib import Path
 
@@ -30,6 +33,7 @@ except ImportError as e:
 import tap  # noqa: E402
 
 from analysis import commfit, project, schedules  # noqa: E402
+from analysis.__main__ import main  # noqa: E402
 from analysis.commread import Network, Payload, Point, collect  # noqa: E402
 from analysis.networks import find_networks  # noqa: E402
 
@@ -260,15 +264,15 @@ class Fits(unittest.TestCase):
         self.assertGreater(wrong.errors.p90, 0.2)
 
     def test_two_protocols(self):
-        """Latency and rate change at messages of 64 KiB, as with eager and rendezvous messages."""
+        """Latency and rate change at messages of 20 kB, as with eager and rendezvous messages."""
         def seconds(ranks, payload):
             cost = schedules.doubling(ranks, payload)
-            large = cost.path / cost.rounds >= 65536
+            large = cost.path / cost.rounds >= 20_000
             return [(3e-3 if large else 50e-6) * cost.rounds + (2e-8 if large else 8e-8) * cost.path] * 3
         model = commfit.fit_algorithm("doubling", points_of(seconds), draws=20)
         self.assertEqual(len(model.form.pieces), 2)
         small, large = model.form.pieces
-        self.assertTrue(29_000 < small.high <= 120_000, small.high)
+        self.assertTrue(11_664 < small.high <= 34_992, small.high)
         for piece, alpha, beta in ((small, 50e-6, 8e-8), (large, 3e-3, 2e-8)):
             self.assertAlmostEqual(piece.alpha / alpha, 1, delta=0.02)
             self.assertAlmostEqual(piece.beta / beta, 1, delta=0.02)
@@ -339,7 +343,7 @@ class Knees(unittest.TestCase):
 
     def test_best_of_several(self):
         target = project.target_of(self.study(OWN))
-        self.assertEqual(target.best(64, 8).name, "doubling")
+        self.assertEqual(target.best(64, 300).name, "doubling")
         self.assertIn(target.best(64, 1 << 28).name, ("ring", "rabenseifner"))
         self.assertEqual(target.best(1024, 1 << 20).name, "rabenseifner")
 
@@ -368,13 +372,22 @@ class Program(unittest.TestCase):
         self.place = Path(folder.name)
         self.out = self.place / "out"
 
-    def analyse(self, *words, code=0):
-        outcome = subprocess.run([sys.executable, "-m", "analysis", "commfit", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
-                                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"})
-        self.assertEqual(outcome.returncode, code, outcome.stdout + outcome.stderr)
-        if code:
-            self.assertNotIn("Traceback", outcome.stderr)
-        return outcome
+    def analyse(self, *words, code=0, apart=False):
+        """apart: in a process of its own, as users start it. Here: in this one, which spares a start."""
+        words = ["commfit", *map(str, words)]
+        if apart:
+            environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+            outcome = subprocess.run([sys.executable, "-m", "analysis", *words], cwd=ROOT, capture_output=True, text=True, env=environment)
+            status, out, err = outcome.returncode, outcome.stdout, outcome.stderr
+        else:
+            with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()) as complained:
+                try:
+                    status = main(words)
+                except SystemExit as end:
+                    status = end.code
+            out, err = printed.getvalue(), complained.getvalue()
+        self.assertEqual(status or 0, code, out + err)
+        return types.SimpleNamespace(stdout=out, stderr=err)
 
     def refused(self, words, *path, options=()):
         errors = self.analyse(*path, "--network", "none", *options, code=1).stderr.splitlines()
@@ -388,7 +401,7 @@ class Program(unittest.TestCase):
 
     def test_whole_way(self):
         path = write_file(self.place / "comm.h5")
-        text = self.analyse(path, "--out-dir", self.out, "--compute-seconds", 0.2, "--draws", 40, "--nodes", "4,64,1000", "--require", "15,40").stdout
+        text = self.analyse(path, "--out-dir", self.out, "--compute-seconds", 0.2, "--draws", 40, "--nodes", "4,64,1000", "--require", "15,40", apart=True).stdout
         self.assertLessEqual(max(map(len, text.split("Written to")[0].splitlines())), 100)
         fit = json.loads((self.out / "fit.json").read_text(encoding="utf-8"))
         (study,) = fit["studies"]
@@ -423,9 +436,9 @@ class Program(unittest.TestCase):
         self.assertEqual(sum(name.endswith(".png") for name in names), 1 + 4 + 5)
 
     def test_same_input_same_files(self):
-        path = write_file(self.place / "comm.h5", ranks=(2, 4, 6))
+        path = write_file(self.place / "comm.h5", ranks=(2, 4, 6), algorithms={"ring": schedules.ring})
         for folder in ("a", "b"):
-            self.analyse(path, "--out-dir", self.place / folder, "--draws", 20, "--network", "10gbe", "--nodes", "64")
+            self.analyse(path, "--out-dir", self.place / folder, "--draws", 20, "--network", "10gbe", "--nodes", "64", apart=True)
         for file in sorted((self.place / "a").iterdir()):
             self.assertEqual(file.read_bytes(), (self.place / "b" / file.name).read_bytes(), file.name)
 
@@ -535,9 +548,10 @@ class Program(unittest.TestCase):
         path = write_file(self.place / "comm.h5", ranks=(2, 4, 6))
         for words in (("--nodes", "1"), ("--nodes", "x"), ("--hold-out", "days=2"), ("--hold-out", "sizes=0"), ("--saving", "60"), ("--require", "5"),
                       ("--compute-seconds", "nan"), ("--draws", "1")):
-            self.assertIn("commfit: error", self.analyse(path, *words, code=2).stderr.replace("analysis commfit", "commfit"))
+            self.assertIn("commfit: error", self.analyse(path, *words, code=2).stderr)
         self.analyse(code=2)
         self.assertIn("examples", self.analyse("--help").stdout)
+        self.assertEqual(self.analyse(self.place / "nowhere.h5", code=1, apart=True).stderr.count("\n"), 1)
         (self.place / "file").write_text("")
         self.assertIn("cannot be written", self.analyse(path, "--network", "none", "--out-dir", self.place / "file", code=1).stderr)
 
