@@ -83,8 +83,8 @@ def add_commfit(verbs: argparse._SubParsersAction) -> None:
                      "size) or both (default: ranks=6,sizes=3)")
     fit.add_argument("--min-bytes", type=whole_number(1, 1 << 48), default=1, metavar="N", help="leave smaller payloads out, for links shaped too coarsely for them")
     fit.add_argument("--max-bytes", type=whole_number(1, 1 << 48), default=1 << 48, metavar="N", help="leave larger payloads out")
-    fit.add_argument("--segment-bytes", type=whole_number(0, 1 << 30), default=0, metavar="N", help="segment size that mpi:segmented_ring was forced to "
-                     "(default: 0, Open MPI's own, which is a plain ring)")
+    fit.add_argument("--segment-bytes", type=whole_number(0, 1 << 30), default=1 << 20, metavar="N", help="segment size that mpi:segmented_ring was forced to "
+                     "(default: 1048576, what `peftscale comm` sets; 0: Open MPI's own, which is a plain ring)")
     fit.add_argument("--nodes", type=hosts, default=[16, 64, 256, 1000, 1024, 4096], metavar="LIST", help="hosts to project to (default: 16,64,256,1000,1024,4096)")
     fit.add_argument("--network", action="append", default=[], metavar="NAME_OR_YAML", help="networks to project to besides the measured one: of configs/network, a "
                      "file like those, or none (default: all of configs/network)")

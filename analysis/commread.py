@@ -2,13 +2,14 @@
 
 import csv
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from .runs import Unusable, as_text, need
+from .runs import PARTIAL, Unusable, as_text, need
 
 SCHEMA_VERSION = 1
 KIND = "peftscale comm"
@@ -85,6 +86,9 @@ def check_kind(file: h5py.File) -> None:
     version = int(need(file, "/", "schema_version"))
     if version != SCHEMA_VERSION:
         raise Unusable(f"schema {version}, known: {SCHEMA_VERSION}")
+    status = as_text(file.attrs.get("status", "complete"))
+    if status != "complete":
+        raise Unusable(f"not finished ({status})")
 
 
 def read_open(file: h5py.File, found: Measurements) -> None:
@@ -133,11 +137,13 @@ def read_open(file: h5py.File, found: Measurements) -> None:
 
 def read_measurements(path: Path, found: Measurements) -> None:
     """Adds one file. Raises Unusable with the reason."""
+    if path.name.endswith(PARTIAL):
+        raise Unusable("not finished (still measuring, stopped or failed)")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         if error.errno:
-            raise Unusable(f"cannot be opened: {error.strerror or error}") from None
+            raise Unusable(f"cannot be opened: {os.strerror(error.errno)}") from None
         raise Unusable("broken: not a whole HDF5 file") from None
     with file:
         try:

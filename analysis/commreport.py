@@ -97,7 +97,7 @@ def report(options: argparse.Namespace) -> int:
     studies = fit_all(found, options.hold_out, options.segment_bytes, options.draws, options.seed)
     if not any(study.models for study in studies):
         raise Failed("too little to fit: " + "; ".join(f"{study.network.title}: {reason}" for study in studies for reason in study.left_out))
-    form_scale = max(study.largest for study in studies if study.models)
+    form_scale = max((study.largest for study in studies if study.models and study.projectable), default=0)
     wrong = check_counts([point for study in studies for point in study.points], options.segment_bytes)
     payloads = sorted(found.payloads)
     targets = project.targets_of(studies, given)
@@ -140,6 +140,8 @@ def run(options: argparse.Namespace) -> int:
     except (Unusable, BadNetwork, Failed) as reason:
         print(f"analysis: {reason}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise  # the reader of our text has gone: no failure of ours
     except OSError as error:
         print(f"analysis: {error.filename or options.out_dir} cannot be written: {error.strerror}", file=sys.stderr)
         return 1

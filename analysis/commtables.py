@@ -57,7 +57,7 @@ def rate(beta: float) -> str:
     if beta <= 0:
         return "-"
     bits = 8 / beta
-    scale, unit = next(((scale, unit) for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if bits >= scale), (1, ""))
+    scale, unit = next(((scale, unit) for scale, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if bits >= scale), (1, ""))
     return f"{bits / scale:.3g} {unit}bit/s"
 
 
@@ -65,6 +65,13 @@ def between(low: str, high: str) -> str:
     """A unit that both have is said once."""
     number, _, unit = low.partition(" ")
     return f"{number if unit and unit == high.partition(' ')[2] else low}..{high}"
+
+
+def rate_between(low: float, high: float) -> str:
+    """Of times per byte; a lowest one of nothing leaves the rate open upwards."""
+    if high <= 0:
+        return "-"
+    return between(rate(high), rate(low)) if low > 0 else f"> {rate(high)}"
 
 
 def interval(model: Model, index: int, name: str) -> tuple[float, float]:
@@ -81,12 +88,15 @@ def parameters(study: Study, number: int) -> Table:
                            "beta_low_s_per_byte", "beta_high_s_per_byte", "gamma_s_per_byte"),
                   notes=["latency: seconds per round; rate: of the largest message of each round. A dash: nothing of it to be seen in this range of message "
                          "sizes. Bands: bootstrap over points and repetitions."])
+    adding = any(piece.gamma for model in study.models for piece in model.form.pieces)
+    if not adding:
+        table.heads = table.heads[:-1]
     for model in study.models:
         for index, piece in enumerate(model.form.pieces):
             alpha, beta = interval(model, index, "alpha"), interval(model, index, "beta")
             table.cells.append(["" if index else model.algorithm, "" if index else model.form.rule.name, size(piece.low),
                                 human_time(piece.alpha) if piece.alpha else "-", between(human_time(alpha[0]), human_time(alpha[1])) if alpha[1] else "-",
-                                rate(piece.beta), between(rate(beta[1]), rate(beta[0])) if beta[1] else "-", human_time(1e6 * piece.gamma) if piece.gamma else "-"])
+                                rate(piece.beta), rate_between(*beta)] + ([human_time(1e6 * piece.gamma) if piece.gamma else "-"] if adding else []))
             table.values.append([model.algorithm, model.form.rule.name, piece.low, piece.high, piece.alpha, *alpha, piece.beta, *beta, piece.gamma])
     return table
 
@@ -127,7 +137,8 @@ def points(study: Study, number: int) -> Table:
 def scale(target: Target, form_scale: int) -> str:
     if target.validated:
         return f"Times validated up to {target.validated} hosts of this network."
-    return f"Times on this network were never validated (0 hosts); the model's form was, up to {form_scale} ranks elsewhere."
+    elsewhere = f"; the model's form was, up to {form_scale} hosts of a measured one" if form_scale else ", nor was the model's form on any"
+    return f"Times on this network were never validated (0 hosts){elsewhere}."
 
 
 def projections(rows: list[Projection], form_scale: int) -> list[Table]:
@@ -136,10 +147,10 @@ def projections(rows: list[Projection], form_scale: int) -> list[Table]:
         table = Table(f"projection-{len(tables) + 1}", f"{PROJECTION}: all-reduce on {target.name}, parameters {target.status}",
                       (("payload of", ""), ("bytes", ""), ("hosts", ""), ("projected", "time"), ("band", ""), ("best algorithm", "by the model"), ("parameters", ""),
                        ("validated", "to hosts")),
-                      columns=("network", "parameters", "source", "validated_hosts", "form_validated_ranks", "hosts", "label", "payload_bytes", "algorithm",
+                      columns=("network", "parameters", "source", "validated_hosts", "form_validated_hosts", "hosts", "label", "payload_bytes", "algorithm",
                                "projected_s", "band_low_s", "band_high_s"),
                       notes=[f"{scale(target, form_scale)} Source of the parameters: {target.source}. "
-                             + ("Band: bootstrap, and the held-out error." if target.measured else "Band: the ranges given, and the held-out error elsewhere.")
+                             + ("Band: bootstrap, and the held-out error." if target.measured else ("Band: the ranges given, and the held-out error of the measured one." if form_scale else "Band: the ranges given."))
                              + " Algorithms that are close change places by noise."])
         for row in (row for row in rows if row.target == target):
             table.cells.append([row.payload.label, human_bytes(row.payload.bytes), f"{row.hosts:,}", human_time(row.seconds),

@@ -83,17 +83,17 @@ def target_of(study: Study) -> Target:
                   tuple(sorted({point.ranks for model in study.models for point in model.fitted + model.held_out})), ways)
 
 
-def given_target(network: GivenNetwork, spread: float) -> Target:
-    """spread: how far the model itself was off where it was tried (log of a factor); no fit can say it of a network without measurements."""
+def given_target(network: GivenNetwork, spread: Callable[[str], float]) -> Target:
+    """spread: how far the model of an algorithm was off where it was tried (log of a factor); no fit can say it of a network without measurements."""
     def form(rule, latency: float, rate: float) -> Form:
         return Form(rule, (Piece(0.0, math.inf, latency, 8 / rate),))
 
     def way(rule) -> Way:
         quick = form(rule, network.latency_s_range[0], network.bits_per_s_range[1])
         slow = form(rule, network.latency_s_range[1], network.bits_per_s_range[0])
-        usual = network.latency_s * network.bits_per_s
+        usual, off = network.latency_s * network.bits_per_s, spread(rule.name)
         return Way(rule.name, form(rule, network.latency_s, network.bits_per_s),
-                   lambda hosts, payload: (quick.seconds(hosts, payload) * math.exp(-spread), slow.seconds(hosts, payload) * math.exp(spread)),
+                   lambda hosts, payload: (quick.seconds(hosts, payload) * math.exp(-off), slow.seconds(hosts, payload) * math.exp(off)),
                    (network.latency_s_range[0] * network.bits_per_s_range[0] / usual, network.latency_s_range[1] * network.bits_per_s_range[1] / usual))
 
     return Target(network.name, "assumed" if network.status == "assumed" else "given", network.source, False, 0, (),
@@ -101,9 +101,14 @@ def given_target(network: GivenNetwork, spread: float) -> Target:
 
 
 def targets_of(studies: Iterable[Study], given: Iterable[GivenNetwork]) -> list[Target]:
-    studies = [study for study in studies if study.models]
-    spread = max((model.spread for study in studies for model in study.models), default=0.0)
-    return [target_of(study) for study in studies if study.projectable] + [given_target(network, spread) for network in given]
+    studies = [study for study in studies if study.models and study.projectable]
+
+    def spread(rule: str) -> float:
+        """Of the models of this algorithm; of all where none was measured; 0 where nothing was measured between hosts."""
+        models = [model for study in studies for model in study.models]
+        return max((model.spread for model in [model for model in models if model.algorithm.endswith(rule)] or models), default=0.0)
+
+    return [target_of(study) for study in studies] + [given_target(network, spread) for network in given]
 
 
 def project(targets: Iterable[Target], hosts: Iterable[int], payloads: Iterable[Payload]) -> list[Projection]:

@@ -165,10 +165,10 @@ OPENMPI_RING, OPENMPI_RABENSEIFNER = Rule("Open MPI's ring", openmpi_ring), Rule
 OPENMPI_CHOICE = Rule("Open MPI 4.1's choice", openmpi_choice)
 
 
-def rules_for(algorithm: str, segment: int = 0) -> list[Rule]:
+def rules_for(algorithm: str, segment: int) -> list[Rule]:
     """The formulas that may describe what a file calls by this name, most likely first; none for an unknown name. What a library chooses for itself may be
     another library's choice, so single algorithms stand beside Open MPI's table."""
-    rings = Rule(f"Open MPI's ring, {segment} B segments", segmented_ring(segment)) if segment else OPENMPI_RING
+    rings = Rule("Open MPI's segmented ring", segmented_ring(segment)) if segment else OPENMPI_RING
     known = {"doubling": [DOUBLING], "ring": [RING], "rabenseifner": [RABENSEIFNER], "mpi:doubling": [DOUBLING], "mpi:ring": [OPENMPI_RING],
              "mpi:segmented_ring": [rings], "mpi:rabenseifner": [OPENMPI_RABENSEIFNER], "mpi": [OPENMPI_CHOICE, DOUBLING, OPENMPI_RING, OPENMPI_RABENSEIFNER]}
     return known.get(algorithm, [])

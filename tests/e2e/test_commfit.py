@@ -358,7 +358,7 @@ class Knees(unittest.TestCase):
         for network in networks:
             self.assertEqual(network.status, "assumed")
             self.assertIn("assumed", network.source)
-        target = project.given_target(networks[0], 0.1)
+        target = project.given_target(networks[0], lambda rule: 0.1)
         (row,) = project.project([target], [2], [Payload(1 << 20, "x")])
         self.assertAlmostEqual(row.seconds, networks[0].latency_s + 8 * (1 << 20) / networks[0].bits_per_s)
         self.assertTrue(row.low < row.seconds < row.high)
@@ -479,7 +479,7 @@ class Program(unittest.TestCase):
             bad.write_bytes(content)
             self.refused(["bad.h5", "broken"], bad)
             self.refused(["bad.h5", "broken"], good, bad)
-        self.refused(["nowhere.h5", "No such file"], self.place / "nowhere.h5")
+        self.refused(["nowhere.h5: cannot be opened: No such file or directory"], self.place / "nowhere.h5")
         self.refused(["but a peftscale run"], write_file(bad, kind="peftscale run"))
         self.refused(["no measurement"], write_file(bad, kind="something"))
         self.refused(["schema 2"], write_file(bad, version=2))
@@ -507,8 +507,10 @@ class Program(unittest.TestCase):
         change(put("repetitions", "seconds", math.nan), "no positive number")
         change(put("repetitions", "case", 9999), "case 9999")
         change(put("cases", "case", 0), "twice")
+        change(lambda file: file.attrs.__setitem__("status", "failed: no memory"), "not finished (failed: no memory)")
         change(put("cases", "payload_bytes", -5), "-5 bytes")
         change(put("cases", "nodes", 77), "77 nodes")
+        self.refused(["good.h5.partial", "not finished"], good.rename(self.place / "good.h5.partial"))
 
     def test_too_few_points(self):
         self.refused(["too little to fit", "points to fit"], write_file(self.place / "a.h5", ranks=(2,), sizes=[1000, 2000], methods=[]))
