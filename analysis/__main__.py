@@ -74,23 +74,26 @@ def hold_out(text: str) -> tuple[tuple[int, ...], int]:
 def add_commfit(verbs: argparse._SubParsersAction) -> None:
     fit = verbs.add_parser("commfit", help="fit, validate and project times of the sum over ranks", epilog=COMM_EXAMPLES,
                            formatter_class=argparse.RawDescriptionHelpFormatter,
-                           description="Fits a piecewise latency-bandwidth model to files of `peftscale comm`, tries it on points held out, projects it to more "
-                           "hosts and other\nnetworks, and finds the knee: the payload below which fewer parameters stop saving time.\n"
+                           description="Fits a piecewise latency-bandwidth model to files of `peftscale comm`, tries it on points held out, projects it to "
+                           "more hosts and other\nnetworks, and finds the knee: the payload below which fewer parameters stop saving time.\n"
                            "Exit status: 0 done, 1 no use of a file, too few points, counts unlike the formulas or an error above --require, 2 wrong usage.")
     fit.add_argument("files", nargs="+", type=Path, metavar="FILE", help="HDF5 files of `peftscale comm`")
     fit.add_argument("--out-dir", type=Path, metavar="DIR", help="write fit.json, tables (tables.md, *.tsv) and pictures (*.png, *.svg) there")
     fit.add_argument("--hold-out", type=hold_out, default=((6,), 3), metavar="WORDS", help="points that the fit never sees: ranks=N[+N...], sizes=K (each K-th "
                      "size) or both (default: ranks=6,sizes=3)")
-    fit.add_argument("--min-bytes", type=whole_number(1, 1 << 48), default=1, metavar="N", help="leave smaller payloads out, for links shaped too coarsely for them")
+    fit.add_argument("--min-bytes", type=whole_number(1, 1 << 48), default=1, metavar="N", help="leave smaller payloads out, for links shaped too coarsely "
+                     "for them")
     fit.add_argument("--max-bytes", type=whole_number(1, 1 << 48), default=1 << 48, metavar="N", help="leave larger payloads out")
     fit.add_argument("--segment-bytes", type=whole_number(0, 1 << 30), default=1 << 20, metavar="N", help="segment size that mpi:segmented_ring was forced to "
                      "(default: 1048576, what `peftscale comm` sets; 0: Open MPI's own, which is a plain ring)")
-    fit.add_argument("--nodes", type=hosts, default=[16, 64, 256, 1000, 1024, 4096], metavar="LIST", help="hosts to project to (default: 16,64,256,1000,1024,4096)")
-    fit.add_argument("--network", action="append", default=[], metavar="NAME_OR_YAML", help="networks to project to besides the measured one: of configs/network, a "
-                     "file like those, or none (default: all of configs/network)")
+    fit.add_argument("--nodes", type=hosts, default=[16, 64, 256, 1000, 1024, 4096], metavar="LIST", help="hosts to project to (default: 16,64,256,1000,1024,"
+                     "4096)")
+    fit.add_argument("--network", action="append", default=[], metavar="NAME_OR_YAML", help="networks to project to besides the measured one: of "
+                     "configs/network, a file like those, or none (default: all of configs/network)")
     fit.add_argument("--payloads", action="append", default=[], type=Path, metavar="TSV", help="more payloads: label and payload_bytes, or what "
                      "`peftscale count --tsv` prints")
-    fit.add_argument("--compute-seconds", type=real_number(0, 1e9), metavar="S", help="seconds of computing per step, for the share of a step that a halving saves")
+    fit.add_argument("--compute-seconds", type=real_number(0, 1e9), metavar="S", help="seconds of computing per step, for the share of a step that a "
+                     "halving saves")
     fit.add_argument("--saving", type=real_number(0.001, 49), default=10.0, metavar="PERCENT", help="what a halving must save of a step (default: 10)")
     fit.add_argument("--require", type=required, metavar="MEDIAN,P90", help="fail if an algorithm's held-out error is larger, in percent")
     fit.add_argument("--draws", type=whole_number(20, 10000), default=200, metavar="N", help="bootstrap draws for the bands (default: 200)")

@@ -259,7 +259,8 @@ def bootstrap(form: Form, points: Sequence[Point], terms: int, draws: int, rando
     return [refit(form, sample.take(random.integers(0, len(points), len(points)), medians[:, draw]), terms) for draw in range(draws)]
 
 
-def fit_algorithm(algorithm: str, points: Sequence[Point], segment: int = SEGMENT, draws: int = 200, seed: int = 1, rules: Sequence[Rule] | None = None) -> Model:
+def fit_algorithm(algorithm: str, points: Sequence[Point], segment: int = SEGMENT, draws: int = 200, seed: int = 1,
+                  rules: Sequence[Rule] | None = None) -> Model:
     """Fits to the points that are not held out and measures the error on the others. Raises TooFew."""
     rules = rules_for(algorithm, segment) if rules is None else rules
     if not rules:

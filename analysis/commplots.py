@@ -122,7 +122,8 @@ def draw_payload(axes: plt.Axes, line: list[Projection], label: str, style: dict
     axes.fill_between(hosts, [row.low for row in smooth], [row.high for row in smooth], color=style["color"], alpha=0.15, linewidth=0)
     axes.plot(hosts, [row.seconds for row in smooth], marker=".", linewidth=1.4, label=label, **style)
     axes.vlines([row.hosts for row in alone], [row.low for row in alone], [row.high for row in alone], color=style["color"], alpha=0.3, linewidth=3)
-    axes.plot([row.hosts for row in alone], [row.seconds for row in alone], linestyle="", marker="D", markersize=4, color=style["color"], markerfacecolor="white")
+    axes.plot([row.hosts for row in alone], [row.seconds for row in alone], linestyle="", marker="D", markersize=4, color=style["color"],
+              markerfacecolor="white")
 
 
 def draw_projection(target: Target, rows: list[Projection], form_scale: int) -> dict[str, bytes]:
@@ -142,7 +143,8 @@ def draw_projection(target: Target, rows: list[Projection], form_scale: int) -> 
             axes.plot([], [], linestyle="", marker="D", color="0.3", markerfacecolor="white", markersize=4, label="hosts no power of two")
         axes.set_xlabel("hosts, one rank each")
         axes.set_ylabel("projected time of one all-reduce, best algorithm")
-        figure.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="payload of" + (f" ({MOST_LINES} of {len(names)})" if len(names) > MOST_LINES else ""))
+        some = f" ({MOST_LINES} of {len(names)})" if len(names) > MOST_LINES else ""
+        figure.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title=f"payload of{some}")
         headline(figure, f"{PROJECTION}: {target.name}, parameters {target.status}\n{scale(target, form_scale)} Shaded: band.")
         return save(figure)
 
@@ -173,8 +175,8 @@ def draw_knee(target: Target, rows: list[Knee], payloads: list[Payload], form_sc
         strip.set_ylim(-0.8, max(len(listed), 1) - 0.2)
         strip.set_xlabel("payload (bytes, decimal units)")
         axes.set_ylabel(("projected" if projected else "modelled") + " time of one all-reduce")
-        handles = [Line2D([], [], label=f"{row.hosts:,} hosts, knee {short_bytes(row.balance) if math.isfinite(row.balance) else 'none'}", linewidth=1.5, **look(index))
-                   for index, row in enumerate(chosen)]
+        handles = [Line2D([], [], linewidth=1.5, label=f"{row.hosts:,} hosts, knee {short_bytes(row.balance) if math.isfinite(row.balance) else 'none'}",
+                          **look(index)) for index, row in enumerate(chosen)]
         handles.append(Line2D([], [], linestyle="", marker="D", color="0.3", label="latency = bandwidth"))
         figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         kind = f"{PROJECTION}: knee" if projected else "Knee of the fitted model at measured host counts"

@@ -44,10 +44,11 @@ def as_json(options: argparse.Namespace, found: Measurements, studies: list[Stud
         "kind": "peftscale commfit", "schema_version": SCHEMA_VERSION,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
         "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in found.files],
-        "hold_out": {"ranks": list(options.hold_out.ranks), "every_size": options.hold_out.every}, "min_bytes": options.min_bytes, "max_bytes": options.max_bytes,
-        "segment_bytes": options.segment_bytes, "draws": options.draws, "seed": options.seed, "band_percentiles": list(commtables.BAND),
-        "studies": [{"network": vars(study.network), "validated_ranks": study.largest if study.models else 0, "models": [model_words(model) for model in study.models],
-                     "left_out": study.left_out} for study in studies],
+        "hold_out": {"ranks": list(options.hold_out.ranks), "every_size": options.hold_out.every},
+        "min_bytes": options.min_bytes, "max_bytes": options.max_bytes, "segment_bytes": options.segment_bytes,
+        "draws": options.draws, "seed": options.seed, "band_percentiles": list(commtables.BAND),
+        "studies": [{"network": vars(study.network), "validated_ranks": study.largest if study.models else 0,
+                     "models": [model_words(model) for model in study.models], "left_out": study.left_out} for study in studies],
         "given_networks": [vars(network) for network in given], "counts_that_differ_from_formulas": wrong}
     text = json.dumps(content, indent=2, default=lambda value: value.item() if isinstance(value, np.generic) else str(value))
     return re.sub(r"\bNaN\b|-?\bInfinity\b", "null", text) + "\n"

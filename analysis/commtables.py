@@ -110,13 +110,14 @@ def errors(study: Study, number: int, hold_out: HoldOut) -> Table:
                            "new_ranks_points", "new_ranks_median", "new_sizes_points", "new_sizes_median"))
     words = [f"all of n={', '.join(map(str, hold_out.ranks))}"] if hold_out.ranks else []
     words += [f"every size number {hold_out.every}, {2 * hold_out.every}, ..."] if hold_out.every else []
-    table.notes.append(f"Held out, unseen by every choice of the fit: {' and '.join(words)}. Last columns: median of the points that are new in ranks, in sizes.")
+    table.notes.append(f"Held out, unseen by every choice of the fit: {' and '.join(words)}. Last columns: median of the points that are new in ranks, "
+                       "in sizes.")
     for model in study.models:
         ranks = Errors.of(model.form, [point for point in model.held_out if point.ranks in hold_out.ranks])
         sizes = Errors.of(model.form, [point for point in model.held_out if "size" in point.held_out])
         fit, held = model.fit_errors, model.errors
-        table.cells.append([model.algorithm, str(fit.points), percent(fit.median), str(held.points), percent(held.median), percent(held.p90), percent(held.worst),
-                            percent(ranks.median), percent(sizes.median)])
+        table.cells.append([model.algorithm, str(fit.points), percent(fit.median), str(held.points), percent(held.median), percent(held.p90),
+                            percent(held.worst), percent(ranks.median), percent(sizes.median)])
         table.values.append([model.algorithm, fit.points, fit.median, held.points, held.median, held.p90, held.worst, ranks.points, ranks.median,
                              sizes.points, sizes.median])
     return table
@@ -141,17 +142,22 @@ def scale(target: Target, form_scale: int) -> str:
     return f"Times on this network were never validated (0 hosts){elsewhere}."
 
 
+def band_source(target: Target, form_scale: int) -> str:
+    if target.measured:
+        return "bootstrap, and the held-out error"
+    return "the ranges given" + (", and the held-out error of the measured one" if form_scale else "")
+
+
 def projections(rows: list[Projection], form_scale: int) -> list[Table]:
     tables = []
     for target in dict.fromkeys(row.target for row in rows):
         table = Table(f"projection-{len(tables) + 1}", f"{PROJECTION}: all-reduce on {target.name}, parameters {target.status}",
-                      (("payload of", ""), ("bytes", ""), ("hosts", ""), ("projected", "time"), ("band", ""), ("best algorithm", "by the model"), ("parameters", ""),
-                       ("validated", "to hosts")),
+                      (("payload of", ""), ("bytes", ""), ("hosts", ""), ("projected", "time"), ("band", ""), ("best algorithm", "by the model"),
+                       ("parameters", ""), ("validated", "to hosts")),
                       columns=("network", "parameters", "source", "validated_hosts", "form_validated_hosts", "hosts", "label", "payload_bytes", "algorithm",
                                "projected_s", "band_low_s", "band_high_s"),
-                      notes=[f"{scale(target, form_scale)} Source of the parameters: {target.source}. "
-                             + ("Band: bootstrap, and the held-out error." if target.measured else ("Band: the ranges given, and the held-out error of the measured one." if form_scale else "Band: the ranges given."))
-                             + " Algorithms that are close change places by noise."])
+                      notes=[f"{scale(target, form_scale)} Source of the parameters: {target.source}. Band: {band_source(target, form_scale)}. "
+                             "Algorithms that are close change places by noise."])
         for row in (row for row in rows if row.target == target):
             table.cells.append([row.payload.label, human_bytes(row.payload.bytes), f"{row.hosts:,}", human_time(row.seconds),
                                 between(human_time(row.low), human_time(row.high)), row.algorithm, target.status, str(target.validated)])

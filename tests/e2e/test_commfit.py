@@ -39,7 +39,8 @@ from analysis.networks import find_networks  # noqa: E402
 
 CASE = np.dtype([("case", "<i4"), ("ranks", "<i4"), ("nodes", "<i4"), ("algorithm", "S24"), ("label", "S64"), ("model", "S64"), ("method", "S64"),
                  ("payload_bytes", "<i8"), ("rounds", "<i4"), ("counted_bytes_mean", "<f8"), ("counted_bytes_max", "<i8")])
-REPETITION = np.dtype([("case", "<i4"), ("repetition", "<i4"), ("seconds", "<f8"), ("seconds_mean", "<f8"), ("wire_bytes_mean", "<f8"), ("wire_bytes_max", "<i8")])
+REPETITION = np.dtype([("case", "<i4"), ("repetition", "<i4"), ("seconds", "<f8"), ("seconds_mean", "<f8"), ("wire_bytes_mean", "<f8"),
+                       ("wire_bytes_max", "<i8")])
 ALPHA, BETA = 50e-6, 8 / 100e6  # s per round; s per byte at 100 Mbit/s
 OWN = {"doubling": schedules.doubling, "ring": schedules.ring, "rabenseifner": schedules.rabenseifner}
 SIZES = [16 * 3 ** step for step in range(13)]  # 16 B to 8.5 MB
@@ -348,7 +349,8 @@ class Knees(unittest.TestCase):
         self.assertEqual(target.best(1024, 1 << 20).name, "rabenseifner")
 
     def test_what_lies_below(self):
-        (knee,) = project.find_knees([project.target_of(self.study({"doubling": schedules.doubling}))], [64], [Payload(4, "a"), Payload(1 << 30, "b")], None, 0.1)[-1:]
+        target = project.target_of(self.study({"doubling": schedules.doubling}))
+        knee = project.find_knees([target], [64], [Payload(4, "a"), Payload(1 << 30, "b")], None, 0.1)[-1]
         self.assertEqual((knee.hosts, knee.projected, knee.below), (64, True, ("a",)))
         self.assertTrue(math.isnan(knee.saving))
 
@@ -401,7 +403,8 @@ class Program(unittest.TestCase):
 
     def test_whole_way(self):
         path = write_file(self.place / "comm.h5")
-        text = self.analyse(path, "--out-dir", self.out, "--compute-seconds", 0.2, "--draws", 40, "--nodes", "4,64,1000", "--require", "15,40", apart=True).stdout
+        text = self.analyse(path, "--out-dir", self.out, "--compute-seconds", 0.2, "--draws", 40, "--nodes", "4,64,1000", "--require", "15,40",
+                            apart=True).stdout
         self.assertLessEqual(max(map(len, text.split("Written to")[0].splitlines())), 100)
         fit = json.loads((self.out / "fit.json").read_text(encoding="utf-8"))
         (study,) = fit["studies"]
@@ -413,7 +416,7 @@ class Program(unittest.TestCase):
         for part in text.split("\n\n\n"):
             self.assertFalse("held out" in part.splitlines()[0] and "PROJECTION" in part)
         names = sorted(file.name for file in self.out.iterdir())
-        self.assertEqual([name for name in names if name.endswith(".tsv") and "proj" in name and "knee" not in name], [f"projection-{n}.tsv" for n in range(1, 5)])
+        self.assertEqual([name for name in names if name.startswith("projection") and name.endswith(".tsv")], [f"projection-{n}.tsv" for n in range(1, 5)])
         for number in range(1, 5):
             for row in self.rows(f"projection-{number}.tsv"):
                 self.assertLessEqual(float(row["band_low_s"]), float(row["projected_s"]))
