@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from .mixture import find_mixtures, marks_of
@@ -40,7 +41,11 @@ def human_bytes(count: int) -> str:
 def human_time(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "-"
-    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{1000 * seconds:.{1 if seconds < 0.09995 else 0}f} ms"
+    if seconds >= 0.9995:
+        return f"{seconds:.2f} s" if seconds < 99.95 else f"{seconds:,.0f} s"
+    if seconds < 0.9995e-3:
+        return f"{1e6 * seconds:.{1 if seconds < 0.9995e-5 else 0}f} µs"
+    return f"{1000 * seconds:.{1 if seconds < 0.09995 else 0}f} ms"
 
 
 def title(section: Section) -> str:
@@ -83,10 +88,10 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
     return lines
 
 
-def lay_out(table: list[list[str]], width: int) -> list[str]:
+def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str]] = HEADERS) -> list[str]:
     """Right-aligned columns after the first; the first is wrapped if the line would not fit."""
-    heads = [[pair[level] for pair in HEADERS] for level in (0, 1)]
-    widths = [max(len(line[column]) for line in heads + table) for column in range(len(HEADERS))]
+    heads = [[pair[level] for pair in headers] for level in (0, 1)]
+    widths = [max(len(line[column]) for line in heads + table) for column in range(len(headers))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
     room = width - sum(widths[1:]) - len(gap) * (len(widths) - 1)
     widths[0] = min(widths[0], max(room, NARROWEST))
@@ -97,10 +102,15 @@ def lay_out(table: list[list[str]], width: int) -> list[str]:
     lines = [line(head) for head in heads]
     lines.append(gap.join("-" * space for space in widths))
     for row in table:
-        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False)
+        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
         lines.append(line([first, *row[1:]]))
         lines += rest
     return lines
+
+
+def wrap(note: str, width: int = WIDTH) -> list[str]:
+    """An indented note stays indented."""
+    return textwrap.wrap(note, width, subsequent_indent="    " if note.startswith("  ") else "", break_long_words=False, break_on_hyphens=False)
 
 
 def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
@@ -108,20 +118,20 @@ def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
     for section, members in by_section(rows).items():
         lines += [*textwrap.wrap(title(section), width), "", *lay_out([cells(row) for row in members], width), ""]
     for note in notes(rows, collection):
-        indent = "    " if note.startswith("  ") else ""
-        lines += textwrap.wrap(note, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
+        lines += wrap(note, width)
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(rows: list[Row], collection: Collection) -> str:
-    def line(parts: list[str]) -> str:
-        return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+def markdown_line(parts: Sequence[str]) -> str:
+    return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
 
+
+def as_markdown(rows: list[Row], collection: Collection) -> str:
     lines: list[str] = []
     heads = [" ".join(filter(None, pair)) for pair in HEADERS]
     for section, members in by_section(rows).items():
-        lines += [f"**{title(section)}**", "", line(heads), line(["---"] + ["---:"] * (len(heads) - 1))]
-        lines += [line(cells(row)) for row in members] + [""]
+        lines += [f"**{title(section)}**", "", markdown_line(heads), markdown_line(["---"] + ["---:"] * (len(heads) - 1))]
+        lines += [markdown_line(cells(row)) for row in members] + [""]
     first, *rest = notes(rows, collection)
     lines.append(first)
     for note in rest:
@@ -149,12 +159,16 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def write_file(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(content)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
