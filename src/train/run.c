@@ -210,13 +210,11 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
-/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
- * trouble. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
   int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats);
-  r->message_bytes = r->exact ? 8 * (numbers + TAIL_FLOATS - 1) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS);
+  r->message_bytes = payload_of(r->exact != NULL, numbers, model_segment_count(r->model)).bytes;
   return ERROR_NONE;
 }
 
