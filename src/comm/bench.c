@@ -314,6 +314,8 @@ static int measure(bench *b, const bench_case *one, const bench_limits *limits, 
   return ERROR_NONE;
 }
 
+/* ---- the end of a case ---- */
+
 /* All ranks meet; those that have nothing to do sleep instead of taking a core from those that are timed. */
 static int meet(const comm *c) {
   MPI_Request request;
@@ -330,4 +332,29 @@ int bench_measure(bench *b, const bench_case *one, const bench_limits *limits, b
   TRY(join_group(b, one));
   int code = b->comm->rank < one->ranks ? measure(b, one, limits, samples, result) : ERROR_NONE, met = meet(b->comm);
   return comm_agree(b->comm, code ? code : met);
+}
+
+/* ---- over the repetitions ---- */
+
+static int by_size(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+int bench_summarize(const bench_sample *samples, int count, bench_summary *result) {
+  double *seconds = malloc((size_t)count * sizeof *seconds), bytes = 0;
+  if (!seconds) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  *result = (bench_summary){.wire_max = -1};
+  for (int i = 0; i < count; i++) {
+    seconds[i] = samples[i].seconds;
+    bytes += samples[i].wire_mean;
+    if (samples[i].wire_max > result->wire_max) result->wire_max = samples[i].wire_max;
+  }
+  qsort(seconds, (size_t)count, sizeof *seconds, by_size);
+  result->min = seconds[0];
+  result->median = (seconds[(count - 1) / 2] + seconds[count / 2]) / 2;
+  result->p90 = seconds[(9 * (int64_t)count + 9) / 10 - 1];
+  result->wire_mean = bytes / count;
+  free(seconds);
+  return ERROR_NONE;
 }

@@ -62,6 +62,13 @@ typedef struct bench_result {
   int64_t counted_max; /* -1 else                                                                                */
 } bench_result;
 
+/* Over the repetitions of a case. p90: the least time that nine in ten do not exceed. */
+typedef struct bench_summary {
+  double min, median, p90; /* of the slowest rank's seconds             */
+  double wire_mean;        /* mean over ranks and repetitions, or NaN   */
+  int64_t wire_max;        /* of one rank in one repetition, or -1      */
+} bench_summary;
+
 typedef struct bench bench;
 
 /* Not collective, before comm_initialize: lets algorithms of the MPI library be forced. */
@@ -69,6 +76,9 @@ void bench_allow_forced(void);
 
 /* Not collective. Bytes of a case's messages. */
 int64_t bench_payload(const bench_case *c);
+
+/* Not collective. count >= 1. Errors: ERROR_MEMORY. */
+int bench_summarize(const bench_sample *samples, int count, bench_summary *result);
 
 /* Collective. Takes the memory for the largest of the cases and finds out whether all their algorithms are to be had. Errors: ERROR_USAGE (an algorithm that
  * cannot be forced here, a message of more than INT_MAX numbers), ERROR_MEMORY. */
