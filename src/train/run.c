@@ -89,6 +89,9 @@ static int settle_shards(run *r, int training) {
   }
   if (r->shards < ranks * r->threads)
     log_warning("%d shards for %d ranks x %d threads: some threads will idle (shards=%d would use all)", r->shards, ranks, r->threads, ranks * r->threads);
+  else if (r->shards % (ranks * r->threads) && r->shards < 8 * ranks * r->threads)
+    log_warning("%d shards for %d ranks x %d threads: some have one more to do than others, and these wait (shards=%d would be even)", r->shards, ranks,
+                r->threads, (r->shards + ranks * r->threads - 1) / (ranks * r->threads) * ranks * r->threads);
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) < r->threads)
     log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores),
@@ -310,7 +313,8 @@ static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every,
+           (long long)conf->sample_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
