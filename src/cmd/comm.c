@@ -49,12 +49,13 @@ static int keep(work *w, comm_outcome *o) {
 /* In a log one line for all sizes of a communicator, which is what takes the time. */
 static void tell(const work *w, int index) {
   const comm_outcome *o = &w->outcomes[index];
+  int items = w->request->item_count;
   char size[32];
   if (log_is_terminal())
     log_progress("%d of %d: %s, %s, %d ranks, %s", index + 1, w->count, o->item->what.label, text_bytes((double)o->item->size.bytes, size), o->one.ranks,
                  bench_algorithm_names[o->one.algorithm]);
-  else if (index % w->request->item_count == 0)
-    log_info("%d ranks, %s: %d sizes", o->one.ranks, bench_algorithm_names[o->one.algorithm], w->request->item_count);
+  else if (index % items == 0)
+    log_info("%s over %d rank%s: %d size%s", bench_algorithm_names[o->one.algorithm], o->one.ranks, o->one.ranks > 1 ? "s" : "", items, items > 1 ? "s" : "");
 }
 
 static int measure_case(work *w, int index) {

@@ -40,12 +40,12 @@ static void print_row(const comm_outcome *o) {
 
 static void print_notes(comm *c) {
   const char *wire = comm_wire_name(c);
-  printf("\ntimes: of the slowest rank, from a common start; wire, counted: bytes sent per rank, mean and maximum\n");
-  printf("counted: by the suite's own algorithms, without headers; rounds: messages of which each waits for the last\n");
+  printf("\ntimes: of the slowest rank, from a common start. wire, counted: bytes sent per rank, mean and max\n");
+  printf("counted: the suite's own algorithms, without headers. rounds: messages that wait for one another\n");
   if (!strcmp(wire, "tcp")) printf("wire: what the ranks' TCP sockets took, MPI's headers in it, those of TCP and below not\n");
   else if (!strcmp(wire, "infiniband")) printf("wire: what the machines' InfiniBand ports sent\n");
   else if (!strcmp(wire, "shared memory")) printf("wire: nothing, the ranks are on one machine and share memory\n");
-  else printf("wire: -, not measured: no TCP sockets, and no InfiniBand counters of machines that are this job's alone\n");
+  else printf("wire: -, not measured: no TCP sockets, no InfiniBand counters of machines that are ours alone\n");
 }
 
 void comm_print_text(comm *c, const comm_request *q, const comm_outcome *outcomes, int count) {
