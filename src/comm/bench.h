@@ -2,7 +2,8 @@
  *
  * A repetition begins at a common start: fresh numbers, then a barrier, from which each rank takes its time until it holds the sums. The repetition's time is
  * that of the slowest rank; the barrier's own skew (about the time of one small message) is in it. Bytes on the wire are taken around it, between barriers of
- * their own, whose bytes were measured before and are left out. Ranks outside the communicator sleep meanwhile.
+ * their own, whose bytes were measured before and are left out. Two messages of a case have a start each, and their times and bytes add up. Ranks outside the
+ * communicator sleep meanwhile.
  *
  * Collective functions are called by all ranks with the same arguments, and agree on errors.
  */
