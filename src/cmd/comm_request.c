@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "cmd/counted.h"
 
-enum { MOST_WORDS = 256, MOST_REPETITIONS = 1000000, MOST_LABEL = 64 };
+enum { MOST_WORDS = 256, MOST_REPETITIONS = 1000000 };
 
 /* ---- lists ---- */
 
@@ -168,7 +168,7 @@ static int name_item(const char *model, const char *method_name, comm_file_case 
   while (first > 0 && model[first - 1] != '/') first--;
   if (first == length) first = 0;
   TRY(text_format(what->method, sizeof what->method, "%s", method_name));
-  if (strlen(method_name) + 4 + length - first >= MOST_LABEL)
+  if (strlen(method_name) + 4 + length - first >= COMM_FILE_LABEL)
     return FAIL(ERROR_USAGE, "give the directory a shorter name (a link will do)", "--models: the name of '%s' is too long for the table", model);
   TRY(text_format(what->model, sizeof what->model, "%.*s", (int)(length - first), model + first));
   return text_format(what->label, sizeof what->label, "%s on %s", method_name, what->model);
@@ -198,8 +198,7 @@ static int count_method(comm_request *q, choice *c, int index) {
   for (int m = 0; m < c->models.count && !code; m++) {
     census *taken;
     code = counted_census(c->models.word[m], &taken);
-    if (code) break;
-    code = count_item(q, c, c->models.word[m], taken, chosen, conf, &q->items[m * c->methods.count + index]);
+    if (!code) code = count_item(q, c, c->models.word[m], taken, chosen, conf, &q->items[m * c->methods.count + index]);
     census_destroy(taken);
   }
   config_destroy(conf);

@@ -14,6 +14,7 @@ int counted_census(const char *name, census **result) {
   char path[4096], *text;
   size_t bytes;
   model_shape shape;
+  *result = NULL;
   if (stat(name, &status) || !S_ISDIR(status.st_mode)) return census_of_name(name, result);
   TRY(text_format(path, sizeof path, "%s/config.json", name));
   TRY(file_read(path, 1 << 20, &text, &bytes));

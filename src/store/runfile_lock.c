@@ -25,8 +25,8 @@ static int refuse_held(const char *partial, int descriptor) {
   char holder[200];
   ssize_t length = pread(descriptor, holder, sizeof holder - 1, 0);
   holder[length > 0 ? length : 0] = 0;
-  return FAIL(ERROR_INPUT, "wait for it or stop it, or choose another name or directory (output.name, output.dir, --out)", "%s: is being written by %s", partial,
-              *holder ? holder : "another process");
+  return FAIL(ERROR_INPUT, "wait for it or stop it, or choose another name or directory (output.name, output.dir, --out)", "%s: is being written by %s",
+              partial, *holder ? holder : "another process");
 }
 
 static void write_holder(int descriptor) {

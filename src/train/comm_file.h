@@ -24,7 +24,7 @@ typedef struct comm_file_case {
   char model[COMM_FILE_LABEL], method[COMM_FILE_METHOD];
 } comm_file_case;
 
-/* Errors: ERROR_INPUT or ERROR_SYSTEM with path and reason; nothing is left behind. */
+/* Errors: ERROR_INPUT or ERROR_SYSTEM with path and reason; a place where no file can be is found out before one is begun. */
 int comm_file_create(const char *path, comm *c, const comm_file_head *head, comm_file **result);
 
 /* Appends a case, numbered from 0, and its repetitions. */
