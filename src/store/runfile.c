@@ -48,11 +48,11 @@ static void warn_of_network(const char *path) {
   if (statfs(path, &status) == 0 && status.f_type == NFS_SUPER_MAGIC)
     log_warning(
         "%s is on NFS: it survives a crash of the program but not surely one of the host, and other hosts can read it only when it is finished; "
-        "a local directory (output.dir) is safer",
+        "a local directory (output.dir, --out) is safer",
         path);
 }
 
-static int make_file(runfile *r) {
+static int make_file(runfile *r, const char *kind, int64_t version) {
   hid_t access = runfile_access();
   if (access >= 0) r->file = H5Fcreate(r->fresh, H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (r->file < 0) {
@@ -64,13 +64,13 @@ static int make_file(runfile *r) {
   H5Pclose(access);
   char now[32];
   clock_utc(now, sizeof now);
-  TRY(runfile_put_attribute_text(r, "", "kind", RUNFILE_KIND));
-  TRY(runfile_put_attribute_int(r, "", "schema_version", RUNFILE_SCHEMA_VERSION));
+  TRY(runfile_put_attribute_text(r, "", "kind", kind));
+  TRY(runfile_put_attribute_int(r, "", "schema_version", version));
   TRY(runfile_put_attribute_text(r, "", "created", now));
   return runfile_put_attribute_text(r, "", "status", "running");
 }
 
-int runfile_create(const char *path, runfile **result) {
+int runfile_create_kind(const char *path, const char *kind, int64_t version, runfile **result) {
   *result = NULL;
   runfile *r = calloc(1, sizeof *r);
   if (!r) return FAIL(ERROR_MEMORY, NULL, "%s: out of memory", path);
@@ -81,7 +81,7 @@ int runfile_create(const char *path, runfile **result) {
   if (!code) code = runfile_lock_take(r->partial, &r->lock);
   if (!code) {
     unlink(r->closing); /* of a process that was killed while it finished: its .partial is still whole */
-    code = make_file(r);
+    code = make_file(r, kind, version);
     if (code) {
       error kept = *error_last();
       runfile_close_file(r);
@@ -98,6 +98,8 @@ int runfile_create(const char *path, runfile **result) {
   *result = r;
   return ERROR_NONE;
 }
+
+int runfile_create(const char *path, runfile **result) { return runfile_create_kind(path, RUNFILE_KIND, RUNFILE_SCHEMA_VERSION, result); }
 
 /* --- before the start --- */
 
@@ -269,7 +271,7 @@ int runfile_start(runfile *r) {
     char reason[320];
     snprintf(reason, sizeof reason, "%s", runfile_reason());
     const char *hint = runfile_hint(reason);
-    return FAIL(ERROR_SYSTEM, hint ? hint : "choose an output directory on a POSIX file system (output.dir)",
+    return FAIL(ERROR_SYSTEM, hint ? hint : "choose an output directory on a POSIX file system (output.dir, --out)",
                 "%s: cannot be made readable while it grows (HDF5's SWMR): %s", r->partial, reason);
   }
   TRY(runfile_rename(r->fresh, r->partial));

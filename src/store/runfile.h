@@ -1,4 +1,5 @@
-/* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file.
+/* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file. Other
+ * measurements that must outlive a crash are written in the same way, under a kind of their own.
  *
  * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays -> start (SWMR: from here on no new objects) -> append and write, each
  * logged step flushed -> finish (closing attributes, renamed to PATH) or abandon (PATH.partial stays, readable to the last flushed row).
@@ -38,6 +39,9 @@ typedef struct runfile runfile;
 /* Takes the lock of PATH.partial and makes its directory and the new file, which is PATH.partial.new until runfile_start puts it in the place of an old
  * PATH.partial that is nobody's: so PATH.partial can be read at any time. Errors: ERROR_INPUT / ERROR_SYSTEM with path and reason; a live writer is named. */
 int runfile_create(const char *path, runfile **result);
+
+/* The same for a file of another kind and with a schema version of its own ("peftscale comm"); the readers below take run files alone. */
+int runfile_create_kind(const char *path, const char *kind, int64_t version, runfile **result);
 
 /* Before start. `where` is a path of a group or data set, "" for the root; groups are made when needed. */
 int runfile_put_text(runfile *r, const char *where, const char *text); /* a scalar string data set */

@@ -213,17 +213,14 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
-/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
- * trouble. The head is a part of it or travels beside it. */
+/* The head is a part of a step's message or travels beside it. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
-  int is_exact = r->config->reduce == REDUCE_EXACT;
-  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats;
-  int64_t rest = is_exact ? 8 * (numbers + TAIL_FLOATS - 1) : 4 * (numbers + TAIL_FLOATS);
-  TRY(head_settle(r, rest, is_exact ? 8 : 4));
-  r->message_bytes =
-      rest + (is_exact ? model_segment_count(r->model) + 2 : 0) + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
+  int is_exact = r->config->reduce == REDUCE_EXACT, width = is_exact ? 8 : 4;
+  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats, segments = model_segment_count(r->model);
+  TRY(head_settle(r, width * payload_of(is_exact, numbers, segments).sums, width));
+  r->message_bytes = payload_of(is_exact, numbers, segments).bytes + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
 }
 

@@ -16,9 +16,7 @@
 #include "train/batches.h"
 #include "train/exact.h"
 #include "train/metrics.h"
-
-/* Behind theta's gradient in the one message of a step: the sums that go with it. */
-enum { TAIL_LOSS, TAIL_COUNT, TAIL_TOKENS, TAIL_ERRORS, TAIL_FLOATS };
+#include "train/payload.h"
 
 /* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is sent
  * for it (comm_sum_bytes). */
