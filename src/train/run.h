@@ -20,8 +20,8 @@
 /* Behind theta's gradient in the one message of a step: the sums that go with it. */
 enum { TAIL_LOSS, TAIL_COUNT, TAIL_TOKENS, TAIL_ERRORS, TAIL_FLOATS };
 
-/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is sent
- * for it (comm_sum_bytes). */
+/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is
+ * sent for it (comm_sum_bytes). */
 typedef struct head_account {
   int64_t dense_bytes, factor_bytes, dense_wire_bytes, factor_wire_bytes;
 } head_account;
