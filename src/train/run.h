@@ -18,8 +18,8 @@
 #include "train/metrics.h"
 #include "train/payload.h"
 
-/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is sent
- * for it (comm_sum_bytes). */
+/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is
+ * sent for it (comm_sum_bytes). */
 typedef struct head_account {
   int64_t dense_bytes, factor_bytes, dense_wire_bytes, factor_wire_bytes;
 } head_account;
