@@ -89,7 +89,9 @@ def parameters(study: Study, number: int) -> Table:
                   notes=["latency: seconds per round; rate: of the largest message of each round. A dash: nothing of it to be seen in this range of message "
                          "sizes. Bands: bootstrap over points and repetitions."])
     adding = any(piece.gamma for model in study.models for piece in model.form.pieces)
-    if not adding:
+    if adding:
+        table.notes[0] += " adding: per byte received to be added up; it takes up, too, what a round both ways costs more than one way."
+    else:
         table.heads = table.heads[:-1]
     for model in study.models:
         for index, piece in enumerate(model.form.pieces):
