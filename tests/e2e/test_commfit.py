@@ -142,9 +142,9 @@ def play_openmpi_rabenseifner(ranks, count):
 
 
 def play(schedule, ranks, count):
-    """Really adds numbers up. Returns rounds, most numbers sent by a rank, largest messages and largest additions added up; and whether all have the sum."""
+    """Really adds numbers up. Returns rounds, most numbers sent by a rank, largest messages and largest additions added up, those of pairs both ways; and whether all have the sum."""
     start = np.random.default_rng(ranks * 1000 + count).integers(0, 1000, (ranks, count))
-    data, sent, path, reduced = start.copy(), [0] * ranks, 0, 0
+    data, sent, path, reduced, both = start.copy(), [0] * ranks, 0, 0, 0
     for messages in schedule:
         carried = [data[source, first:end].copy() for source, _, first, end, _ in messages]
         for (source, to, first, end, adds), numbers in zip(messages, carried):
@@ -152,16 +152,19 @@ def play(schedule, ranks, count):
             sent[source] += end - first
         path += max(end - first for _, _, first, end, _ in messages)
         reduced += max([end - first for _, _, first, end, adds in messages if adds], default=0)
-    return len(schedule), max(sent), path, reduced, bool((data == start.sum(axis=0)).all())
+        pairs = {(source, to) for source, to, *_ in messages}
+        both += max([end - first for source, to, first, end, _ in messages if (to, source) in pairs], default=0)
+    return len(schedule), max(sent), path, reduced, both, bool((data == start.sum(axis=0)).all())
 
 
 class Formulas(unittest.TestCase):
     def compare(self, formula, player):
         for ranks in range(2, 34):
             for count in (1, 5, 32, 37, 100, 257):
-                rounds, sent, path, reduced, right = play(player(ranks, count), ranks, count)
+                rounds, sent, path, reduced, both, right = play(player(ranks, count), ranks, count)
                 self.assertTrue(right, f"the schedule of this test is wrong: {ranks} ranks, {count} numbers")
-                self.assertEqual(formula(ranks, 4 * count), schedules.Cost(rounds, 4 * sent, 4 * path, 4 * reduced), f"{ranks} ranks, {count} numbers")
+                self.assertEqual(formula(ranks, 4 * count), schedules.Cost(rounds, 4 * sent, 4 * path, 4 * reduced, 4 * both),
+                                 f"{ranks} ranks, {count} numbers")
 
     def test_doubling(self):
         self.compare(schedules.doubling, play_doubling)
@@ -287,6 +290,17 @@ class Fits(unittest.TestCase):
         self.assertAlmostEqual(model.form.pieces[0].gamma / (3 * BETA), 1, delta=0.2)
         plain = commfit.fit_algorithm("doubling", points_of(noisy(schedules.doubling)), draws=20)
         self.assertEqual(plain.form.pieces[0].gamma, 0)
+
+    def test_both_ways_is_seen(self):
+        """An exchange takes twice as long as a message, as with TCP where one connection carries both."""
+        def seconds(ranks, payload):
+            cost = schedules.ring(ranks, payload)
+            return (ALPHA * cost.rounds + BETA * (cost.path + cost.both_ways)) * np.exp(0.02 * random.standard_normal(9))
+        random = np.random.default_rng(1)
+        model = commfit.fit_algorithm("ring", points_of(seconds, algorithm="ring"), draws=20)
+        self.assertAlmostEqual(model.form.pieces[0].delta / BETA, 1, delta=0.1)
+        self.assertAlmostEqual(model.form.pieces[0].beta / BETA, 1, delta=0.1)
+        self.assertEqual(model.form.pieces[0].gamma, 0)
 
     def test_outliers_do_little(self):
         points = points_of(noisy(schedules.ring), algorithm="ring")
@@ -486,7 +500,7 @@ class Program(unittest.TestCase):
         self.refused(["but a peftscale run"], write_file(bad, kind="peftscale run"))
         self.refused(["no measurement"], write_file(bad, kind="something"))
         self.refused(["schema 2"], write_file(bad, version=2))
-        self.refused(["no time of two or more ranks"], write_file(bad, ranks=(1,), algorithms={"mpi": lambda ranks, size: schedules.Cost(0, 0, 0, 0)},
+        self.refused(["no time of two or more ranks"], write_file(bad, ranks=(1,), algorithms={"mpi": lambda ranks, size: schedules.Cost(0, 0, 0, 0, 0)},
                                                                   seconds=lambda *_: 1e-6))
         self.refused(["no time of two or more ranks"], write_file(bad, ranks=()))
 
