@@ -99,7 +99,8 @@ def parameters(study: Study, number: int) -> Table:
                                 human_time(piece.alpha) if piece.alpha else "-", between(human_time(alpha[0]), human_time(alpha[1])) if alpha[1] else "-",
                                 rate(piece.beta), rate_between(*beta)]
                                + [human_time(1e6 * getattr(piece, name)) if getattr(piece, name) else "-" for name, *_ in extra])
-            table.values.append([model.algorithm, model.form.rule.name, piece.low, piece.high, piece.alpha, *alpha, piece.beta, *beta, piece.gamma, piece.delta])
+            table.values.append([model.algorithm, model.form.rule.name, piece.low, piece.high, piece.alpha, *alpha, piece.beta, *beta, piece.gamma,
+                                 piece.delta])
     return table
 
 
