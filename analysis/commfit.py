@@ -3,8 +3,8 @@
 T(n, S) = alpha rounds + beta path [+ gamma reduced | + delta both_ways], rounds and bytes by formula (schedules.py), in pieces by the mean size of a
 message, m = path / rounds, since transports change their protocol with it. Least squares of log(T / measured), outliers damped, parameters >= 0.
 
-Everything that is chosen (the number of pieces, their borders, gamma, delta or neither, the formula where a library chose for itself) is chosen by cross-validation within
-the points to fit. The held-out points serve for one thing: the printed error.
+Everything that is chosen (the number of pieces, their borders, gamma, delta or neither, the formula where a library chose for itself) is chosen by
+cross-validation within the points to fit. The held-out points serve for one thing: the printed error.
 """
 
 import math
