@@ -44,9 +44,8 @@ int comm_broadcast(comm *c, comm_purpose purpose, int root, void *bytes, size_t 
 int comm_sum_doubles(comm *c, comm_purpose purpose, double *values, int count);
 int comm_max_doubles(comm *c, comm_purpose purpose, double *values, int count);
 
-/* Collective. Element-wise maximum of bytes, and sum of integers (any order gives the same bits), in place. */
+/* Collective. Element-wise maximum of bytes, in place. */
 int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count);
-int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count);
 
 /* Collective. Rank 0 receives every rank's bytes behind each other: counts [size] in bytes at rank 0 (NULL elsewhere); result (rank 0) is malloc'ed, the
  * caller frees it. */
@@ -57,12 +56,22 @@ int comm_same_text(comm *c, const char *text, int *same);
 
 /* ---- the sum of a step (sum.c) ---- */
 
+/* How vectors longer than bucket_bytes are summed (shorter ones: one all-reduce of the library): in buckets of so many bytes (a multiple of 8, at most 2^30),
+ * several on their way at a time; with on_node the ranks of a node add in shared memory first, for (ranks on the node + 1) x 2 x bucket_bytes of it.
+ * *is_on_node, the same on all ranks: whether they do, which they do not where some node's shared memory is too small. Without this call: COMM_BUCKET_BYTES, 0.
+ * Collective, not between begin and end. Errors: ERROR_MEMORY, ERROR_SYSTEM. */
+enum { COMM_BUCKET_BYTES = 4 << 20 };
+int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node);
+
 /* Sums vector[0 .. count) over all ranks, in place, in buckets whose borders depend on count alone. Between begin and end:
  * comm_sum_ready(upto) says that vector[0 .. upto) is final on this rank; whole buckets are sent at once and pending ones driven on (Open MPI makes progress
  * only inside calls). Collective: begin and end; ready may be called any number of times. Errors: ERROR_SYSTEM. */
 int comm_sum_begin(comm *c, float *vector, int64_t count);
 int comm_sum_ready(comm *c, int64_t upto);
 int comm_sum_end(comm *c);
+
+/* Collective. Sum of integers in place, in the same buckets; any order gives the same bits. Not between begin and end. */
+int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count);
 
 /* ---- memory shared by the ranks of a node (share.c) ---- */
 

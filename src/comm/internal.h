@@ -6,7 +6,9 @@
 
 #include "comm/comm.h"
 
-enum { BUCKET_FLOATS = 1 << 20, MAX_SHARES = 8 };
+enum { MAX_SHARES = 8 };
+
+typedef struct sum sum;
 
 /* One memory of comm_share; window: MPI_WIN_NULL where it is this rank's own. */
 typedef struct share {
@@ -19,18 +21,19 @@ struct comm {
   int rank, size, node_rank, node_size, nodes;
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
-  /* the sum under way */
-  float *vector;
-  int64_t count;
-  int buckets, started, finished;
-  MPI_Request *requests;
-  int request_capacity;
+  sum *sum; /* sum.c; NULL before the first sum */
   share shares[MAX_SHARES];
   int share_count;
 };
 
 /* MPI's code to ours, with MPI's words. */
 int comm_check(int mpi_code, const char *what);
+
+/* Collective over the node. Whether its shared memory can hold so many bytes more; asked by one rank, told to the others (share.c). */
+int comm_room_for(comm *c, size_t bytes);
+
+/* Collective. What sum.c holds is given back. */
+void sum_destroy(comm *c);
 
 /* Adds a call to a meter. */
 void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double start_s);

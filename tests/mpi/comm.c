@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "comm/internal.h" /* the size of a bucket */
 #include "support/checks.h"
 
 static int rank, size;
@@ -72,7 +71,7 @@ static void sum(int64_t count, int64_t pace) {
 }
 
 static void sums(void) {
-  const int64_t b = BUCKET_FLOATS, counts[] = {1, 2, 3, 1000, b - 1, b, b + 1, 2 * b - 1, 2 * b, 2 * b + 5, 4 * b + 3};
+  const int64_t b = COMM_BUCKET_BYTES / (int64_t)sizeof(float), counts[] = {1, 2, 3, 1000, b - 1, b, b + 1, 2 * b - 1, 2 * b, 2 * b + 5, 4 * b + 3};
   const int64_t paces[] = {0, 100000, b, b + 17, 5 * b};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
     for (size_t j = 0; j < sizeof paces / sizeof *paces; j++)
