@@ -164,6 +164,7 @@ static int put_accounting(record *rec) {
   int64_t head = model_role_count(r->model, SEGMENT_HEAD), activation = 0;
   TRY(model_counts(r->model, &counts));
   if (r->config->payload == PAYLOAD_DENSE) counts.sent_floats = counts.trainable;
+  counts.sent_floats -= r->left_out;
   for (int t = 0; t < r->threads; t++) activation += model_workspace_bytes(r->workspaces[t]);
   const struct {
     const char *name;

@@ -210,12 +210,26 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
+/* Numbers that stay at home because no rank's batch reaches them, in the mean over the run's steps. */
+static int measure_left_out(run *r) {
+  if (!r->packed || !model_reaches(r->model)) return ERROR_NONE;
+  double sum = 0;
+  for (int64_t step = 0; step < r->steps; step++) {
+    TRY(batch_plan_step(&r->plan, step));
+    batch_plan_reach(&r->plan, r->model);
+    sum += (double)(r->theta_count - model_packed_count(r->model));
+  }
+  r->left_out = llround(sum / (double)r->steps);
+  return ERROR_NONE;
+}
+
 /* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
  * trouble. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
-  int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats);
+  TRY(measure_left_out(r));
+  int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats) - r->left_out;
   r->message_bytes = r->exact ? 8 * (numbers + TAIL_FLOATS - 1) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS);
   return ERROR_NONE;
 }
@@ -223,14 +237,18 @@ static int measure_message(run *r) {
 /* What a step's sum needs. Ranks rely on each other after this: nothing more is taken later. */
 static int take_message(run *r) {
   size_t count = (size_t)r->theta_count + TAIL_FLOATS;
-  int packs = model_is_packed(r->model) && r->config->payload == PAYLOAD_COMPACT;
+  int packs = model_is_packed(r->model) && r->config->payload == PAYLOAD_COMPACT, in_place = packs && model_packs_in_place(r->model);
   r->message = r->gradient[0];
-  if (packs) TRY(arena_take(r->memory, count, sizeof(real), &r->packed));
+  if (in_place) r->packed = r->message;
+  else if (packs) TRY(arena_take(r->memory, count, sizeof(real), &r->packed));
   if (r->config->reduce == REDUCE_FLOAT) return comm_sum_begin(r->comm, r->message, (int64_t)count);
   TRY(arena_take(r->memory, (size_t)model_segment_count(r->model), sizeof *r->segment_counts, &r->segment_counts));
   if (packs) {
     TRY(arena_take(r->memory, (size_t)r->threads, sizeof *r->thread_packed, &r->thread_packed));
-    for (int t = 0; t < r->threads; t++) TRY(arena_take(r->memory, count, sizeof(real), &r->thread_packed[t]));
+    for (int t = 0; t < r->threads; t++) {
+      if (in_place) r->thread_packed[t] = r->gradient[t];
+      else TRY(arena_take(r->memory, count, sizeof(real), &r->thread_packed[t]));
+    }
   }
   return exact_create(r->model, r->theta_count, r->threads, r->shards, r->memory, &r->exact);
 }

@@ -39,7 +39,8 @@ typedef struct run {
   real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
   int64_t message_bytes;        /* of a step, from each rank; mean, where they differ             */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
-  real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it; NULL: all      */
+  int64_t left_out;             /* numbers of theta that the step's batch does not reach and that do not travel; mean over the steps */
+  real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it, message itself where it is packed in place; NULL: all */
   real **thread_packed;         /* [threads] the same of a shard, for an exact sum; NULL likewise */
   exact *exact;                 /* NULL: sums in floats                                           */
   int64_t *segment_counts;      /* [segments] numbers of each in a message                        */
