@@ -8,7 +8,7 @@
 
 enum { MAX_SHARES = 8 };
 
-typedef struct sum sum;
+typedef struct sum_state sum_state;
 
 /* One memory of comm_share; window: MPI_WIN_NULL where it is this rank's own. */
 typedef struct share {
@@ -21,7 +21,7 @@ struct comm {
   int rank, size, node_rank, node_size, nodes;
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
-  sum *sum; /* sum.c; NULL before the first sum */
+  sum_state *sum; /* sum.c; NULL before the first sum */
   share shares[MAX_SHARES];
   int share_count;
 };

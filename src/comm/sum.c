@@ -22,7 +22,7 @@ typedef struct slot {
  * its way to be fast where the turns come slowly. */
 enum { NODE_SLOTS = 2, RING_SLOTS = 4 };
 
-struct sum {
+struct sum_state {
   int64_t bucket_bytes;
   MPI_Comm line;  /* all ranks, those of a node beside each other: a ring then enters and leaves a node once */
   int place;      /* of this rank in it */
@@ -40,7 +40,7 @@ struct sum {
 
 /* ---- making it ---- */
 
-static int make_line(comm *c, sum *s) {
+static int make_line(comm *c, sum_state *s) {
   int leader = c->rank;
   TRY(comm_check(MPI_Bcast(&leader, 1, MPI_INT, 0, c->node), "MPI_Bcast"));
   TRY(comm_check(MPI_Comm_split(c->world, 0, leader, &s->line), "MPI_Comm_split")); /* ranks of one leader stay in their order */
@@ -48,12 +48,12 @@ static int make_line(comm *c, sum *s) {
   return comm_check(MPI_Comm_rank(s->line, &s->place), "MPI_Comm_rank");
 }
 
-static int64_t chunk_bytes(const comm *c, const sum *s, sum_type type) {
+static int64_t chunk_bytes(const comm *c, const sum_state *s, sum_type type) {
   int64_t numbers = s->bucket_bytes / sum_width(type);
   return s->node ? ring_chunk_bytes(type, node_sum_slice(s->node, numbers), node_sum_nodes(s->node)) : ring_chunk_bytes(type, numbers, c->size);
 }
 
-static int take_slots(comm *c, sum *s) {
+static int take_slots(comm *c, sum_state *s) {
   int64_t floats = chunk_bytes(c, s, SUM_FLOATS), integers = chunk_bytes(c, s, SUM_INTEGERS), chunk = floats > integers ? floats : integers;
   s->slot_count = s->node ? NODE_SLOTS : c->size > RING_SLOTS ? c->size : RING_SLOTS;
   size_t count = (size_t)s->slot_count;
@@ -68,18 +68,18 @@ static int take_slots(comm *c, sum *s) {
 }
 
 static int sum_create(comm *c, int64_t bucket_bytes, int on_node) {
-  sum *s = calloc(1, sizeof *s);
+  sum_state *s = calloc(1, sizeof *s);
   TRY(comm_agree(c, s ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory")));
   c->sum = s;
   s->bucket_bytes = bucket_bytes;
   s->line = MPI_COMM_NULL;
   int code = make_line(c, s);
-  if (!code && on_node) code = node_sum_create(c, NODE_SLOTS, bucket_bytes, &s->node);
+  if (!code && on_node && c->nodes < c->size) code = node_sum_create(c, NODE_SLOTS, bucket_bytes, &s->node);
   return comm_agree(c, code ? code : take_slots(c, s));
 }
 
 void sum_destroy(comm *c) {
-  sum *s = c->sum;
+  sum_state *s = c->sum;
   if (!s) return;
   node_sum_destroy(s->node);
   if (s->line != MPI_COMM_NULL) MPI_Comm_free(&s->line);
@@ -100,17 +100,17 @@ int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node) 
 
 /* ---- buckets ---- */
 
-static int64_t bucket_numbers(const sum *s) { return s->bucket_bytes / sum_width(s->type); }
+static int64_t bucket_numbers(const sum_state *s) { return s->bucket_bytes / sum_width(s->type); }
 
-static int64_t bucket_end(const sum *s, int bucket) {
+static int64_t bucket_end(const sum_state *s, int bucket) {
   int64_t end = (bucket + 1) * bucket_numbers(s);
   return end < s->count ? end : s->count;
 }
 
-static int64_t bucket_count(const sum *s, int bucket) { return bucket_end(s, bucket) - bucket * bucket_numbers(s); }
-static char *bucket_begin(const sum *s, int bucket) { return s->vector + bucket * s->bucket_bytes; }
+static int64_t bucket_count(const sum_state *s, int bucket) { return bucket_end(s, bucket) - bucket * bucket_numbers(s); }
+static char *bucket_begin(const sum_state *s, int bucket) { return s->vector + bucket * s->bucket_bytes; }
 
-static int start_bucket(comm *c, sum *s) {
+static int start_bucket(comm *c, sum_state *s) {
   int place = s->started % s->slot_count;
   slot *at = &s->slots[place];
   at->bucket = s->started++;
@@ -130,7 +130,7 @@ static int start_bucket(comm *c, sum *s) {
 }
 
 /* From the stage that is done to the next. */
-static int next_stage(sum *s, slot *at) {
+static int next_stage(sum_state *s, slot *at) {
   int place = (int)(at - s->slots);
   int64_t count = bucket_count(s, at->bucket);
   if (s->node && at->stage == SLOT_GIVEN) {
@@ -152,7 +152,7 @@ static int next_stage(sum *s, slot *at) {
   return ERROR_NONE;
 }
 
-static int advance_slot(sum *s, slot *at) {
+static int advance_slot(sum_state *s, slot *at) {
   while (at->stage != SLOT_FREE) {
     int done;
     if (at->stage == SLOT_RING) TRY(ring_advance(&at->ring, &done));
@@ -163,7 +163,7 @@ static int advance_slot(sum *s, slot *at) {
   return ERROR_NONE;
 }
 
-static int advance(comm *c, sum *s) {
+static int advance(comm *c, sum_state *s) {
   for (int i = 0; i < s->slot_count; i++) TRY(advance_slot(s, &s->slots[i]));
   while (s->started < s->buckets && bucket_end(s, s->started) <= s->ready && s->slots[s->started % s->slot_count].stage == SLOT_FREE) TRY(start_bucket(c, s));
   return ERROR_NONE;
@@ -171,7 +171,7 @@ static int advance(comm *c, sum *s) {
 
 static int sum_begin(comm *c, sum_type type, void *vector, int64_t count) {
   if (!c->sum) TRY(sum_create(c, COMM_BUCKET_BYTES, 0));
-  sum *s = c->sum;
+  sum_state *s = c->sum;
   s->type = type;
   s->vector = vector;
   s->count = count;
@@ -182,7 +182,7 @@ static int sum_begin(comm *c, sum_type type, void *vector, int64_t count) {
 }
 
 static int sum_end(comm *c) {
-  sum *s = c->sum;
+  sum_state *s = c->sum;
   if (s->buckets == 1)
     return comm_check(MPI_Allreduce(MPI_IN_PLACE, s->vector, (int)s->count, s->type == SUM_FLOATS ? MPI_FLOAT : MPI_INT64_T, MPI_SUM, c->world),
                       "MPI_Allreduce");
@@ -200,7 +200,7 @@ static int sum_end(comm *c) {
 int comm_sum_begin(comm *c, float *vector, int64_t count) { return sum_begin(c, SUM_FLOATS, vector, count); }
 
 int comm_sum_ready(comm *c, int64_t upto) {
-  sum *s = c->sum;
+  sum_state *s = c->sum;
   if (c->size == 1 || s->buckets <= 1) return ERROR_NONE; /* one bucket: nothing to hide behind, blocking is faster */
   double start = clock_wall_s();
   if (upto > s->ready) s->ready = upto < s->count ? upto : s->count;

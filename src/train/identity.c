@@ -22,8 +22,8 @@ int identity_make(run *r) {
   }
   if (!code) {
     const config *c = r->config;
-    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s", comm_size(r->comm), r->threads, comm_nodes(r->comm),
-             c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact");
+    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s%s", comm_size(r->comm), r->threads, comm_nodes(r->comm),
+             c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact", r->adds_on_node ? ";node_reduce=on" : "");
     hash_add_text(h, r->experiment_id);
     hash_add_text(h, line);
     hash_finish(h, r->run_id);

@@ -199,6 +199,7 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "ranks", "%d", comm_size(r->comm));
   provenance_add(&p, "nodes", "%d", comm_nodes(r->comm));
   provenance_add(&p, "threads", "%d", r->threads);
+  provenance_add(&p, "node_reduce", "%s", r->adds_on_node ? "on" : "off");
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
   if (*r->start_hash) provenance_add(&p, "start_hash", "%s", r->start_hash);

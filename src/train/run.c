@@ -311,6 +311,16 @@ static int prepare_output(run *r) {
   return *c->output.export_dir ? export_prepare(c, c->output.export_dir) : ERROR_NONE;
 }
 
+/* Ranks that were started with other words are found out in identify, and must not wait for each other here. */
+static int settle_sum(run *r) {
+  double wanted = r->config->node_reduce == NODE_REDUCE_ON;
+  TRY(comm_max_doubles(r->comm, COMM_CONTROL, &wanted, 1));
+  TRY(comm_sum_setup(r->comm, COMM_BUCKET_BYTES, wanted > 0, &r->adds_on_node));
+  if (wanted > 0 && !r->adds_on_node && comm_nodes(r->comm) < comm_size(r->comm))
+    log_warning("node_reduce: the shared memory of some node is too small (/dev/shm): its ranks are treated as any others");
+  return ERROR_NONE;
+}
+
 /* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */
 static int check_one_build(run *r) {
   char digest[HASH_TEXT_BYTES] = "", text[256];
@@ -330,7 +340,8 @@ static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->node_reduce,
+           (long long)conf->check_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
@@ -366,6 +377,7 @@ static int assemble(run *r, int training) {
   char directory[4096] = "";
   TRY(comm_agree(r->comm, assemble_alone(r, training, directory, sizeof directory)));
   TRY(load_model(r, directory));
+  if (training) TRY(settle_sum(r));
   TRY(identify(r));
   TRY(comm_agree(r->comm, take_memory(r, training)));
   TRY(comm_agree(r->comm, model_init_theta(r->model, r->theta)));

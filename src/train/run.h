@@ -39,6 +39,7 @@ typedef struct run {
   real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
   int64_t message_bytes;        /* of a step, from each rank; mean, where they differ             */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
+  int adds_on_node;             /* large vectors are first added in the node's shared memory                */
   int64_t left_out;             /* numbers of theta that the step's batch does not reach and that do not travel; mean over the steps */
   real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it, message itself where it is packed in place; NULL: all */
   real **thread_packed;         /* [threads] the same of a shard, for an exact sum; NULL likewise */
