@@ -9,14 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a message is for; meters are kept apart. */
-typedef enum comm_purpose { COMM_GRADIENT, COMM_EVALUATION, COMM_CONTROL, COMM_PURPOSES } comm_purpose;
+/* What a message is for; meters are kept apart. Checkpoint: what is gathered only to be written to disk. */
+typedef enum comm_purpose { COMM_GRADIENT, COMM_EVALUATION, COMM_CONTROL, COMM_CHECKPOINT, COMM_PURPOSES } comm_purpose;
 extern const char *const comm_purpose_names[COMM_PURPOSES];
 
 typedef struct comm_meter {
   int64_t calls;
-  int64_t payload_bytes; /* bytes this rank gave into collectives: not what travelled on a wire */
-  double seconds;        /* time this rank spent inside calls (waiting for others included)     */
+  int64_t payload_bytes; /* bytes this rank gave into collectives: not what travelled on a wire   */
+  int64_t wire_bytes;    /* bytes that this rank handed to the network for it; -1: not known      */
+  double seconds;        /* time this rank spent inside calls (waiting for others included)       */
 } comm_meter;
 
 typedef struct comm comm;
@@ -34,6 +35,21 @@ const char *comm_library(void); /* "Open MPI v4.1.4, ..." first line */
 const char *comm_host(const comm *c);
 comm_meter comm_meter_read(const comm *c, comm_purpose purpose);
 
+/* Not collective. How bytes on the wire are measured, the same on all ranks and decided at the start:
+ *   "tcp"            TCP_INFO of each rank's own sockets, each call of a purpose by itself; ranks of one machine may talk by memory beside it
+ *   "infiniband"     port counters of machines that are this job's alone; slow to read, so the meters leave them out
+ *   "shared memory"  all ranks are on one machine and no socket carries data: nothing goes over a wire
+ *   "none"           they are not: only payload is known */
+const char *comm_wire_name(const comm *c);
+
+/* Not collective. Bytes that this rank (with InfiniBand: this machine, told by its first rank, 0 by its others) has handed to the network since the start; -1
+ * where they are not measured. */
+int64_t comm_wire_bytes(comm *c);
+
+/* Collective. Waits until all ranks are here and returns for how many seconds; what a sum under way sent meanwhile counts as the gradient's. Errors: none that
+ * the next call would not meet. */
+double comm_wait(comm *c);
+
 /* Collective. The worst code of all ranks; every rank's last error becomes that of the lowest rank that has it. */
 int comm_agree(comm *c, int code);
 
@@ -50,6 +66,10 @@ int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count
 /* Collective. Rank 0 receives every rank's bytes behind each other: counts [size] in bytes at rank 0 (NULL elsewhere); result (rank 0) is malloc'ed, the
  * caller frees it. */
 int comm_gather(comm *c, comm_purpose purpose, const void *bytes, int64_t count, int64_t *counts, void **result);
+
+/* Collective. Every rank's part of values to all ranks, in place: values[first[r] .. first[r + 1]) is rank r's, first [size + 1] the same on all ranks. Parts
+ * may be empty, and larger than MPI's counts. Payload: the own part. Errors: ERROR_SYSTEM. */
+int comm_all_gather(comm *c, comm_purpose purpose, float *values, const int64_t *first);
 
 /* Collective. Whether all ranks hold the same text (a hash, say); *same is equal on all ranks. */
 int comm_same_text(comm *c, const char *text, int *same);
@@ -73,6 +93,19 @@ int comm_sum_end(comm *c);
 
 /* Collective. Sum of integers in place, in the same buckets; any order gives the same bits. Not between begin and end. */
 int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count);
+
+/* ---- what that puts on a wire (estimate.c) ---- */
+
+/* Not collective. An estimate: bytes that a rank sends, in the mean of `ranks`, for the sum of a vector of so many bytes: above COMM_BUCKET_BYTES, without
+ * a reduction on the node, 2 (n - 1) / n S; else by the algorithm that Open MPI 4.1 chooses for this size and number of ranks. With p the largest power of two in n ranks, e = n - p and S the bytes:
+ *   small (recursive doubling)  (p log2 p + 2 e) / n S         n = 2: S, 3: 4/3 S, 4: 2 S, 6: 2 S, 8: 3 S
+ *   large (Rabenseifner)        (2 (p - 1) + 5/2 e) / n S      n = 2: S, 3: 3/2 S, 4: 3/2 S, 6: 11/6 S, 8: 7/4 S
+ * large: from 8 KiB on with 4 to 15 ranks, 256 KiB with 3. What a longer message costs more is the difference of two such figures, and may be negative where
+ * the larger one goes a cheaper way. */
+double comm_sum_bytes(int ranks, double bytes);
+
+/* Not collective. The same for comm_all_gather, whose parts have so many bytes in the mean: each is sent n - 1 times, whatever the way. */
+double comm_all_gather_bytes(int ranks, double mean_bytes);
 
 /* ---- memory shared by the ranks of a node (share.c) ---- */
 

@@ -5,10 +5,14 @@
 #include <mpi.h>
 
 #include "comm/comm.h"
+#include "comm/wire.h"
 
 enum { MAX_SHARES = 8 };
 
 typedef struct sum_state sum_state;
+
+/* How bytes on the wire are known (comm_wire_name). */
+typedef enum wire_source { WIRE_NONE, WIRE_MEMORY, WIRE_TCP, WIRE_INFINIBAND } wire_source;
 
 /* One memory of comm_share; window: MPI_WIN_NULL where it is this rank's own. */
 typedef struct share {
@@ -22,6 +26,10 @@ struct comm {
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
   sum_state *sum; /* sum.c; NULL before the first sum */
+  wire *wire;
+  wire_source source;
+  int64_t wire_settled; /* bytes that already belong to a purpose */
+  int64_t settlements;
   share shares[MAX_SHARES];
   int share_count;
 };
@@ -35,7 +43,13 @@ int comm_room_for(comm *c, size_t bytes);
 /* Collective. What sum.c holds is given back. */
 void sum_destroy(comm *c);
 
+/* Whether buckets are on their way. */
+int sum_is_under_way(const comm *c);
+
 /* Adds a call to a meter. */
 void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double start_s);
+
+/* comm_all_gather in windows of so many values: an MPI call counts in int. */
+int comm_all_gather_by(comm *c, comm_purpose purpose, float *values, const int64_t *first, int window);
 
 #endif

@@ -98,6 +98,8 @@ int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node) 
   return code;
 }
 
+int sum_is_under_way(const comm *c) { return c->sum && c->sum->finished < c->sum->started; }
+
 /* ---- buckets ---- */
 
 static int64_t bucket_numbers(const sum_state *s) { return s->bucket_bytes / sum_width(s->type); }

@@ -16,6 +16,7 @@ static const char *const schedule_words[] = {"linear", "cosine", "constant", NUL
 static const char *const reduce_words[] = {"float", "exact", NULL};
 static const char *const node_reduce_words[] = {"off", "on", NULL};
 static const char *const payload_words[] = {"compact", "dense", NULL};
+static const char *const head_reduce_words[] = {"dense", "factors", NULL};
 static const char *const keep_words[] = {"best", "last", NULL};
 
 #define FIELD(member) offsetof(config, member)
@@ -43,10 +44,24 @@ static const config_key rows[] = {
      FIELD(node_reduce),
      EXECUTION,
      NULL},
+    {{"head_reduce", OPTION_CHOICE, "auto", 0, 0, head_reduce_words, 1,
+      "the task head's gradient: in the sum, or formed by every rank from the rows of all examples; auto: what sends fewer bytes"},
+     FIELD(head_reduce),
+     EXECUTION,
+     "dense"},
     {{"check_every", OPTION_INT, "100", 0, 1e12, NULL, 0, "steps between comparisons of the ranks' numbers (a hash of theta); 0: never"},
      FIELD(check_every),
      NEITHER,
      NULL},
+    {{"sample_every", OPTION_INT, "10", 0, 1e12, NULL, 0, "steps between those that tell waiting for the slowest rank from transfer, by a barrier; 0: never"},
+     FIELD(sample_every),
+     NEITHER,
+     NULL},
+    {{"network", OPTION_TEXT, "", 0, 0, NULL, 0, "a label for what the ranks talk over, such as 1gbit: runs of another label are other runs"},
+     FIELD(network),
+     EXECUTION,
+     NULL},
+    {{"repetition", OPTION_INT, "1", 1, 1e9, NULL, 0, "number of the same run, for timing it again"}, FIELD(repetition), EXECUTION, NULL},
     {{"preset", OPTION_TEXT, "", 0, 0, NULL, 0, "preset/NAME.yaml to start from, such as a paper's settings"}, FIELD(preset), NEITHER, NULL},
 
     {{"model.name", OPTION_TEXT, "", 0, 0, NULL, 0, "model/NAME.yaml"}, FIELD(model.name), NEITHER, NULL},

@@ -124,7 +124,7 @@ int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
     for (int i = 0; i < n; i++)
       if (e->seen_by_thread[t * n + i] > e->seen[i]) e->seen[i] = e->seen_by_thread[t * n + i];
   e->seen[n] = (uint8_t)(failed != 0);
-  TRY(comm_max_bytes(c, COMM_GRADIENT, e->seen, n + 1));
+  if (c) TRY(comm_max_bytes(c, COMM_GRADIENT, e->seen, n + 1));
   *any_failed = e->seen[n];
   *again = 0;
   for (int i = 0; i < n; i++) {
@@ -137,7 +137,7 @@ int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
 
 int exact_sum(exact *e, comm *c, float *message, model_sums *sums) {
   int last = e->segments;
-  TRY(comm_sum_integers(c, COMM_GRADIENT, e->sum, e->total + TAIL));
+  if (c) TRY(comm_sum_integers(c, COMM_GRADIENT, e->sum, e->total + TAIL));
   for (int i = 0; i < e->segments; i++) {
     double unit = e->level[i] ? 1 / scale_of(e, e->level[i]) : 0;
     for (int64_t k = e->first[i]; k < e->first[i + 1]; k++) message[k] = (float)((double)e->sum[k] * unit);

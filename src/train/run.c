@@ -89,6 +89,9 @@ static int settle_shards(run *r, int training) {
   }
   if (r->shards < ranks * r->threads)
     log_warning("%d shards for %d ranks x %d threads: some threads will idle (shards=%d would use all)", r->shards, ranks, r->threads, ranks * r->threads);
+  else if (r->shards % (ranks * r->threads) && r->shards < 8 * ranks * r->threads)
+    log_warning("%d shards for %d ranks x %d threads: some have one more to do than others, and these wait (shards=%d would be even)", r->shards, ranks,
+                r->threads, (r->shards + ranks * r->threads - 1) / (ranks * r->threads) * ranks * r->threads);
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) < r->threads)
     log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores),
@@ -212,7 +215,7 @@ static int load_model(run *r, const char *directory) {
 
 /* Numbers that stay at home because no rank's batch reaches them, in the mean over the run's steps. */
 static int measure_left_out(run *r) {
-  if (!r->packed || !model_reaches(r->model)) return ERROR_NONE;
+  if (r->config->payload == PAYLOAD_DENSE || !model_reaches(r->model)) return ERROR_NONE;
   double sum = 0;
   for (int64_t step = 0; step < r->steps; step++) {
     TRY(batch_plan_step(&r->plan, step));
@@ -224,13 +227,17 @@ static int measure_left_out(run *r) {
 }
 
 /* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
- * trouble. */
+ * trouble. The head is a part of it or travels beside it. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
   TRY(measure_left_out(r));
-  int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats) - r->left_out;
-  r->message_bytes = r->exact ? 8 * (numbers + TAIL_FLOATS - 1) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS);
+  int is_exact = r->config->reduce == REDUCE_EXACT;
+  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats - r->left_out;
+  int64_t rest = is_exact ? 8 * (numbers + TAIL_FLOATS - 1) : 4 * (numbers + TAIL_FLOATS);
+  TRY(head_settle(r, rest, is_exact ? 8 : 4));
+  r->message_bytes =
+      rest + (is_exact ? model_segment_count(r->model) + 2 : 0) + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
 }
 
@@ -275,8 +282,8 @@ static int take_memory(run *r, int training) {
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
   if (!training) return ERROR_NONE;
-  TRY(take_message(r));
-  return measure_message(r);
+  TRY(head_take(r));
+  return take_message(r);
 }
 
 int run_fit(run *r, const split *part) {
@@ -340,8 +347,8 @@ static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->node_reduce,
-           (long long)conf->check_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload,
+           (long long)conf->node_reduce, (long long)conf->head_reduce, (long long)conf->check_every, (long long)conf->sample_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
@@ -370,6 +377,7 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
                       directory, bytes));
   }
   TRY(make_model(r, directory));
+  if (training) TRY(measure_message(r));
   return start_open(r, training);
 }
 

@@ -20,6 +20,12 @@
 /* Behind theta's gradient in the one message of a step: the sums that go with it. */
 enum { TAIL_LOSS, TAIL_COUNT, TAIL_TOKENS, TAIL_ERRORS, TAIL_FLOATS };
 
+/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is sent
+ * for it (comm_sum_bytes). */
+typedef struct head_account {
+  int64_t dense_bytes, factor_bytes, dense_wire_bytes, factor_wire_bytes;
+} head_account;
+
 typedef struct run {
   config *config;
   comm *comm;
@@ -38,6 +44,10 @@ typedef struct run {
   batch_masking masking;
   real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
   int64_t message_bytes;        /* of a step, from each rank; mean, where they differ             */
+  head_account head;            /* of these, the head's, and what they would be otherwise         */
+  int64_t apart;                /* floats at theta's front, the head's, that are formed from rows and not in the sum; 0: none */
+  real *head_rows;              /* [examples of a step][model_head_row] shard after shard          */
+  int64_t *head_first;          /* [ranks + 1] where the rows of each rank begin, in floats       */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
   int adds_on_node;             /* large vectors are first added in the node's shared memory                */
   int64_t left_out;             /* numbers of theta that the step's batch does not reach and that do not travel; mean over the steps */

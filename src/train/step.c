@@ -1,4 +1,4 @@
-/* One step: expand, the shards that are mine, one sum, one update. */
+/* One step: expand, the shards that are mine, one sum, the head's rows where they travel beside it, one update. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,8 +18,8 @@ typedef struct overlap {
   run *r;
   _Atomic int64_t *ready; /* [threads] */
   _Atomic int working;    /* threads' parts that are not done */
-  int64_t combined;       /* message[0 .. combined) holds all threads' sum */
-  int64_t early;          /* message[0 .. early) may leave before all of it is known */
+  int64_t combined;       /* message[apart .. combined) holds all threads' sum */
+  int64_t early;          /* message[apart .. early) may leave before all of it is known */
   int code;
 } overlap;
 
@@ -42,7 +42,7 @@ static void drive(overlap *o) {
     if (ready < upto) upto = ready;
   }
   if (upto > o->combined) combine(o, upto);
-  if (!o->code && o->early) o->code = comm_sum_ready(o->r->comm, o->combined < o->early ? o->combined : o->early);
+  if (!o->code && o->early) o->code = comm_sum_ready(o->r->comm, (o->combined < o->early ? o->combined : o->early) - o->r->apart);
 }
 
 /* Only the thread itself writes its place. */
@@ -72,7 +72,7 @@ static int work_shard(run *r, int64_t step, int64_t shard, int thread, model_sum
   const batch_plan *plan = &r->plan;
   const batch *b = batch_pack_fill(r->packs[thread], plan->source, plan->row, plan->member + plan->first[shard], plan->first[shard + 1] - plan->first[shard],
                                    (uint64_t)step, &r->masking);
-  return model_gradient(r->model, r->workspaces[thread], b, r->gradient[thread], sums, progress);
+  return model_gradient_apart(r->model, r->workspaces[thread], b, head_rows_of(r, shard), r->gradient[thread], sums, progress);
 }
 
 static void clear_gradient(run *r, int thread) { memset(r->gradient[thread], 0, (size_t)r->theta_count * sizeof(real)); }
@@ -96,7 +96,7 @@ static int work_shards_exactly(run *r, int64_t step, int64_t begin, int64_t end,
     TRY(work_shard(r, step, s, thread, &own, NULL));
     TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));
     if (r->thread_packed) model_pack(r->model, r->gradient[thread], r->thread_packed[thread]);
-    exact_add(r->exact, thread, r->thread_packed ? r->thread_packed[thread] : r->gradient[thread], &own);
+    exact_add(r->exact, thread, (r->thread_packed ? r->thread_packed[thread] : r->gradient[thread]) + r->apart, &own);
     add_sums(sums, &own);
   }
   return ERROR_NONE;
@@ -112,8 +112,9 @@ static void add_times(run *r, step_times *times) {
 }
 
 /* All of this rank's shards over its threads. *total: their sums. */
-static int work(run *r, overlap *o, int64_t step, model_sums *total) {
+static int work(run *r, overlap *o, int64_t step, model_sums *total, step_times *times) {
   int64_t mine_begin, mine_end;
+  double cpu_before = clock_process_cpu_s();
   model_sums sums[r->threads];
   error failed = {0};
   order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
@@ -136,9 +137,15 @@ static int work(run *r, overlap *o, int64_t step, model_sums *total) {
 #pragma omp master
     if (o && o->early) drive_while_others_work(o);
   }
+  times->work_cpu_s += clock_process_cpu_s() - cpu_before;
   *total = (model_sums){0};
   for (int t = 0; t < r->threads; t++) add_sums(total, &sums[t]);
   return failed.code ? error_restore(&failed) : ERROR_NONE;
+}
+
+/* In a sampled step all ranks meet before the sum: what came before is waiting for the slowest, what follows is transfer. */
+static void wait_if_sampled(run *r, step_result *result) {
+  if (result->sampled) result->times.wait_s = comm_wait(r->comm);
 }
 
 static void set_result(step_result *result, const model_sums *all) {
@@ -151,15 +158,18 @@ static void set_result(step_result *result, const model_sums *all) {
 static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   int64_t theta = r->theta_count;
   _Atomic int64_t ready[r->threads];
-  overlap o = {.r = r, .ready = ready, .early = !r->packed ? theta : r->packed == r->message ? model_packs_in_place(r->model) : 0};
+  overlap o = {.r = r,
+               .ready = ready,
+               .combined = r->apart,
+               .early = !r->packed ? theta : r->packed == r->message ? model_packs_in_place(r->model) : 0};
   model_sums mine = {0};
   for (int t = 0; t < r->threads; t++) atomic_init(&ready[t], 0);
   atomic_init(&o.working, r->threads);
-  int64_t count = r->packed ? model_packed_count(r->model) : theta;
-  real *message = r->packed ? r->packed : r->message;
+  int64_t count = (r->packed ? model_packed_count(r->model) : theta) - r->apart;
+  real *message = (r->packed ? r->packed : r->message) + r->apart;
   int begun = comm_sum_begin(r->comm, message, count + TAIL_FLOATS);
   if (!code) {
-    code = work(r, &o, step, &mine);
+    code = work(r, &o, step, &mine, &result->times);
     if (!code) code = o.code;
   }
   combine(&o, theta);
@@ -171,35 +181,39 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   tail[TAIL_TOKENS] = (real)mine.tokens;
   tail[TAIL_ERRORS] = code != 0;
   if (begun) return begun;
+  wait_if_sampled(r, result);
   TRY(comm_sum_end(r->comm));
   if (tail[TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
   set_result(result, &(model_sums){.loss = (double)tail[TAIL_LOSS], .count = (int64_t)tail[TAIL_COUNT], .tokens = (int64_t)tail[TAIL_TOKENS]});
   if (r->packed) model_unpack(r->model, r->packed, r->message); /* the tail may be in the way */
+  TRY(head_form(r, &result->times));
   result->my_tokens = mine.tokens;
   return ERROR_NONE;
 }
 
-static int pass(run *r, int64_t step, model_sums *mine) {
+static int pass(run *r, int64_t step, model_sums *mine, step_times *times) {
   for (int i = 0; i < model_segment_count(r->model); i++) {
     const segment *s = model_segment(r->model, i);
-    r->segment_counts[i] = r->packed ? model_packed(r->model, i) : (int64_t)s->rows * s->cols;
+    r->segment_counts[i] = r->apart && s->role == SEGMENT_HEAD ? 0 : r->packed ? model_packed(r->model, i) : (int64_t)s->rows * s->cols;
   }
   exact_begin(r->exact, r->segment_counts);
-  return work(r, NULL, step, mine);
+  return work(r, NULL, step, mine, times);
 }
 
 /* Sums in integers (exact.h). */
 static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
   int again, any_failed;
   model_sums mine = {0}, all;
-  if (!code) code = pass(r, step, &mine);
+  if (!code) code = pass(r, step, &mine, &result->times);
+  wait_if_sampled(r, result);
   TRY(exact_agree(r->exact, r->comm, code, &again, &any_failed));
   if (any_failed) return comm_agree(r->comm, code);
-  if (again) TRY(comm_agree(r->comm, pass(r, step, &mine)));
+  if (again) TRY(comm_agree(r->comm, pass(r, step, &mine, &result->times)));
   add_times(r, &result->times);
-  real *message = r->packed ? r->packed : r->message;
+  real *message = (r->packed ? r->packed : r->message) + r->apart;
   TRY(exact_sum(r->exact, r->comm, message, &all));
   if (r->packed) model_unpack(r->model, r->packed, r->message);
+  TRY(head_form(r, &result->times));
   set_result(result, &all);
   result->my_tokens = mine.tokens;
   return ERROR_NONE;
@@ -214,9 +228,16 @@ int step_gradient(run *r, int64_t step, step_result *result) {
   if (r->packed) batch_plan_reach(&r->plan, r->model);
   int code = r->pending.code ? error_restore(&r->pending) : model_expand(r->model, r->theta);
   result->times.expand_s = clock_wall_s() - start;
-  double before = comm_meter_read(r->comm, COMM_GRADIENT).seconds;
+  int64_t every = r->config->sample_every;
+  result->sampled = comm_size(r->comm) > 1 && every > 0 && (step + 1) % every == 0;
+  comm_meter before = comm_meter_read(r->comm, COMM_GRADIENT);
+  if (result->sampled && before.wire_bytes < 0) before.wire_bytes = comm_wire_bytes(r->comm);
   TRY(r->exact ? sum_exactly(r, step, code, result) : sum_floats(r, step, code, result));
-  result->times.communication_s = comm_meter_read(r->comm, COMM_GRADIENT).seconds - before;
+  comm_meter after = comm_meter_read(r->comm, COMM_GRADIENT);
+  if (result->sampled && after.wire_bytes < 0) after.wire_bytes = comm_wire_bytes(r->comm);
+  result->times.communication_s = after.seconds - before.seconds + result->times.wait_s;
+  result->payload_bytes = after.payload_bytes - before.payload_bytes;
+  result->wire_bytes = before.wire_bytes < 0 || after.wire_bytes < 0 ? -1 : after.wire_bytes - before.wire_bytes;
   return ERROR_NONE;
 }
 
@@ -230,6 +251,16 @@ static int check_theta(run *r, int64_t step, int64_t digest) {
   return same ? ERROR_NONE
               : FAIL(ERROR_SYSTEM, "are all nodes of one kind, with one build of the program and its libraries? reduce=exact rules out the network's order",
                      "after step %lld the ranks hold different numbers", (long long)step + 1);
+}
+
+/* How evenly the ranks' shards were cut, in CPU time, which no waiting is in. Outside of every part of the step that is timed. */
+static int compare_work(run *r, step_times *times) {
+  double sum = times->work_cpu_s, most = sum;
+  TRY(comm_sum_doubles(r->comm, COMM_CONTROL, &sum, 1));
+  TRY(comm_max_doubles(r->comm, COMM_CONTROL, &most, 1));
+  times->work_mean_s = sum / comm_size(r->comm);
+  times->work_max_s = most;
+  return ERROR_NONE;
 }
 
 int step_train(run *r, optim *o, int64_t step, step_result *result) {
@@ -247,5 +278,5 @@ int step_train(run *r, optim *o, int64_t step, step_result *result) {
   result->times.optimizer_s = clock_wall_s() - middle;
   if (checks && comm_size(r->comm) > 1) TRY(check_theta(r, step, result->theta_hash));
   result->times.step_s = clock_wall_s() - start;
-  return ERROR_NONE;
+  return result->sampled ? compare_work(r, &result->times) : ERROR_NONE;
 }
