@@ -180,6 +180,7 @@ static int put_accounting(record *rec) {
   int64_t head = model_role_count(r->model, SEGMENT_HEAD), activation = 0;
   TRY(model_counts(r->model, &counts));
   if (r->config->payload == PAYLOAD_DENSE) counts.sent_floats = counts.trainable;
+  counts.sent_floats -= r->left_out;
   for (int t = 0; t < r->threads; t++) activation += model_workspace_bytes(r->workspaces[t]);
   const struct {
     const char *name;
@@ -219,6 +220,7 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "ranks", "%d", comm_size(r->comm));
   provenance_add(&p, "nodes", "%d", comm_nodes(r->comm));
   provenance_add(&p, "threads", "%d", r->threads);
+  provenance_add(&p, "node_reduce", "%s", r->adds_on_node ? "on" : "off");
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
   provenance_add(&p, "order_hash", "%s", r->order_hash);
