@@ -96,6 +96,7 @@ static int take_accounting(check_run *r) {
   TRY(take_int(r, "accounting", "sent_floats", 1, &a->sent_floats));
   TRY(take_int(r, "accounting", "head_floats", 1, &a->head_floats));
   TRY(take_int(r, "accounting", "tail_floats", 1, &a->tail_floats));
+  TRY(take_int(r, "accounting", "head_bytes_factors", 0, &a->head_bytes_factors)); /* younger than the others */
   return take_int(r, "accounting", "sent_bytes_per_step", 1, &a->sent_bytes_per_step);
 }
 
@@ -130,6 +131,7 @@ static const field step_columns[] = {WHOLE(check_step, attempt),
                                      REAL(check_step, grad_norm),
                                      REAL(check_step, step_s),
                                      REAL(check_step, communication_s),
+                                     WHOLE(check_step, examples),
                                      WHOLE(check_step, tokens),
                                      WHOLE(check_step, payload_bytes),
                                      WHOLE(check_step, theta_hash)};

@@ -140,11 +140,14 @@ static int check_hashes(check_run *r) {
 
 /* ---- payload ---- */
 
-/* Bytes of a step's message with so many of the method's numbers (run.c, measure_message). */
+static int has_factors(const check_run *r) { return r->config->head_reduce == HEAD_REDUCE_FACTORS; }
+
+/* Bytes of a step's sum with so many of the method's numbers (run.c, measure_message). */
 static int64_t message_bytes(const check_run *r, int64_t numbers) {
   const check_accounting *a = &r->accounting;
-  if (check_is_exact(r)) return 8 * (numbers + a->head_floats + a->tail_floats - 1) + r->segment_count + 2;
-  return 4 * (numbers + a->head_floats + a->tail_floats);
+  int64_t head = has_factors(r) ? 0 : a->head_floats;
+  if (check_is_exact(r)) return 8 * (numbers + head + a->tail_floats - 1) + r->segment_count + 2;
+  return 4 * (numbers + head + a->tail_floats);
 }
 
 /* Whether what travels is drawn anew in each step; then the accounting holds the mean. */
@@ -186,6 +189,40 @@ static int check_drawn_payload(check_run *r, int64_t mean) {
                       sum / n, (long long)mean, room);
 }
 
+/* Bytes of the rows of one example, where the head goes as factors: of each of its linear maps, what comes in and what goes out. */
+static int64_t row_bytes(const check_run *r) {
+  enum { MOST = 1 << 30 };
+  int64_t floats = 0;
+  for (int64_t i = 0; i < r->segment_count; i++) {
+    const check_segment *s = &r->segments[i];
+    const char *last = strrchr(s->name, '.');
+    if (strcmp(s->counts_as, "head") || !last || strcmp(last, ".weight")) continue;
+    if (s->rows < 1 || s->cols < 1 || s->rows > MOST || s->cols > MOST || floats > MOST) return 0;
+    floats += s->rows + s->cols;
+  }
+  return 4 * floats;
+}
+
+/* The head as factors: beside the sum (`least` bytes; of a drawn sub-network up to `most`) rank 0's own examples, which are at most those of the step. */
+static int check_factors(check_run *r, int64_t least, int64_t most) {
+  int64_t row = row_bytes(r), given = r->accounting.head_bytes_factors, unit = most > least ? 4 : row;
+  double examples = 0;
+  finding f = {.count = 0};
+  if (row == 0 || given == CHECK_ABSENT) return CHECK_REASON(r, "the head went as factors, but its segments or /accounting: head_bytes_factors are missing");
+  for (int64_t i = 0; i < r->step_count; i++) {
+    const check_step *s = &r->steps[i];
+    double rows = (double)s->payload_bytes - (double)least, room = r->provenance.ranks > 1 ? (double)(most - least) + (double)s->examples * (double)row : 0;
+    examples += (double)s->examples;
+    if (r->provenance.ranks == 1 ? s->payload_bytes != 0 : rows < 0 || rows > room || (s->payload_bytes - least) % unit)
+      FIND(f, "step %lld: payload_bytes is %lld, which no sum of %lld bytes and rows of %lld make", (long long)s->step, (long long)s->payload_bytes,
+           (long long)least, (long long)row);
+  }
+  TRY(report(r, &f));
+  double mean = examples / (double)r->step_count / (double)r->provenance.ranks * (double)row;
+  if (!r->is_complete || r->step_count == 0 || fabs((double)given - mean) <= 1) return ERROR_NONE;
+  return CHECK_REASON(r, "/accounting: head_bytes_factors is %lld, but the steps' examples make %.0f", (long long)given, mean);
+}
+
 static int check_payload(check_run *r) {
   const check_accounting *a = &r->accounting;
   if (!r->config || !r->segments || r->provenance.ranks < 1) return ERROR_NONE;
@@ -195,6 +232,12 @@ static int check_payload(check_run *r) {
     if (parts[i] < 0 || parts[i] > INT64_MAX / 64) return CHECK_REASON(r, "/accounting holds an impossible number: %lld", (long long)parts[i]);
   }
   int64_t bytes = message_bytes(r, a->sent_floats);
+  if (has_factors(r) && a->head_bytes_factors != CHECK_ABSENT && (double)a->sent_bytes_per_step != (double)bytes + (double)a->head_bytes_factors)
+    return CHECK_REASON(r, "/accounting: sent_bytes_per_step is %lld, but the sum's %lld and head_bytes_factors %lld make it",
+                        (long long)a->sent_bytes_per_step, (long long)bytes, (long long)a->head_bytes_factors);
+  if (has_factors(r))
+    return check_factors(r, message_bytes(r, payload_varies(r) ? 0 : a->sent_floats),
+                         message_bytes(r, payload_varies(r) ? a->trainable - a->trainable_head : a->sent_floats));
   if (a->sent_bytes_per_step != bytes)
     return CHECK_REASON(r, "/accounting: sent_bytes_per_step is %lld, but %lld + %lld + %lld numbers make %lld bytes", (long long)a->sent_bytes_per_step,
                         (long long)a->sent_floats, (long long)a->head_floats, (long long)a->tail_floats, (long long)bytes);
