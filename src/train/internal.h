@@ -20,6 +20,9 @@ int run_fit(run *r, const split *part);
 double segment_rate(const config *c, const segment *s);
 double segment_decay(const config *c, const segment *s);
 
+/* train.c: the optimiser's options under a configuration whose train.steps is settled. */
+optim_options schedule_options(const config *c);
+
 /* ---- one step (step.c) ---- */
 
 typedef struct step_times {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "linalg/linalg.h"
 #include "store/provenance.h"
+#include "train/identity.h"
 #include "train/internal.h"
 
 enum { FIRST_ATTEMPT = 1 }; /* attempts count from 1: a row with 0 was never written whole */
@@ -222,6 +223,10 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "node_reduce", "%s", r->adds_on_node ? "on" : "off");
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
+  provenance_add(&p, "order_hash", "%s", r->order_hash);
+  provenance_add(&p, "schedule_hash", "%s", r->schedule_hash);
+  provenance_add(&p, "binary_hash", "%s", r->binary_hash);
+  provenance_add(&p, "backend", "%s", IDENTITY_BACKEND);
   if (*r->start_hash) provenance_add(&p, "start_hash", "%s", r->start_hash);
   provenance_add(&p, "initial_theta_hash", "%s", r->theta_hash);
   provenance_add(&p, "dataset", "%s", r->data->name);
