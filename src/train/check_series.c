@@ -150,12 +150,15 @@ static int64_t message_bytes(const check_run *r, int64_t numbers) {
   return 4 * (numbers + head + a->tail_floats);
 }
 
-/* Whether what travels is drawn anew in each step; then the accounting holds the mean. */
-static int payload_varies(const check_run *r) {
+/* Whether what travels is another part of theta in each step; then the accounting holds the mean. A sub-network is drawn, so that its mean is one to be expected;
+ * the rows of trained embeddings that a batch reaches are known, and their mean is that of the run's steps. */
+typedef enum payload_kind { PAYLOAD_FIXED, PAYLOAD_DRAWN, PAYLOAD_REACHED } payload_kind;
+
+static payload_kind payload_kind_of(const check_run *r) {
   const method *m;
   const check_accounting *a = &r->accounting;
-  if (r->config->payload == PAYLOAD_DENSE || a->sent_floats == a->trainable - a->trainable_head || method_find(r->config->method.name, &m)) return 0;
-  return m->choose != NULL;
+  if (r->config->payload == PAYLOAD_DENSE || a->sent_floats == a->trainable - a->trainable_head || method_find(r->config->method.name, &m)) return PAYLOAD_FIXED;
+  return m->choose ? PAYLOAD_DRAWN : m->flags & METHOD_TRAINS_BASE ? PAYLOAD_REACHED : PAYLOAD_FIXED;
 }
 
 static int check_fixed_payload(check_run *r, int64_t bytes) {
@@ -167,8 +170,8 @@ static int check_fixed_payload(check_run *r, int64_t bytes) {
   return report(r, &f);
 }
 
-/* Drawn sub-networks: each step between nothing and all of the method's numbers, and the mean where it may be. */
-static int check_drawn_payload(check_run *r, int64_t mean) {
+/* Each step between nothing and all of the method's numbers, and the mean where it may be. */
+static int check_varying_payload(check_run *r, payload_kind kind, int64_t mean) {
   const check_accounting *a = &r->accounting;
   int64_t least = message_bytes(r, 0), most = message_bytes(r, a->trainable - a->trainable_head), unit = check_is_exact(r) ? 8 : 4;
   double n = (double)r->step_count, sum = 0, squares = 0;
@@ -176,17 +179,17 @@ static int check_drawn_payload(check_run *r, int64_t mean) {
   for (int64_t i = 0; i < r->step_count; i++) {
     int64_t bytes = r->steps[i].payload_bytes;
     if (bytes < least || bytes > most || (bytes - least) % unit)
-      FIND(f, "step %lld: payload_bytes is %lld; a drawn path sends %lld to %lld, in steps of %lld", (long long)r->steps[i].step, (long long)bytes,
+      FIND(f, "step %lld: payload_bytes is %lld; a part of theta takes %lld to %lld, in steps of %lld", (long long)r->steps[i].step, (long long)bytes,
            (long long)least, (long long)most, (long long)unit);
     sum += (double)bytes;
   }
   TRY(report(r, &f));
-  if (n < FEWEST_FOR_MEAN) return ERROR_NONE;
+  if (kind == PAYLOAD_DRAWN ? n < FEWEST_FOR_MEAN : n < 1 || !r->is_complete) return ERROR_NONE;
   for (int64_t i = 0; i < r->step_count; i++) squares += pow((double)r->steps[i].payload_bytes - sum / n, 2);
-  double room = DEVIATIONS * sqrt(squares / (n - 1) / n) + (double)unit;
+  double room = (kind == PAYLOAD_DRAWN ? DEVIATIONS * sqrt(squares / (n - 1) / n) : 0) + (double)unit;
   if (fabs(sum / n - (double)mean) <= room) return ERROR_NONE;
-  return CHECK_REASON(r, "payload_bytes: the mean over %lld steps is %.0f, by the accounting %lld (drawn paths: give or take %.0f)", (long long)r->step_count,
-                      sum / n, (long long)mean, room);
+  return CHECK_REASON(r, "payload_bytes: the mean over %lld steps is %.0f, by the accounting %lld (give or take %.0f)", (long long)r->step_count, sum / n,
+                      (long long)mean, room);
 }
 
 /* Bytes of the rows of one example, where the head goes as factors: of each of its linear maps, what comes in and what goes out. */
@@ -203,7 +206,7 @@ static int64_t row_bytes(const check_run *r) {
   return 4 * floats;
 }
 
-/* The head as factors: beside the sum (`least` bytes; of a drawn sub-network up to `most`) rank 0's own examples, which are at most those of the step. */
+/* The head as factors: beside the sum (`least` bytes; of a part of theta up to `most`) rank 0's own examples, which are at most those of the step. */
 static int check_factors(check_run *r, int64_t least, int64_t most) {
   int64_t row = row_bytes(r), given = r->accounting.head_bytes_factors, unit = most > least ? 4 : row;
   double examples = 0;
@@ -235,14 +238,14 @@ static int check_payload(check_run *r) {
   if (has_factors(r) && a->head_bytes_factors != CHECK_ABSENT && (double)a->sent_bytes_per_step != (double)bytes + (double)a->head_bytes_factors)
     return CHECK_REASON(r, "/accounting: sent_bytes_per_step is %lld, but the sum's %lld and head_bytes_factors %lld make it",
                         (long long)a->sent_bytes_per_step, (long long)bytes, (long long)a->head_bytes_factors);
+  payload_kind kind = payload_kind_of(r);
   if (has_factors(r))
-    return check_factors(r, message_bytes(r, payload_varies(r) ? 0 : a->sent_floats),
-                         message_bytes(r, payload_varies(r) ? a->trainable - a->trainable_head : a->sent_floats));
+    return check_factors(r, message_bytes(r, kind ? 0 : a->sent_floats), message_bytes(r, kind ? a->trainable - a->trainable_head : a->sent_floats));
   if (a->sent_bytes_per_step != bytes)
     return CHECK_REASON(r, "/accounting: sent_bytes_per_step is %lld, but %lld + %lld + %lld numbers make %lld bytes", (long long)a->sent_bytes_per_step,
                         (long long)a->sent_floats, (long long)a->head_floats, (long long)a->tail_floats, (long long)bytes);
   if (r->provenance.ranks == 1) return check_fixed_payload(r, 0);
-  return payload_varies(r) ? check_drawn_payload(r, bytes) : check_fixed_payload(r, bytes);
+  return kind ? check_varying_payload(r, kind, bytes) : check_fixed_payload(r, bytes);
 }
 
 /* ---- sums over the steps ---- */

@@ -227,8 +227,17 @@ class Check(Case):
     def test_drawn_payloads(self):
         run = self.run_of("drawn", method="glora", method__path="random", train__steps="20")
         self.assertGreater(len(set(read(run, "series/steps")["payload_bytes"].tolist())), 5)
-        for edit, reason in ((cell("payload_bytes", 6, 3), "a drawn path sends"), (cell("payload_bytes", 6, lambda bytes: bytes + 1), "a drawn path sends"),
+        for edit, reason in ((cell("payload_bytes", 6, 3), "a part of theta takes"), (cell("payload_bytes", 6, lambda bytes: bytes + 1), "a part of theta takes"),
                              (rows(lambda table: table.__setitem__("payload_bytes", np.max(table["payload_bytes"]))), "the mean over 20 steps")):
+            _, (reasons,) = self.check(self.edited(run, edit), status=1)
+            self.assertIn(reason, reasons)
+
+    def test_reached_payloads(self):
+        """Full fine-tuning sends the embeddings' rows of each batch; their mean is of this run's steps, not an expected one."""
+        run = self.run_of("reached", method="full", head_reduce="dense", train__batch="4")
+        payload = read(run, "series/steps")["payload_bytes"]
+        self.assertGreater(len(set(payload.tolist())), 1)
+        for edit, reason in ((cell("payload_bytes", 6, 3), "a part of theta takes"), (cell("payload_bytes", 6, lambda bytes: bytes + 4 * 2 * len(payload)), "the mean over")):
             _, (reasons,) = self.check(self.edited(run, edit), status=1)
             self.assertIn(reason, reasons)
 
