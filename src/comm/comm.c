@@ -6,7 +6,9 @@
 #include "base/error.h"
 #include "comm/internal.h"
 
-const char *const comm_purpose_names[COMM_PURPOSES] = {"gradient", "evaluation", "control"};
+const char *const comm_purpose_names[COMM_PURPOSES] = {"gradient", "evaluation", "control", "checkpoint"};
+
+enum { SCAN_ALWAYS = 64, SCAN_EVERY = 64 }; /* connections are made when first used: mostly in a run's first calls */
 
 int comm_check(int mpi_code, const char *what) {
   if (mpi_code == MPI_SUCCESS) return ERROR_NONE;
@@ -16,11 +18,21 @@ int comm_check(int mpi_code, const char *what) {
   return FAIL(ERROR_SYSTEM, NULL, "%s failed: %s", what, text);
 }
 
+/* What TCP took since the last settlement was for this purpose. */
+static void settle_wire(comm *c, comm_purpose purpose) {
+  if (c->source != WIRE_TCP) return;
+  if (c->settlements++ < SCAN_ALWAYS || c->settlements % SCAN_EVERY == 0) wire_scan(c->wire);
+  int64_t now = wire_tcp_bytes(c->wire);
+  c->meters[purpose].wire_bytes += now - c->wire_settled;
+  c->wire_settled = now;
+}
+
 void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double start_s) {
   comm_meter *m = &c->meters[purpose];
   m->calls++;
   m->payload_bytes += payload_bytes;
   m->seconds += clock_wall_s() - start_s;
+  settle_wire(c, purpose);
 }
 
 static int count_nodes(comm *c) {
@@ -28,13 +40,26 @@ static int count_nodes(comm *c) {
   return comm_check(MPI_Allreduce(&first, &c->nodes, 1, MPI_INT, MPI_SUM, c->world), "counting nodes");
 }
 
+/* The ranks have just talked to each other: if that went over TCP, some have data sockets now. Over a network that is none, only counters can tell, and only
+ * where every machine has them to itself. */
+static int choose_source(comm *c) {
+  int64_t facts[3] = {wire_scan(c->wire), wire_infiniband_bytes(NULL) < 0, !wire_machine_is_ours()}, all[3]; /* sockets, counters missing, shared machines */
+  TRY(comm_check(MPI_Allreduce(facts, all, 3, MPI_INT64_T, MPI_SUM, c->world), "looking for sockets"));
+  c->source = all[0] > 0 ? WIRE_TCP : c->nodes == 1 ? WIRE_MEMORY : all[1] == 0 && all[2] == 0 ? WIRE_INFINIBAND : WIRE_NONE;
+  settle_wire(c, COMM_CONTROL);
+  return ERROR_NONE;
+}
+
 int comm_initialize(int *argc, char ***argv, comm **result) {
   int provided, length;
+  wire *w;
   *result = NULL;
+  TRY(wire_create(&w));
   TRY(comm_check(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread"));
   if (provided < MPI_THREAD_FUNNELED) return FAIL(ERROR_SYSTEM, "use an MPI library with MPI_THREAD_FUNNELED", "this MPI library does not allow threads");
   comm *c = calloc(1, sizeof *c);
   if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  c->wire = w;
   MPI_Comm_dup(MPI_COMM_WORLD, &c->world);
   MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN);
   MPI_Comm_rank(c->world, &c->rank);
@@ -45,7 +70,8 @@ int comm_initialize(int *argc, char ***argv, comm **result) {
   MPI_Comm_size(c->node, &c->node_size);
   MPI_Get_processor_name(c->host, &length);
   *result = c;
-  return count_nodes(c);
+  TRY(count_nodes(c));
+  return choose_source(c);
 }
 
 void comm_finalize(comm *c) {
@@ -54,6 +80,7 @@ void comm_finalize(comm *c) {
   free(c->requests);
   MPI_Comm_free(&c->node);
   MPI_Comm_free(&c->world);
+  wire_destroy(c->wire);
   free(c);
   MPI_Finalize();
 }
@@ -62,7 +89,32 @@ int comm_rank(const comm *c) { return c->rank; }
 int comm_size(const comm *c) { return c->size; }
 int comm_nodes(const comm *c) { return c->nodes; }
 const char *comm_host(const comm *c) { return c->host; }
-comm_meter comm_meter_read(const comm *c, comm_purpose purpose) { return c->meters[purpose]; }
+
+comm_meter comm_meter_read(const comm *c, comm_purpose purpose) {
+  comm_meter m = c->meters[purpose];
+  if (c->source == WIRE_NONE || c->source == WIRE_INFINIBAND) m.wire_bytes = -1;
+  return m;
+}
+const char *comm_wire_name(const comm *c) {
+  static const char *const names[] = {"none", "shared memory", "tcp", "infiniband"};
+  return names[c->source];
+}
+
+int64_t comm_wire_bytes(comm *c) {
+  if (c->source == WIRE_INFINIBAND) return c->node_rank == 0 ? wire_infiniband_bytes(NULL) : 0;
+  if (c->source == WIRE_MEMORY) return 0;
+  if (c->source == WIRE_NONE) return -1;
+  wire_scan(c->wire);
+  return wire_tcp_bytes(c->wire);
+}
+
+double comm_wait(comm *c) {
+  double start = clock_wall_s();
+  MPI_Barrier(c->world);
+  double waited = clock_wall_s() - start;
+  settle_wire(c, c->finished < c->started ? COMM_GRADIENT : COMM_CONTROL);
+  return waited;
+}
 
 const char *comm_library(void) {
   static char text[MPI_MAX_LIBRARY_VERSION_STRING];

@@ -9,14 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a message is for; meters are kept apart. */
-typedef enum comm_purpose { COMM_GRADIENT, COMM_EVALUATION, COMM_CONTROL, COMM_PURPOSES } comm_purpose;
+/* What a message is for; meters are kept apart. Checkpoint: what is gathered only to be written to disk. */
+typedef enum comm_purpose { COMM_GRADIENT, COMM_EVALUATION, COMM_CONTROL, COMM_CHECKPOINT, COMM_PURPOSES } comm_purpose;
 extern const char *const comm_purpose_names[COMM_PURPOSES];
 
 typedef struct comm_meter {
   int64_t calls;
-  int64_t payload_bytes; /* bytes this rank gave into collectives: not what travelled on a wire */
-  double seconds;        /* time this rank spent inside calls (waiting for others included)     */
+  int64_t payload_bytes; /* bytes this rank gave into collectives: not what travelled on a wire   */
+  int64_t wire_bytes;    /* bytes that this rank handed to the network for it; -1: not known      */
+  double seconds;        /* time this rank spent inside calls (waiting for others included)       */
 } comm_meter;
 
 typedef struct comm comm;
@@ -33,6 +34,21 @@ int comm_nodes(const comm *c);
 const char *comm_library(void); /* "Open MPI v4.1.4, ..." first line */
 const char *comm_host(const comm *c);
 comm_meter comm_meter_read(const comm *c, comm_purpose purpose);
+
+/* Not collective. How bytes on the wire are measured, the same on all ranks and decided at the start:
+ *   "tcp"            TCP_INFO of each rank's own sockets, each call of a purpose by itself; ranks of one machine may talk by memory beside it
+ *   "infiniband"     port counters of machines that are this job's alone; slow to read, so the meters leave them out
+ *   "shared memory"  all ranks are on one machine and no socket carries data: nothing goes over a wire
+ *   "none"           they are not: only payload is known */
+const char *comm_wire_name(const comm *c);
+
+/* Not collective. Bytes that this rank (with InfiniBand: this machine, told by its first rank, 0 by its others) has handed to the network since the start; -1
+ * where they are not measured. */
+int64_t comm_wire_bytes(comm *c);
+
+/* Collective. Waits until all ranks are here and returns for how many seconds; what a sum under way sent meanwhile counts as the gradient's. Errors: none that
+ * the next call would not meet. */
+double comm_wait(comm *c);
 
 /* Collective. The worst code of all ranks; every rank's last error becomes that of the lowest rank that has it. */
 int comm_agree(comm *c, int code);

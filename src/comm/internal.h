@@ -5,8 +5,12 @@
 #include <mpi.h>
 
 #include "comm/comm.h"
+#include "comm/wire.h"
 
 enum { BUCKET_FLOATS = 1 << 20, MAX_SHARES = 8 };
+
+/* How bytes on the wire are known (comm_wire_name). */
+typedef enum wire_source { WIRE_NONE, WIRE_MEMORY, WIRE_TCP, WIRE_INFINIBAND } wire_source;
 
 /* One memory of comm_share; window: MPI_WIN_NULL where it is this rank's own. */
 typedef struct share {
@@ -19,6 +23,10 @@ struct comm {
   int rank, size, node_rank, node_size, nodes;
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
+  wire *wire;
+  wire_source source;
+  int64_t wire_settled; /* bytes that already belong to a purpose */
+  int64_t settlements;
   /* the sum under way */
   float *vector;
   int64_t count;

@@ -53,6 +53,7 @@ int comm_sum_end(comm *c) {
   } else if (c->size > 1) {
     while (c->started < c->buckets) TRY(start_bucket(c));
     TRY(comm_check(MPI_Waitall(c->buckets - c->finished, c->requests + c->finished, MPI_STATUSES_IGNORE), "MPI_Waitall"));
+    c->finished = c->started; /* nothing is under way any more */
   }
   comm_meter_add(c, COMM_GRADIENT, c->size > 1 ? c->count * (int64_t)sizeof(float) : 0, start);
   return ERROR_NONE;

@@ -32,6 +32,9 @@ typedef struct config {
   int64_t threads;         /* execution: threads per rank, each working on whole shards */
   int64_t reduce, payload; /* execution: config_reduce, config_payload                */
   int64_t check_every;     /* steps between comparisons of the ranks' theta; 0: never */
+  int64_t sample_every;    /* steps between those in which waiting is told from transfer; 0: never */
+  const char *network;     /* execution: a label for what the ranks talk over          */
+  int64_t repetition;      /* execution: number of the same run                        */
   const char *preset;
   struct {
     const char *name, *path; /* path: a Hugging Face directory; relative ones are also looked for below PEFTSCALE_ASSETS */

@@ -1,9 +1,8 @@
-#define _GNU_SOURCE /* sched_getaffinity, environ */
+#define _GNU_SOURCE /* environ */
 #include "store/provenance.h"
 
 #include <cjson/cJSON.h>
 #include <hdf5.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <yaml.h>
+
+#include "base/machine.h"
 
 /* Given by the Makefile, so that the program itself knows what it was made of; a build by hand says so. */
 #ifndef PEFTSCALE_VERSION
@@ -32,7 +33,7 @@
 #define PEFTSCALE_BUILD_HASH "unknown"
 #endif
 
-enum { KEPT_FREE = 14, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
+enum { KEPT_FREE = 20, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
 
 /* Variables that change speed or where processes run. Of Open MPI's only frameworks that users set: mpirun itself sets dozens of others. */
 static const char *const prefixes[] = {"OMPI_MCA_btl",
@@ -85,26 +86,12 @@ static void add_line(provenance *p, const char *name, const char *path, const ch
   provenance_add(p, name, "%s", found);
 }
 
-/* "0-3,8": the cores this process may run on, its binding. */
+/* Its binding. */
 static void add_cores(provenance *p) {
-  char text[256] = "";
-  size_t used = 0;
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set)) {
-    provenance_add(p, "cores_allowed", "unknown");
-    return;
-  }
-  for (int i = 0; i < CPU_SETSIZE && used < sizeof text - 24; i++) {
-    if (!CPU_ISSET(i, &set)) continue;
-    int last = i;
-    while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) last++;
-    int length = last > i ? snprintf(text + used, sizeof text - used, "%s%d-%d", used ? "," : "", i, last)
-                          : snprintf(text + used, sizeof text - used, "%s%d", used ? "," : "", i);
-    used += (size_t)length;
-    i = last;
-  }
+  char text[256];
+  int count = machine_cores(text, sizeof text);
   provenance_add(p, "cores_allowed", "%s", text);
-  provenance_add(p, "core_count", "%d", CPU_COUNT(&set));
+  if (count) provenance_add(p, "core_count", "%d", count);
 }
 
 static int compare_texts(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }

@@ -26,6 +26,15 @@ int identity_make(run *r) {
              c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact");
     hash_add_text(h, r->experiment_id);
     hash_add_text(h, line);
+    /* Newer keys only where they say something: what older files are called stays true. */
+    if (*c->network) {
+      snprintf(line, sizeof line, ";network=%.200s", c->network);
+      hash_add_text(h, line);
+    }
+    if (c->repetition != 1) {
+      snprintf(line, sizeof line, ";repetition=%lld", (long long)c->repetition);
+      hash_add_text(h, line);
+    }
     hash_finish(h, r->run_id);
   }
   free(canonical);

@@ -24,6 +24,8 @@ double segment_decay(const config *c, const segment *s);
 
 typedef struct step_times {
   double expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s, step_s; /* of this rank; threads: the slowest */
+  double wait_s;                                                                          /* of communication_s; 0 unless sampled */
+  double work_cpu_s;                                                                      /* CPU time of all threads on this rank's shards */
 } step_times;
 
 typedef struct step_result {
@@ -31,7 +33,9 @@ typedef struct step_result {
   double norm; /* of the mean gradient before clipping */
   int64_t count, tokens;
   int64_t my_tokens;
-  int64_t theta_hash; /* of theta after the update, with an exact sum and where ranks are compared; else 0 */
+  int64_t theta_hash;                /* of theta after the update, with an exact sum and where ranks are compared; else 0 */
+  int64_t payload_bytes, wire_bytes; /* this rank's, of the gradient; wire -1: not measured */
+  int sampled;                       /* a barrier told waiting from transfer              */
   step_times times;
 } step_result;
 
@@ -47,25 +51,29 @@ typedef struct record record;
 typedef struct record_totals {
   double train_s, total_s, start_s;
   int64_t steps, tokens, best_step;
-  double communication_s, step_s, wait_s;
-  double validation, test; /* NaN where there was none */
+  double communication_s, step_s;
+  double validation, test;    /* NaN where there was none */
+  double wire_mean, wire_max; /* gradient's bytes on the wire over ranks; NaN: not measured */
+  int contaminated;           /* rows of ranks                                              */
 } record_totals;
 
 int record_create(run *r, record **result);
 /* step and epoch: 0-based; written 1-based, as the count of updates that evaluations use. */
-int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *result, int64_t payload_bytes);
+int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *result);
 int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric);
 
 /* Sums of one rank since the last such row. */
 typedef struct rank_row {
-  int32_t attempt;
-  int64_t step;
-  int32_t rank;
-  int64_t tokens;
-  double compute_s, communication_s, cpu_s;
+  int32_t attempt, rank;
+  int64_t step, tokens;
+  double seconds, compute_s, communication_s, cpu_s, work_cpu_s, delay_s; /* delay: NaN where the system does not count it */
+  int64_t sampled;                                                        /* steps that told waiting from transfer         */
+  double wait_s, transfer_s;                                              /* of these                                      */
+  int64_t payload_bytes, wire_bytes;                                      /* of the gradient; wire -1: not measured        */
   int64_t involuntary_switches;
   double load_average;
-  char host[64];
+  int32_t contaminated;
+  char host[64], cores[64];
 } rank_row;
 int record_ranks(record *rec, rank_row *rows, int count);
 int record_predictions(record *rec, split_name which, const split *s, const predictions *p);

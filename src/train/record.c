@@ -19,7 +19,8 @@ typedef struct step_row {
   double loss, lr, grad_norm;
   int64_t examples, tokens;
   double step_s, expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s;
-  int64_t payload_bytes, theta_hash;
+  int64_t payload_bytes, theta_hash, wire_bytes;
+  double wait_s;
 } step_row;
 
 static const field step_fields[] = {
@@ -40,6 +41,8 @@ static const field step_fields[] = {
     {"optimizer_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, optimizer_s)},
     {"payload_bytes", "bytes", FIELD_INT64, 1, offsetof(step_row, payload_bytes)},
     {"theta_hash", "1", FIELD_INT64, 1, offsetof(step_row, theta_hash)},
+    {"wire_bytes", "bytes", FIELD_INT64, 1, offsetof(step_row, wire_bytes)},
+    {"wait_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, wait_s)},
 };
 
 static const field rank_fields[] = {
@@ -47,12 +50,22 @@ static const field rank_fields[] = {
     {"step", "1", FIELD_INT64, 1, offsetof(rank_row, step)},
     {"rank", "1", FIELD_INT32, 1, offsetof(rank_row, rank)},
     {"tokens", "1", FIELD_INT64, 1, offsetof(rank_row, tokens)},
+    {"seconds", "s", FIELD_DOUBLE, 1, offsetof(rank_row, seconds)},
     {"compute_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, compute_s)},
     {"communication_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, communication_s)},
     {"cpu_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, cpu_s)},
+    {"work_cpu_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, work_cpu_s)},
+    {"delay_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, delay_s)},
+    {"sampled", "1", FIELD_INT64, 1, offsetof(rank_row, sampled)},
+    {"wait_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, wait_s)},
+    {"transfer_s", "s", FIELD_DOUBLE, 1, offsetof(rank_row, transfer_s)},
+    {"payload_bytes", "bytes", FIELD_INT64, 1, offsetof(rank_row, payload_bytes)},
+    {"wire_bytes", "bytes", FIELD_INT64, 1, offsetof(rank_row, wire_bytes)},
     {"involuntary_switches", "1", FIELD_INT64, 1, offsetof(rank_row, involuntary_switches)},
     {"load_average", "1", FIELD_DOUBLE, 1, offsetof(rank_row, load_average)},
+    {"contaminated", "1", FIELD_INT32, 1, offsetof(rank_row, contaminated)},
     {"host", "text", FIELD_TEXT, 64, offsetof(rank_row, host)},
+    {"cores", "text", FIELD_TEXT, 64, offsetof(rank_row, cores)},
 };
 
 typedef struct evaluation_row {
@@ -193,6 +206,7 @@ static int put_provenance(record *rec) {
   provenance p = {0};
   provenance_collect(&p);
   provenance_add(&p, "mpi", "%s", comm_library());
+  provenance_add(&p, "wire", "%s", comm_wire_name(r->comm));
   provenance_add(&p, "blas", "%s", linalg_library());
   provenance_add(&p, "blas_core", "%s", linalg_core());
   provenance_add(&p, "ranks", "%d", comm_size(r->comm));
@@ -261,7 +275,7 @@ int record_create(run *r, record **result) {
   return code;
 }
 
-int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s, int64_t payload_bytes) {
+int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s) {
   const step_row row = {.attempt = FIRST_ATTEMPT,
                         .epoch = (int32_t)epoch + 1,
                         .step = step + 1,
@@ -277,8 +291,10 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
                         .gather_s = s->times.gather_s,
                         .communication_s = s->times.communication_s,
                         .optimizer_s = s->times.optimizer_s,
-                        .payload_bytes = payload_bytes,
-                        .theta_hash = s->theta_hash};
+                        .payload_bytes = s->payload_bytes,
+                        .theta_hash = s->theta_hash,
+                        .wire_bytes = s->wire_bytes,
+                        .wait_s = s->sampled ? s->times.wait_s : NAN};
   TRY(runfile_append(rec->file, rec->steps, &row, 1));
   return runfile_flush(rec->file, rec->steps);
 }
@@ -322,6 +338,19 @@ int record_predictions(record *rec, split_name which, const split *s, const pred
   return code ? code : runfile_flush(rec->file, rec->predictions[which]);
 }
 
+/* What each purpose took of rank 0: NAME_payload_bytes, NAME_wire_bytes. */
+static int note_meters(record *rec) {
+  for (int p = 0; p < COMM_PURPOSES; p++) {
+    comm_meter m = comm_meter_read(rec->r->comm, (comm_purpose)p);
+    char name[64];
+    snprintf(name, sizeof name, "%s_payload_bytes", comm_purpose_names[p]);
+    TRY(runfile_note_int(rec->file, "result", name, m.payload_bytes));
+    snprintf(name, sizeof name, "%s_wire_bytes", comm_purpose_names[p]);
+    TRY(runfile_note_int(rec->file, "result", name, m.wire_bytes));
+  }
+  return ERROR_NONE;
+}
+
 int record_finish(record *rec, const real *theta, const record_totals *t) {
   runfile *file = rec->file;
   int code = rec->theta >= 0 ? runfile_write_floats(file, rec->theta, theta) : ERROR_NONE;
@@ -336,22 +365,20 @@ int record_finish(record *rec, const real *theta, const record_totals *t) {
                  {"tokens_per_s", (double)t->tokens / t->train_s},
                  {"communication_s", t->communication_s},
                  {"step_s", t->step_s},
-                 {"communication_share", t->step_s > 0 ? t->communication_s / t->step_s : 0}};
+                 {"communication_share", t->step_s > 0 ? t->communication_s / t->step_s : 0},
+                 {"gradient_wire_bytes_mean", t->wire_mean},
+                 {"gradient_wire_bytes_max", t->wire_max}};
   const struct {
     const char *name;
     int64_t value;
-  } counts[] = {{"steps", t->steps},
-                {"tokens", t->tokens},
-                {"best_step", t->best_step},
-                {"gradient_payload_bytes", comm_meter_read(rec->r->comm, COMM_GRADIENT).payload_bytes},
-                {"evaluation_payload_bytes", comm_meter_read(rec->r->comm, COMM_EVALUATION).payload_bytes},
-                {"control_payload_bytes", comm_meter_read(rec->r->comm, COMM_CONTROL).payload_bytes}};
+  } counts[] = {{"steps", t->steps}, {"tokens", t->tokens}, {"best_step", t->best_step}, {"contaminated", t->contaminated}};
   char digits[HASH_TEXT_BYTES];
   hash_bytes(theta, (size_t)rec->r->theta_count * sizeof(real), digits);
   if (!code) code = runfile_note_text(file, "result", "metric", metric_names[rec->r->metric]);
   if (!code) code = runfile_note_text(file, "result", "theta_hash", digits);
   for (size_t i = 0; !code && i < sizeof numbers / sizeof *numbers; i++) code = runfile_note_double(file, "result", numbers[i].name, numbers[i].value);
   for (size_t i = 0; !code && i < sizeof counts / sizeof *counts; i++) code = runfile_note_int(file, "result", counts[i].name, counts[i].value);
+  if (!code) code = note_meters(rec);
   if (code) {
     record_abandon(rec, error_last()->text);
     return code;

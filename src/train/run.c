@@ -312,7 +312,8 @@ static int identify(run *r) {
   int same;
   TRY(comm_agree(r->comm, identity_make(r)));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every,
+           (long long)conf->sample_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;

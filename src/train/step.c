@@ -96,8 +96,9 @@ static void add_times(run *r, step_times *times) {
 }
 
 /* All of this rank's shards over its threads. *total: their sums. */
-static int work(run *r, overlap *o, int64_t step, model_sums *total) {
+static int work(run *r, overlap *o, int64_t step, model_sums *total, step_times *times) {
   int64_t mine_begin, mine_end;
+  double cpu_before = clock_process_cpu_s();
   model_sums sums[r->threads];
   error failed = {0};
   order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
@@ -114,9 +115,15 @@ static int work(run *r, overlap *o, int64_t step, model_sums *total) {
       failed = *error_last();
     }
   }
+  times->work_cpu_s += clock_process_cpu_s() - cpu_before;
   *total = (model_sums){0};
   for (int t = 0; t < r->threads; t++) add_sums(total, &sums[t]);
   return failed.code ? error_restore(&failed) : ERROR_NONE;
+}
+
+/* In a sampled step all ranks meet before the sum: what came before is waiting for the slowest, what follows is transfer. */
+static void wait_if_sampled(run *r, step_result *result) {
+  if (result->sampled) result->times.wait_s = comm_wait(r->comm);
 }
 
 static void set_result(step_result *result, const model_sums *all) {
@@ -138,7 +145,7 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   real *message = r->packed ? r->packed : r->message;
   int begun = comm_sum_begin(r->comm, message, count + TAIL_FLOATS);
   if (!code) {
-    code = work(r, &o, step, &mine);
+    code = work(r, &o, step, &mine, &result->times);
     if (!code) code = o.code;
   }
   combine(&o, theta);
@@ -150,6 +157,7 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   tail[TAIL_TOKENS] = (real)mine.tokens;
   tail[TAIL_ERRORS] = code != 0;
   if (begun) return begun;
+  wait_if_sampled(r, result);
   TRY(comm_sum_end(r->comm));
   if (tail[TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
   if (r->packed) model_unpack(r->model, r->packed, r->message);
@@ -158,23 +166,24 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   return ERROR_NONE;
 }
 
-static int pass(run *r, int64_t step, model_sums *mine) {
+static int pass(run *r, int64_t step, model_sums *mine, step_times *times) {
   for (int i = 0; i < model_segment_count(r->model); i++) {
     const segment *s = model_segment(r->model, i);
     r->segment_counts[i] = r->packed ? model_packed(r->model, i) : (int64_t)s->rows * s->cols;
   }
   exact_begin(r->exact, r->segment_counts);
-  return work(r, NULL, step, mine);
+  return work(r, NULL, step, mine, times);
 }
 
 /* Sums in integers (exact.h). */
 static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
   int again, any_failed;
   model_sums mine = {0}, all;
-  if (!code) code = pass(r, step, &mine);
+  if (!code) code = pass(r, step, &mine, &result->times);
+  wait_if_sampled(r, result);
   TRY(exact_agree(r->exact, r->comm, code, &again, &any_failed));
   if (any_failed) return comm_agree(r->comm, code);
-  if (again) TRY(comm_agree(r->comm, pass(r, step, &mine)));
+  if (again) TRY(comm_agree(r->comm, pass(r, step, &mine, &result->times)));
   add_times(r, &result->times);
   real *message = r->packed ? r->packed : r->message;
   TRY(exact_sum(r->exact, r->comm, message, &all));
@@ -191,9 +200,16 @@ int step_gradient(run *r, int64_t step, step_result *result) {
   if (!code) code = model_choose(r->model, step);
   if (!code) code = model_expand(r->model, r->theta);
   result->times.expand_s = clock_wall_s() - start;
-  double before = comm_meter_read(r->comm, COMM_GRADIENT).seconds;
+  int64_t every = r->config->sample_every;
+  result->sampled = comm_size(r->comm) > 1 && every > 0 && (step + 1) % every == 0;
+  comm_meter before = comm_meter_read(r->comm, COMM_GRADIENT);
+  if (result->sampled && before.wire_bytes < 0) before.wire_bytes = comm_wire_bytes(r->comm);
   TRY(r->exact ? sum_exactly(r, step, code, result) : sum_floats(r, step, code, result));
-  result->times.communication_s = comm_meter_read(r->comm, COMM_GRADIENT).seconds - before;
+  comm_meter after = comm_meter_read(r->comm, COMM_GRADIENT);
+  if (result->sampled && after.wire_bytes < 0) after.wire_bytes = comm_wire_bytes(r->comm);
+  result->times.communication_s = after.seconds - before.seconds + result->times.wait_s;
+  result->payload_bytes = after.payload_bytes - before.payload_bytes;
+  result->wire_bytes = before.wire_bytes < 0 || after.wire_bytes < 0 ? -1 : after.wire_bytes - before.wire_bytes;
   return ERROR_NONE;
 }
 

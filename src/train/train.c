@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/machine.h"
+#include "base/text.h"
 #include "train/internal.h"
 
 typedef struct training {
@@ -19,10 +20,8 @@ typedef struct training {
   double last_validation;
   record_totals totals;
   /* since the last row per rank */
-  step_times since;
-  int64_t since_tokens;
-  long switches_before;
-  double cpu_before, shown_at_s, began_s;
+  rank_row since;
+  double shown_at_s, began_s;
   int64_t shown_step, shown_tokens, tokens;
   double shown_communication_s;
 } training;
@@ -83,34 +82,51 @@ static void show_progress(training *t, int64_t step, const step_result *s, int f
   t->shown_communication_s = t->totals.communication_s;
 }
 
+/* What the system has counted for this process so far; the next row per rank is about what comes after. */
+static void begin_row(training *t) {
+  t->since = (rank_row){.rank = comm_rank(t->r->comm),
+                        .seconds = -clock_wall_s(),
+                        .cpu_s = -clock_process_cpu_s(),
+                        .delay_s = -machine_delay_s(),
+                        .involuntary_switches = -machine_involuntary_switches()};
+}
+
+/* A rank that wanted to run for more than a twentieth of the time and found no core was not alone on its own: its times are not the method's. */
+static int is_contaminated(const rank_row *row, int threads) {
+  enum { SWITCHES_A_SECOND = 100 }; /* where the system does not count delays */
+  if (!isnan(row->delay_s)) return row->delay_s > 0.05 * row->seconds * threads;
+  return (double)row->involuntary_switches > SWITCHES_A_SECOND * row->seconds * threads;
+}
+
+static void end_row(training *t, int64_t step) {
+  rank_row *row = &t->since;
+  row->step = step;
+  row->seconds += clock_wall_s();
+  row->cpu_s += clock_process_cpu_s();
+  row->delay_s += machine_delay_s();
+  row->involuntary_switches += machine_involuntary_switches();
+  row->load_average = machine_load();
+  row->contaminated = is_contaminated(row, t->r->threads);
+  snprintf(row->host, sizeof row->host, "%.63s", comm_host(t->r->comm));
+  machine_cores(row->cores, sizeof row->cores);
+}
+
 /* A row per rank: what it did since the last one. Collective. */
 static int note_ranks(training *t, int64_t step) {
   run *r = t->r;
-  struct rusage usage;
-  double load[1] = {NAN};
-  getrusage(RUSAGE_SELF, &usage);
-  if (getloadavg(load, 1) != 1) load[0] = NAN;
-  double cpu = clock_process_cpu_s();
-  rank_row mine = {.step = step,
-                   .rank = comm_rank(r->comm),
-                   .tokens = t->since_tokens,
-                   .compute_s = t->since.expand_s + t->since.forward_s + t->since.backward_s + t->since.gather_s + t->since.optimizer_s,
-                   .communication_s = t->since.communication_s,
-                   .cpu_s = cpu - t->cpu_before,
-                   .involuntary_switches = usage.ru_nivcsw - t->switches_before,
-                   .load_average = load[0]};
-  snprintf(mine.host, sizeof mine.host, "%.63s", comm_host(r->comm));
-  int64_t *counts = calloc((size_t)comm_size(r->comm), sizeof *counts);
+  end_row(t, step);
+  int size = comm_size(r->comm);
+  int64_t *counts = calloc((size_t)size, sizeof *counts);
   void *rows = NULL;
   int code = comm_agree(r->comm, counts ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory"));
-  if (!code) code = comm_gather(r->comm, COMM_CONTROL, &mine, sizeof mine, counts, &rows);
-  if (!code && t->record) code = record_ranks(t->record, rows, comm_size(r->comm));
+  if (!code) code = comm_gather(r->comm, COMM_CHECKPOINT, &t->since, sizeof t->since, counts, &rows);
+  if (!code && t->record) {
+    for (int i = 0; i < size; i++) t->totals.contaminated += ((rank_row *)rows)[i].contaminated;
+    code = record_ranks(t->record, rows, size);
+  }
   free(rows);
   free(counts);
-  t->since = (step_times){0};
-  t->since_tokens = 0;
-  t->switches_before = usage.ru_nivcsw;
-  t->cpu_before = cpu;
+  begin_row(t);
   return comm_agree(r->comm, code);
 }
 
@@ -141,14 +157,19 @@ static int validate(training *t, int64_t step, int64_t epoch) {
 
 static void add_step(training *t, const step_result *s) {
   const step_times *from = &s->times;
-  step_times *to = &t->since;
-  to->expand_s += from->expand_s;
-  to->forward_s += from->forward_s;
-  to->backward_s += from->backward_s;
-  to->gather_s += from->gather_s;
+  rank_row *to = &t->since;
+  to->compute_s += from->expand_s + from->forward_s + from->backward_s + from->gather_s + from->optimizer_s;
   to->communication_s += from->communication_s;
-  to->optimizer_s += from->optimizer_s;
-  t->since_tokens += s->my_tokens;
+  to->work_cpu_s += from->work_cpu_s;
+  to->tokens += s->my_tokens;
+  to->payload_bytes += s->payload_bytes;
+  if (s->wire_bytes < 0) to->wire_bytes = -1;
+  else if (to->wire_bytes >= 0) to->wire_bytes += s->wire_bytes;
+  if (s->sampled) {
+    to->sampled++;
+    to->wait_s += from->wait_s;
+    to->transfer_s += from->communication_s - from->wait_s;
+  }
   t->tokens += s->tokens;
   t->totals.communication_s += from->communication_s;
   t->totals.step_s += from->step_s;
@@ -160,12 +181,10 @@ static int loop(training *t) {
   const optim_options schedule = optimizer_options(r);
   for (int64_t step = 0; step < r->steps; step++) {
     step_result s;
-    int64_t payload = comm_meter_read(r->comm, COMM_GRADIENT).payload_bytes, epoch = step / per_epoch;
+    int64_t epoch = step / per_epoch;
     TRY(step_train(r, t->optim, step, &s));
     add_step(t, &s);
-    int code = t->record ? record_step(t->record, step, epoch, optim_share(&schedule, step) * r->config->train.lr, &s,
-                                       comm_meter_read(r->comm, COMM_GRADIENT).payload_bytes - payload)
-                         : ERROR_NONE;
+    int code = t->record ? record_step(t->record, step, epoch, optim_share(&schedule, step) * r->config->train.lr, &s) : ERROR_NONE;
     int last = step + 1 == r->steps, validates = last || (step + 1) % every == 0;
     show_progress(t, step, &s, last);
     if (code && !r->pending.code) r->pending = *error_last(); /* told to the others with the next step's message */
@@ -195,14 +214,36 @@ static int conclude_split(training *t, split_name which, double *metric) {
   return comm_agree(r->comm, code);
 }
 
+/* Mean and largest over ranks of what the sums of gradients sent. Collective. */
+static int compare_wire(training *t) {
+  comm *c = t->r->comm;
+  double bytes = (double)comm_meter_read(c, COMM_GRADIENT).wire_bytes, sum = bytes, most = bytes;
+  TRY(comm_sum_doubles(c, COMM_CONTROL, &sum, 1));
+  TRY(comm_max_doubles(c, COMM_CONTROL, &most, 1));
+  t->totals.wire_mean = most < 0 ? NAN : sum / comm_size(c);
+  t->totals.wire_max = most < 0 ? NAN : most;
+  return ERROR_NONE;
+}
+
+static void report(const training *t) {
+  const run *r = t->r;
+  const record_totals *of = &t->totals;
+  char wire[96] = "", bytes[32];
+  if (of->wire_max > 0) snprintf(wire, sizeof wire, ", %s on the wire per step and rank", text_bytes(of->wire_mean / (double)of->steps, bytes));
+  log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, of->test,
+           (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire);
+  if (of->contaminated) log_detail("times are contaminated: ranks waited for a core, see /series/ranks (delay_s)");
+}
+
 static int train_and_conclude(training *t) {
   run *r = t->r;
   TRY(comm_agree(r->comm, make_optimizer(r, &t->optim)));
   TRY(comm_agree(r->comm, comm_rank(r->comm) == 0 ? record_create(r, &t->record) : ERROR_NONE));
   t->began_s = t->shown_at_s = clock_wall_s();
-  t->cpu_before = clock_process_cpu_s();
+  begin_row(t);
   TRY(loop(t));
   t->totals.train_s = clock_wall_s() - t->began_s;
+  TRY(compare_wire(t));
   TRY(conclude_split(t, SPLIT_VALIDATION, &t->totals.validation));
   TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));
   t->totals.total_s = clock_since_start_s();
@@ -216,10 +257,7 @@ static int train_and_conclude(training *t) {
     t->record = NULL;
   }
   TRY(comm_agree(r->comm, code));
-  if (speaks(t))
-    log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps", metric_names[r->metric], t->totals.validation,
-             t->totals.test, (long long)t->best_step, t->totals.total_s, (double)t->tokens / t->totals.train_s,
-             t->totals.step_s > 0 ? 100 * t->totals.communication_s / t->totals.step_s : 0);
+  if (speaks(t)) report(t);
   return ERROR_NONE;
 }
 

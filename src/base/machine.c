@@ -1,0 +1,63 @@
+#define _GNU_SOURCE /* sched_getaffinity, getloadavg */
+#include "base/machine.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+int machine_cores(char *text, size_t bytes) {
+  size_t used = 0;
+  cpu_set_t set;
+  memset(text, 0, bytes); /* all of it: it goes into files as it is */
+  if (sched_getaffinity(0, sizeof set, &set)) {
+    snprintf(text, bytes, "unknown");
+    return 0;
+  }
+  for (int i = 0; i < CPU_SETSIZE && used + 24 < bytes; i++) {
+    if (!CPU_ISSET(i, &set)) continue;
+    int last = i;
+    while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) last++;
+    int length =
+        last > i ? snprintf(text + used, bytes - used, "%s%d-%d", used ? "," : "", i, last) : snprintf(text + used, bytes - used, "%s%d", used ? "," : "", i);
+    used += (size_t)length;
+    i = last;
+  }
+  return CPU_COUNT(&set);
+}
+
+/* Second number of /proc/self/task/THREAD/schedstat: nanoseconds on the run queue. */
+double machine_delay_s(void) {
+  double sum = 0;
+  int found = 0;
+  DIR *threads = opendir("/proc/self/task");
+  if (!threads) return NAN;
+  for (struct dirent *entry; (entry = readdir(threads));) {
+    char path[300];
+    unsigned long long ran, delayed;
+    if (entry->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", entry->d_name);
+    FILE *file = fopen(path, "r");
+    if (!file) continue;
+    if (fscanf(file, "%llu %llu", &ran, &delayed) == 2) {
+      sum += 1e-9 * (double)delayed;
+      found = 1;
+    }
+    fclose(file);
+  }
+  closedir(threads);
+  return found ? sum : NAN;
+}
+
+int64_t machine_involuntary_switches(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_SELF, &usage) ? 0 : usage.ru_nivcsw;
+}
+
+double machine_load(void) {
+  double load[1];
+  return getloadavg(load, 1) == 1 ? load[0] : NAN;
+}

@@ -1,0 +1,19 @@
+/* What the system does to this process: where it may run, and when it was kept from running. Not collective, thread-safe. */
+#ifndef PEFTSCALE_MACHINE_H
+#define PEFTSCALE_MACHINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The cores this process is bound to, "0-3,8"; "unknown" where the system does not say. Returns how many there are (0: unknown). */
+int machine_cores(char *text, size_t bytes);
+
+/* Since the process's start, over all its threads: seconds in which a thread could have run and found no free core (NaN: the system does not count), and how
+ * often a core was taken away. */
+double machine_delay_s(void);
+int64_t machine_involuntary_switches(void);
+
+/* The machine's load over the last minute; NaN where it is not known. */
+double machine_load(void);
+
+#endif

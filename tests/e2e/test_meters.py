@@ -1,0 +1,91 @@
+#!/usr/bin/python3
+"""The meters of a run: bytes on the wire by purpose, waiting and transfer in sampled steps, and what the system did to the ranks. Run: test_meters.py [-v]"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+from harness import MPIRUN, PROGRAM, Case, attribute, call, main, np, read, succeed  # noqa: E402
+
+import json  # noqa: E402
+
+TCP = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": "127.0.0.0/8"}
+PURPOSES = ("gradient", "evaluation", "control", "checkpoint")
+STEPS = 12
+
+
+class Meters(Case):
+    def train(self, name, ranks=2, changes=None, **keys):
+        words = self.settings(name, method="lora", train__steps=str(STEPS), **keys)
+        return json.loads(succeed("train", "--json", "--quiet", *words, ranks=ranks, changes=changes).out)["run"]
+
+    def test_sockets_tell_what_went_over_tcp(self):
+        run = self.train("tcp", ranks=3, changes=TCP)
+        steps, ranks = read(run, "series/steps"), read(run, "series/ranks")
+        self.assertEqual(attribute(run, "provenance", "wire"), "tcp")
+        payload = steps["payload_bytes"]
+        self.assertTrue(np.all(payload == attribute(run, "accounting", "sent_bytes_per_step")))
+        # Three ranks send 4 S in all for S bytes of a short vector (one pair is folded), or 4/3 S each; MPI's headers are some 100 bytes.
+        total = sum(int(row["wire_bytes"]) for row in ranks)
+        self.assertGreaterEqual(total, 4 * int(payload.sum()))
+        self.assertLess(total, 4 * int(payload.sum()) + STEPS * 3 * 400)
+        own = ranks[ranks["rank"] == 0]
+        self.assertEqual(int(own["wire_bytes"].sum()), int(steps["wire_bytes"].sum()))
+        self.assertEqual(int(own["payload_bytes"].sum()), int(payload.sum()))
+        self.assertEqual(attribute(run, "result", "gradient_wire_bytes"), int(steps["wire_bytes"].sum()))
+        self.assertAlmostEqual(attribute(run, "result", "gradient_wire_bytes_mean"), total / 3, delta=1)
+        largest = max(int(ranks[ranks["rank"] == rank]["wire_bytes"].sum()) for rank in range(3))
+        self.assertEqual(attribute(run, "result", "gradient_wire_bytes_max"), largest)
+        self.assertGreater(attribute(run, "result", "evaluation_wire_bytes"), 0)
+        self.assertEqual(attribute(run, "result", "gradient_payload_bytes"), int(payload.sum()))
+
+    def test_memory_is_no_wire(self):
+        run = self.train("memory", changes={"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "vader,self"})
+        self.assertEqual(attribute(run, "provenance", "wire"), "shared memory")
+        self.assertEqual(int(read(run, "series/steps")["wire_bytes"].sum()), 0)
+        self.assertEqual([attribute(run, "result", f"{purpose}_wire_bytes") for purpose in PURPOSES], [0] * 4)
+        self.assertGreater(attribute(run, "result", "gradient_payload_bytes"), 0)
+
+    def test_waiting_is_told_apart_in_sampled_steps_alone(self):
+        for every, reduce in ((4, "float"), (1, "exact"), (0, "float")):
+            run = self.train(f"sampled-{every}", ranks=3, sample_every=str(every), reduce=reduce)
+            steps, ranks = read(run, "series/steps"), read(run, "series/ranks")
+            sampled = np.isfinite(steps["wait_s"])
+            wanted = [every > 0 and (step + 1) % every == 0 for step in range(STEPS)]
+            self.assertEqual(sampled.tolist(), wanted)
+            waits = steps["wait_s"][sampled]
+            self.assertTrue(np.all(waits >= 0) and np.all(waits <= steps["communication_s"][sampled]))
+            for rank in range(3):
+                rows = ranks[ranks["rank"] == rank]
+                self.assertEqual(int(rows["sampled"].sum()), sum(wanted))
+                self.assertLessEqual(float((rows["wait_s"] + rows["transfer_s"]).sum()), float(rows["communication_s"].sum()) + 1e-9)
+            self.assertAlmostEqual(float(ranks[ranks["rank"] == 0]["wait_s"].sum()), float(waits.sum()), places=9)
+
+    def test_one_rank_waits_for_nobody(self):
+        run = self.train("alone", ranks=1, sample_every="1")
+        self.assertTrue(np.all(np.isnan(read(run, "series/steps")["wait_s"])))
+        self.assertEqual(int(read(run, "series/steps")["wire_bytes"].sum()), 0)
+
+    def test_ranks_that_share_a_core_are_marked(self):
+        words = self.settings("crowded", method="lora", train__steps="60", sample_every="0")
+        core = min(os.sched_getaffinity(0))
+        outcome = call(["taskset", "-c", str(core), *MPIRUN, "-np", "3", PROGRAM, "train", "--json", "--quiet", *words])
+        self.assertEqual(outcome.status, 0, outcome)
+        run = json.loads(outcome.out)["run"]
+        ranks = read(run, "series/ranks")
+        self.assertGreater(attribute(run, "result", "contaminated"), 0)
+        self.assertEqual(attribute(run, "result", "contaminated"), int(ranks["contaminated"].sum()))
+        self.assertEqual(set(ranks["cores"].tolist()), {str(core).encode()})
+        busy = ranks["delay_s"] > 0.05 * ranks["seconds"]
+        self.assertEqual(busy.tolist(), (ranks["contaminated"] == 1).tolist())
+
+    def test_labels_make_other_runs(self):
+        ids = {attribute(run, "", "run_id") for run in (self.train("plain"), self.train("label", network="1gbit"), self.train("again", repetition="2"),
+                                                        self.train("other", network="10mbit"))}
+        self.assertEqual(len(ids), 4)
+        self.assertEqual(attribute(self.train("same"), "", "run_id"), attribute(self.train("plain"), "", "run_id"))
+        self.assertEqual(attribute(self.train("label"), "", "experiment_id"), attribute(self.train("plain"), "", "experiment_id"))
+
+
+if __name__ == "__main__":
+    main()
