@@ -190,10 +190,10 @@ class Cluster:
         (self.folder / "mounts").mkdir()
         (self.folder / "tmp").mkdir()
 
-    def members(self):
-        """The processes on its hosts: none has entered these namespaces but through this cluster."""
+    def members(self, *hosts):
+        """The processes on the given hosts (all): none has entered these namespaces but through this cluster."""
         spaces = set()
-        for name in (self.switch, *self.hosts):
+        for name in hosts or (self.switch, *self.hosts):
             try:
                 found = (NAMESPACES / name).stat()
                 spaces.add((found.st_dev, found.st_ino))
