@@ -32,7 +32,9 @@ ENTER = Path(__file__).resolve().parents[1] / "cluster" / "enter.sh"
 FEWEST, MOST = 2, 8
 LINK = "eth0"
 UNSHAPED = "unshaped"
-RATE = re.compile(r"[1-9][0-9]*(kbit|mbit|gbit)")
+RATE = re.compile(r"([1-9][0-9]{0,8})(kbit|mbit|gbit)")
+FRAME_BYTES = 1514  # an Ethernet frame
+LARGEST_PACKET_S = 64e-6  # at the link's rate
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 # A dead link is noticed after some seconds, not after Linux's quarter of an hour: by the kernel (data that nobody acknowledges) and by Open MPI's daemons.
 RETRIES = 5
@@ -87,6 +89,14 @@ def run(*words, ignore=False):
     if done.returncode and not ignore:
         raise Broken(f"{' '.join(str(word) for word in words)}: {last_line(done.stderr)}")
     return done.stdout
+
+
+def bits_per_second(rate):
+    """Of "100mbit" and the like. Raises Broken."""
+    found = RATE.fullmatch(rate)
+    if not found:
+        raise Broken(f"'{rate}' is no rate: {UNSHAPED}, or for example 1gbit, 100mbit, 10mbit")
+    return int(found[1]) * {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}[found[2]]
 
 
 # ---- owners ----
@@ -243,16 +253,22 @@ class Cluster:
     # -- links --
 
     def set_rate(self, rate):
-        """Shapes what every host sends: "unshaped", or a number with kbit, mbit or gbit."""
-        if rate != UNSHAPED and not RATE.fullmatch(rate):
-            raise Broken(f"'{rate}' is no rate: {UNSHAPED}, or for example 1gbit, 100mbit, 10mbit")
+        """Shapes what every host sends: "unshaped", or a number with kbit, mbit or gbit.
+
+        A shaper lets one packet through at once and makes the next one wait, and Linux hands it packets of up to 64 kB: small messages would go at no cost. So
+        a packet is limited to what takes 64 us, or to one frame (up to some 200 Mbit/s), and the shaper's burst to one packet."""
+        frames = 1
+        if rate != UNSHAPED:
+            frames = max(1, int(bits_per_second(rate) * LARGEST_PACKET_S / 8 / FRAME_BYTES))
+        burst = f"{frames * FRAME_BYTES}b"
         for host in self.hosts:
             run("tc", "-n", host, "qdisc", "del", "dev", LINK, "root", ignore=True)  # an unshaped one has none
+            run("ip", "-n", host, "link", "set", LINK, "gso_max_segs", frames if rate != UNSHAPED else 65535)
             if rate == UNSHAPED:
                 continue
             # htb's own queue would drop: a plain one below it, longer than any window, does not.
             run("tc", "-n", host, "qdisc", "add", "dev", LINK, "root", "handle", "1:", "htb", "default", "1", "r2q", "1000")
-            run("tc", "-n", host, "class", "add", "dev", LINK, "parent", "1:", "classid", "1:1", "htb", "rate", rate, "burst", "8kb", "cburst", "8kb", "quantum",
+            run("tc", "-n", host, "class", "add", "dev", LINK, "parent", "1:", "classid", "1:1", "htb", "rate", rate, "burst", burst, "cburst", burst, "quantum",
                 "60000")
             run("tc", "-n", host, "qdisc", "add", "dev", LINK, "parent", "1:1", "pfifo", "limit", "4000")
 
