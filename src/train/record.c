@@ -20,7 +20,7 @@ typedef struct step_row {
   int64_t examples, tokens;
   double step_s, expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s;
   int64_t payload_bytes, theta_hash, wire_bytes;
-  double wait_s;
+  double wait_s, work_mean_s, work_max_s;
 } step_row;
 
 static const field step_fields[] = {
@@ -43,6 +43,8 @@ static const field step_fields[] = {
     {"theta_hash", "1", FIELD_INT64, 1, offsetof(step_row, theta_hash)},
     {"wire_bytes", "bytes", FIELD_INT64, 1, offsetof(step_row, wire_bytes)},
     {"wait_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, wait_s)},
+    {"work_mean_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, work_mean_s)},
+    {"work_max_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, work_max_s)},
 };
 
 static const field rank_fields[] = {
@@ -294,7 +296,9 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
                         .payload_bytes = s->payload_bytes,
                         .theta_hash = s->theta_hash,
                         .wire_bytes = s->wire_bytes,
-                        .wait_s = s->sampled ? s->times.wait_s : NAN};
+                        .wait_s = s->sampled ? s->times.wait_s : NAN,
+                        .work_mean_s = s->sampled ? s->times.work_mean_s : NAN,
+                        .work_max_s = s->sampled ? s->times.work_max_s : NAN};
   TRY(runfile_append(rec->file, rec->steps, &row, 1));
   return runfile_flush(rec->file, rec->steps);
 }

@@ -89,6 +89,9 @@ static int settle_shards(run *r, int training) {
   }
   if (r->shards < ranks * r->threads)
     log_warning("%d shards for %d ranks x %d threads: some threads will idle (shards=%d would use all)", r->shards, ranks, r->threads, ranks * r->threads);
+  else if (r->shards % (ranks * r->threads) && r->shards < 8 * ranks * r->threads)
+    log_warning("%d shards for %d ranks x %d threads: some have one more to do than others, and these wait (shards=%d would be even)", r->shards, ranks,
+                r->threads, (r->shards + ranks * r->threads - 1) / (ranks * r->threads) * ranks * r->threads);
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) < r->threads)
     log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores),

@@ -53,7 +53,9 @@ class Meters(Case):
             sampled = np.isfinite(steps["wait_s"])
             wanted = [every > 0 and (step + 1) % every == 0 for step in range(STEPS)]
             self.assertEqual(sampled.tolist(), wanted)
-            waits = steps["wait_s"][sampled]
+            waits, mean, largest = (steps[name][sampled] for name in ("wait_s", "work_mean_s", "work_max_s"))
+            self.assertTrue(np.all(mean > 0) and np.all(largest >= mean) and np.all(largest < 3 * mean))
+            self.assertTrue(np.all(np.isnan(steps["work_max_s"][~sampled])))
             self.assertTrue(np.all(waits >= 0) and np.all(waits <= steps["communication_s"][sampled]))
             for rank in range(3):
                 rows = ranks[ranks["rank"] == rank]
