@@ -301,11 +301,11 @@ class Cluster:
         return ["env", f"CLUSTER_MOUNTS={self.folder / 'mounts'}", str(ENTER), host, shlex.join(["exec", *words])]
 
     def mpirun(self, *words, slots=1):
-        """The words that run mpirun on the first host, across all. slots: ranks per host; words: mpirun's own and the program's."""
+        """The words that run mpirun on the first host, across all. slots: ranks per host; words: mpirun's own and the program's. Its pml is ob1 if they name none."""
         file = self.folder / f"hosts.{slots}"
         file.write_text("".join(f"{host} slots={slots}\n" for host in self.hosts))
-        settings = {"plm_rsh_agent": ENTER, "pml": "ob1", "btl": "tcp,self,vader", "btl_tcp_if_include": self.subnet, "oob_tcp_if_include": self.subnet,
-                    "orte_tmpdir_base": self.folder / "tmp", **KEEPALIVE}
+        settings = {"plm_rsh_agent": ENTER, "btl": "tcp,self,vader", "btl_tcp_if_include": self.subnet, "oob_tcp_if_include": self.subnet,
+                    "orte_tmpdir_base": self.folder / "tmp", **KEEPALIVE, **({} if "pml" in words else {"pml": "ob1"})}
         flags = [word for name, value in settings.items() for word in ("--mca", name, str(value))]
         return self.enter(self.hosts[0], "mpirun", "--hostfile", str(file), "--bind-to", "none", "--oversubscribe", *flags, *words)
 
