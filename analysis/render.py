@@ -6,8 +6,10 @@ import math
 import os
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
+from .mixture import find_mixtures, marks_of
 from .runs import Collection
 from .summary import Row, Section
 
@@ -39,7 +41,11 @@ def human_bytes(count: int) -> str:
 def human_time(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "-"
-    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{1000 * seconds:.{1 if seconds < 0.09995 else 0}f} ms"
+    if seconds >= 0.9995:
+        return f"{seconds:.2f} s" if seconds < 99.95 else f"{seconds:,.0f} s"
+    if seconds < 0.9995e-3:
+        return f"{1e6 * seconds:.{1 if seconds < 0.9995e-5 else 0}f} µs"
+    return f"{1000 * seconds:.{1 if seconds < 0.09995 else 0}f} ms"
 
 
 def title(section: Section) -> str:
@@ -73,16 +79,19 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
     if rows:
         lines.append("numbers trained, stored and sent are the method's, the task head apart; with head: a rank's whole message of a step.")
         lines.append("step time: median without the first steps.")
+    if mixtures := find_mixtures(collection):
+        lines.append(f"Not alike: {len(mixtures)}")
+        lines += [f"  {mixture.text}" for mixture in mixtures]
     if collection.left_out:
         lines.append(f"Left out: {len(collection.left_out)}")
         lines += [f"  {path}: {reason}" for path, reason in collection.left_out]
     return lines
 
 
-def lay_out(table: list[list[str]], width: int) -> list[str]:
+def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str]] = HEADERS) -> list[str]:
     """Right-aligned columns after the first; the first is wrapped if the line would not fit."""
-    heads = [[pair[level] for pair in HEADERS] for level in (0, 1)]
-    widths = [max(len(line[column]) for line in heads + table) for column in range(len(HEADERS))]
+    heads = [[pair[level] for pair in headers] for level in (0, 1)]
+    widths = [max(len(line[column]) for line in heads + table) for column in range(len(headers))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
     room = width - sum(widths[1:]) - len(gap) * (len(widths) - 1)
     widths[0] = min(widths[0], max(room, NARROWEST))
@@ -93,10 +102,15 @@ def lay_out(table: list[list[str]], width: int) -> list[str]:
     lines = [line(head) for head in heads]
     lines.append(gap.join("-" * space for space in widths))
     for row in table:
-        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False)
+        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
         lines.append(line([first, *row[1:]]))
         lines += rest
     return lines
+
+
+def wrap(note: str, width: int = WIDTH) -> list[str]:
+    """An indented note stays indented."""
+    return textwrap.wrap(note, width, subsequent_indent="    " if note.startswith("  ") else "", break_long_words=False, break_on_hyphens=False)
 
 
 def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
@@ -104,24 +118,24 @@ def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
     for section, members in by_section(rows).items():
         lines += [*textwrap.wrap(title(section), width), "", *lay_out([cells(row) for row in members], width), ""]
     for note in notes(rows, collection):
-        indent = "    " if note.startswith("  ") else ""
-        lines += textwrap.wrap(note, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
+        lines += wrap(note, width)
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(rows: list[Row], collection: Collection) -> str:
-    def line(parts: list[str]) -> str:
-        return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+def markdown_line(parts: Sequence[str]) -> str:
+    return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
 
+
+def as_markdown(rows: list[Row], collection: Collection) -> str:
     lines: list[str] = []
     heads = [" ".join(filter(None, pair)) for pair in HEADERS]
     for section, members in by_section(rows).items():
-        lines += [f"**{title(section)}**", "", line(heads), line(["---"] + ["---:"] * (len(heads) - 1))]
-        lines += [line(cells(row)) for row in members] + [""]
+        lines += [f"**{title(section)}**", "", markdown_line(heads), markdown_line(["---"] + ["---:"] * (len(heads) - 1))]
+        lines += [markdown_line(cells(row)) for row in members] + [""]
     first, *rest = notes(rows, collection)
     lines.append(first)
     for note in rest:
-        lines.append(f"- {note.strip()}" if note.startswith("  ") else f"\n{note}\n" if note.startswith("Left out") else note)
+        lines.append(f"- {note.strip()}" if note.startswith("  ") else f"\n{note}\n" if note.startswith(("Not alike", "Left out")) else note)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -130,7 +144,7 @@ def as_csv(rows: list[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["task", "dataset", "model", "method", "options", "ranks", "threads", "metric", "test_mean", "test_min", "test_max", "test_sd",
                      "validation_mean", "trainable", "head", "stored_bytes", "sent_bytes", "sent_bytes_with_head", "step_s", "communication_share",
-                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label"])
+                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label", "marks"])
     for row in rows:
         run, section = row.first, row.section
         options = " ".join(f"{key.removeprefix('method.')}={value}" for key, value in sorted(run.settings.items())
@@ -139,17 +153,22 @@ def as_csv(rows: list[Row]) -> str:
                          repr(row.mean["test"]), repr(row.low), repr(row.high), "" if row.deviation is None else repr(row.deviation),
                          repr(row.mean["validation"]), run.trainable, run.head, run.stored_bytes, run.sent_bytes, run.sent_bytes_with_head,
                          repr(row.mean["step_s"]), repr(row.mean["communication_share"]), repr(row.mean["tokens_per_s"]), run.steps,
-                         " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label])
+                         " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label,
+                         "; ".join(sorted({mark for each in row.runs for mark in marks_of(each)}))])
     return out.getvalue()
 
 
 def write_file(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(content)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)

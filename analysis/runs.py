@@ -9,6 +9,9 @@ import numpy as np
 
 SCHEMA_VERSION = 1
 PARTIAL = ".partial"
+# How reasons begin.
+NOT_FINISHED = "not finished"
+BROKEN = "broken"
 
 
 class Unusable(Exception):
@@ -41,6 +44,13 @@ class Run:
     communication_share: float
     tokens_per_s: float
     steps: int
+    # of files of older versions: ""
+    binary_hash: str
+    commit: str
+    dirty: str
+    blas_core: str
+    order_hash: str
+    contaminated: bool
 
 
 @dataclass
@@ -93,11 +103,11 @@ def measure_steps(rows: np.ndarray) -> tuple[float, float, float]:
 def need(file: h5py.File, place: str, attribute: str = "") -> Any:
     """An attribute of a group, or the content of a data set."""
     if place not in file:
-        raise Unusable(f"broken: lacks /{place}")
+        raise Unusable(f"{BROKEN}: lacks /{place}")
     if not attribute:
         return file[place][()]
     if attribute not in file[place].attrs:
-        raise Unusable(f"broken: lacks {attribute} of /{place.strip('/')}")
+        raise Unusable(f"{BROKEN}: lacks {attribute} of /{place.strip('/')}")
     return file[place].attrs[attribute]
 
 
@@ -110,7 +120,7 @@ def check_kind(file: h5py.File) -> None:
         raise Unusable(f"written by a newer version (schema {version}, known: {SCHEMA_VERSION})")
     status = as_text(need(file, "/", "status"))
     if status != "complete":
-        raise Unusable(f"not finished ({status})")
+        raise Unusable(f"{NOT_FINISHED} ({status})")
 
 
 def read_open(path: Path, file: h5py.File) -> Run:
@@ -132,24 +142,25 @@ def read_open(path: Path, file: h5py.File) -> Run:
         metric=as_text(need(file, "result", "metric")), test=scores["test_metric"], validation=scores["validation_metric"],
         trainable=counts["trainable"] - counts["trainable_head"], head=counts["trainable_head"], stored_bytes=counts["stored_bytes"],
         sent_bytes=4 * counts["sent_floats"], sent_bytes_with_head=counts["sent_bytes_per_step"], step_s=step_s, communication_share=share,
-        tokens_per_s=speed, steps=len(series))
+        tokens_per_s=speed, steps=len(series), contaminated=bool(file["result"].attrs.get("contaminated", 0)),
+        **{name: as_text(provenance.get(name, "")) for name in ("binary_hash", "commit", "dirty", "blas_core", "order_hash")})
 
 
 def read_run(path: Path) -> Run:
     """One run file. Raises Unusable with the reason for every other file."""
     if path.name.endswith(PARTIAL):
-        raise Unusable("not finished (still running, stopped or failed)")
+        raise Unusable(f"{NOT_FINISHED} (still running, stopped or failed)")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         if error.errno:
             raise Unusable(f"cannot be opened: {error.strerror or error}") from None
-        raise Unusable("broken: not a whole HDF5 file") from None
+        raise Unusable(f"{BROKEN}: not a whole HDF5 file") from None
     with file:
         try:
             return read_open(path, file)
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-            raise Unusable(f"broken: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+            raise Unusable(f"{BROKEN}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 
 
 def find_files(places: list[Path]) -> list[Path]:

@@ -13,7 +13,7 @@
 #include "linalg/linalg.h"
 
 static const verb *const verbs[] = {&verb_train, &verb_evaluate, &verb_predict, &verb_search, &verb_export, &verb_import,
-                                    &verb_merge, &verb_count,    &verb_config,  &verb_list,   &verb_info};
+                                    &verb_merge, &verb_check,    &verb_count,   &verb_comm,   &verb_config, &verb_list,  &verb_info};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void print_help(FILE *file) {
@@ -77,6 +77,7 @@ int main(int argc, char **argv) {
     fputs(v->help, stdout);
     return 0;
   }
+  if (v == &verb_comm) verb_comm_prepare(argc - 2, argv + 2);
   if (v ? v->uses_mpi : is_launched()) { /* a wrong verb of several processes is reported by one of them */
     if (comm_initialize(&argc, &argv, &c)) return fail();
     log_setup(comm_rank(c) == 0, LOG_NORMAL);

@@ -69,6 +69,23 @@ int text_nearest(const char *word, const char *const *names, int count) {
   return best;
 }
 
+int text_utf8_length(const unsigned char *text) {
+  int length = *text < 0x80 ? 1 : *text >= 0xc2 && *text < 0xe0 ? 2 : *text >= 0xe0 && *text < 0xf0 ? 3 : *text >= 0xf0 && *text < 0xf5 ? 4 : 0;
+  for (int i = 1; i < length; i++)
+    if ((text[i] & 0xc0) != 0x80) return 0;
+  if ((*text == 0xe0 && text[1] < 0xa0) || (*text == 0xed && text[1] > 0x9f)) return 0; /* overlong, surrogate */
+  if ((*text == 0xf0 && text[1] < 0x90) || (*text == 0xf4 && text[1] > 0x8f)) return 0; /* overlong, above U+10FFFF */
+  return length;
+}
+
+void text_clean(char *text) {
+  for (unsigned char *place = (unsigned char *)text; *place;) {
+    int length = *place < 0x20 || *place == 0x7f ? 0 : text_utf8_length(place);
+    if (!length) *place = '?';
+    place += length ? length : 1;
+  }
+}
+
 const char *text_thousands(int64_t value, char buffer[32]) {
   char digits[24];
   unsigned long long size = value < 0 ? 0ull - (unsigned long long)value : (unsigned long long)value; /* INT64_MIN has no positive twin */

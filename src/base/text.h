@@ -16,6 +16,11 @@ int text_to_double(const char *text, double *value);
 int text_distance(const char *a, const char *b);
 int text_nearest(const char *word, const char *const *names, int count);
 
+/* Bytes of the UTF-8 character at `text`, 0 if it is none. */
+int text_utf8_length(const unsigned char *text);
+/* Replaces control characters and bytes that are no UTF-8 by '?': words of a damaged file, to be shown. */
+void text_clean(char *text);
+
 /* A count for people: "73,728". `buffer` holds 32 bytes; returned. */
 const char *text_thousands(int64_t value, char buffer[32]);
 /* Bytes for people: "1.2 MB" (powers of ten). `buffer` holds 32 bytes; returned. */

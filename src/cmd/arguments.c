@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
 #include "method/method.h"
@@ -48,6 +49,17 @@ int arguments_parse(const char *verb_name, int argc, char **argv, const flag *fl
     else result->words[result->word_count++] = argv[i];
   }
   return ERROR_NONE;
+}
+
+int arguments_agree(comm *c, int argc, char **argv) {
+  char digits[HASH_TEXT_BYTES];
+  hash *words;
+  int same;
+  TRY(comm_agree(c, hash_create(&words)));
+  for (int i = 0; i < argc; i++) hash_add_text(words, argv[i]);
+  hash_finish(words, digits);
+  TRY(comm_same_text(c, digits, &same));
+  return same ? ERROR_NONE : FAIL(ERROR_USAGE, "give all ranks the same arguments", "the ranks were started with different arguments");
 }
 
 void add_json_number(cJSON *object, const char *name, double value) {

@@ -14,7 +14,11 @@ typedef struct verb {
   int (*act)(comm *c, int argc, char **argv);
 } verb;
 
-extern const verb verb_train, verb_evaluate, verb_predict, verb_search, verb_export, verb_import, verb_merge, verb_count, verb_config, verb_list, verb_info;
+extern const verb verb_train, verb_evaluate, verb_predict, verb_search, verb_export, verb_import, verb_merge, verb_check, verb_count, verb_comm, verb_config,
+    verb_list, verb_info;
+
+/* Not collective, before MPI starts: what `comm` has to tell it. */
+void verb_comm_prepare(int argc, char **argv);
 
 /* ---- arguments (arguments.c) ---- */
 
@@ -35,6 +39,9 @@ typedef struct arguments {
 
 /* Errors: ERROR_USAGE with the nearest flag. */
 int arguments_parse(const char *verb_name, int argc, char **argv, const flag *flags, int flag_count, arguments *result);
+
+/* Collective. Errors: ERROR_USAGE where the ranks were started with different words: they would wait for each other for ever. */
+int arguments_agree(comm *c, int argc, char **argv);
 
 /* Prints a cJSON object with a line end on standard output and deletes it. */
 struct cJSON;

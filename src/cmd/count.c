@@ -1,15 +1,10 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/arena.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "cmd/cmd.h"
-#include "model/census.h"
-#include "store/file.h"
+#include "cmd/counted.h"
 
 typedef struct count_result {
   const char *model, *method, *modules;
@@ -17,41 +12,11 @@ typedef struct count_result {
   int64_t head, base;
 } count_result;
 
-/* A directory is read, anything else is the name of a known shape. */
-static int take_census(const char *name, census **result) {
-  struct stat status;
-  char path[4096], *text;
-  size_t bytes;
-  model_shape shape;
-  if (stat(name, &status) || !S_ISDIR(status.st_mode)) return census_of_name(name, result);
-  TRY(text_format(path, sizeof path, "%s/config.json", name));
-  TRY(file_read(path, 1 << 20, &text, &bytes));
-  int code = model_shape_parse(text, path, &shape);
-  free(text);
-  TRY(code);
-  return census_of_shape(&shape, result);
-}
-
-/* "rank=8" is short for "method.rank=8". */
-static int full_keys(const arguments *given, const char *method_name, arena *memory, arguments *full) {
-  *full = (arguments){0};
-  for (int i = -1; i < given->assignment_count; i++) {
-    const char *text = i < 0 ? method_name : given->assignments[i], *dot = strchr(text, '.'), *equal = strchr(text, '=');
-    const char *before = i < 0 ? "method=" : dot && dot < equal ? "" : "method.";
-    size_t bytes = strlen(before) + strlen(text) + 1;
-    char *word;
-    TRY(arena_take(memory, bytes, 1, &word));
-    TRY(text_format(word, bytes, "%s%s", before, text));
-    full->assignments[full->assignment_count++] = word;
-  }
-  return ERROR_NONE;
-}
-
 static int count_all(const char *model_name, const config *c, int deep_head, int classes, count_result *result) {
   const method *chosen;
   census *taken;
   TRY(method_find(c->method.name, &chosen));
-  TRY(take_census(model_name, &taken));
+  TRY(counted_census(model_name, &taken));
   *result = (count_result){
       .model = model_name, .method = c->method.name, .modules = "-", .head = census_head_count(taken, deep_head, classes), .base = census_base_count(taken)};
   const option_value *modules = option_find(&c->method.options, "modules");
@@ -61,18 +26,11 @@ static int count_all(const char *model_name, const config *c, int deep_head, int
   return code;
 }
 
-/* Composes the configuration and counts; the configuration keeps the texts that the result points to. */
+/* The configuration keeps the texts that the result points to. */
 static int compose_and_count(const arguments *given, const char *model_name, const char *method_name, const char *head, int classes, config **c,
                              count_result *result) {
-  int tanh_head = head ? !strcmp(head, "tanh") : !strncmp(model_name, "roberta", 7); /* RoBERTa's own head is dense-tanh-linear */
-  arguments full;
-  arena *memory;
-  TRY(arena_create(&memory));
-  int code = full_keys(given, method_name, memory, &full);
-  if (!code) code = compose_arguments(&full, c);
-  if (!code) code = count_all(model_name, *c, tanh_head, classes, result);
-  arena_destroy(memory);
-  return code;
+  TRY(counted_compose(given, method_name, c));
+  return count_all(model_name, *c, counted_deep_head(head, model_name), classes, result);
 }
 
 /* Stored bytes in float32 numbers, as papers count; whole where it is whole. */
@@ -124,17 +82,16 @@ static int act(comm *none, int argc, char **argv) {
   const flag flags[] = {{"model", &model_name, NULL}, {"method", &method_name, NULL}, {"head", &head_text, NULL}, {"classes", &classes_text, NULL},
                         {"tsv", NULL, &tsv},          {"json", NULL, &json}};
   arguments given;
-  int64_t classes;
+  int classes;
   (void)none;
   TRY(arguments_parse("count", argc, argv, flags, 6, &given));
   if (!model_name || !method_name || given.word_count) return FAIL(ERROR_USAGE, "see: peftscale count --help", "count needs --model NAME and --method NAME");
   if (head_text && strcmp(head_text, "tanh") && strcmp(head_text, "linear"))
     return FAIL(ERROR_USAGE, "one of: linear, tanh", "there is no head '%s'", head_text);
-  if (text_to_int(classes_text, &classes) || classes < 2 || classes > 1000000)
-    return FAIL(ERROR_USAGE, NULL, "--classes %s: a number from 2 to 1000000 is needed", classes_text);
+  TRY(counted_classes(classes_text, &classes));
   config *c = NULL;
   count_result result;
-  int code = compose_and_count(&given, model_name, method_name, head_text, (int)classes, &c, &result);
+  int code = compose_and_count(&given, model_name, method_name, head_text, classes, &c, &result);
   if (!code) (json ? print_json : tsv ? print_tsv : print_text)(&result);
   config_destroy(c);
   return code;

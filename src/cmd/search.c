@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
@@ -99,18 +98,6 @@ static int search(run *r, const char *run_path, request *q) {
   return code;
 }
 
-/* Ranks that evolve by other rules would wait for each other for ever. */
-static int check_same_words(comm *c, int argc, char **argv) {
-  char digits[HASH_TEXT_BYTES];
-  hash *words;
-  int same;
-  TRY(comm_agree(c, hash_create(&words)));
-  for (int i = 0; i < argc; i++) hash_add_text(words, argv[i]);
-  hash_finish(words, digits);
-  TRY(comm_same_text(c, digits, &same));
-  return same ? ERROR_NONE : FAIL(ERROR_USAGE, "give all ranks the same arguments", "the ranks were started with different arguments");
-}
-
 static int act(comm *c, int argc, char **argv) {
   arguments a;
   request q = {.out = "", .export_dir = ""};
@@ -118,7 +105,7 @@ static int act(comm *c, int argc, char **argv) {
   int code = read_request(argc, argv, &a, &q);
   log_setup(comm_rank(c) == 0, q.quiet ? LOG_QUIET : LOG_NORMAL);
   TRY(comm_agree(c, code));
-  TRY(check_same_words(c, argc, argv));
+  TRY(arguments_agree(c, argc, argv)); /* ranks that evolve by other rules would wait for each other for ever */
   TRY(trained_open(c, NULL, &a, SPLIT_VALIDATION, &r));
   code = search(r, a.words[0], &q);
   run_destroy(r);

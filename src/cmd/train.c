@@ -9,6 +9,19 @@
 #include "train/export.h"
 #include "train/run.h"
 
+static void describe_head(const run *r) {
+  char dense[32], factors[32], dense_wire[32], factors_wire[32];
+  const head_account *a = &r->head;
+  const char *way = r->apart ? "as factors" : "in the sum";
+  if (!model_head_row(r->model)) {
+    log_detail("the head's gradient travels %s: %s per step and rank", way, text_bytes((double)a->dense_bytes, dense));
+    return;
+  }
+  log_detail("the head's gradient travels %s: %s in the sum, or %s of rows, per step and rank; sent for it, by estimate: %s, or %s", way,
+             text_bytes((double)a->dense_bytes, dense), text_bytes((double)a->factor_bytes, factors), text_bytes((double)a->dense_wire_bytes, dense_wire),
+             text_bytes((double)a->factor_wire_bytes, factors_wire));
+}
+
 static void describe(const run *r) {
   char trained[32], store[32], message[32];
   const config *c = r->config;
@@ -21,6 +34,7 @@ static void describe(const run *r) {
              text_bytes((double)model_workspace_bytes(r->workspaces[0]), store), r->store_copies);
   log_detail("%lld steps of %lld examples, %lld an epoch; data %s (%.8s), weights %.8s; run file %s", (long long)r->steps, (long long)c->train.batch,
              (long long)r->plan.steps_per_epoch, r->data->path, r->data->hash, r->weights_hash, r->path);
+  describe_head(r);
 }
 
 static int finish(run *r, int json) {

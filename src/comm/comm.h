@@ -68,6 +68,10 @@ int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t co
  * caller frees it. */
 int comm_gather(comm *c, comm_purpose purpose, const void *bytes, int64_t count, int64_t *counts, void **result);
 
+/* Collective. Every rank's part of values to all ranks, in place: values[first[r] .. first[r + 1]) is rank r's, first [size + 1] the same on all ranks. Parts
+ * may be empty, and larger than MPI's counts. Payload: the own part. Errors: ERROR_SYSTEM. */
+int comm_all_gather(comm *c, comm_purpose purpose, float *values, const int64_t *first);
+
 /* Collective. Whether all ranks hold the same text (a hash, say); *same is equal on all ranks. */
 int comm_same_text(comm *c, const char *text, int *same);
 
@@ -79,6 +83,19 @@ int comm_same_text(comm *c, const char *text, int *same);
 int comm_sum_begin(comm *c, float *vector, int64_t count);
 int comm_sum_ready(comm *c, int64_t upto);
 int comm_sum_end(comm *c);
+
+/* ---- what that puts on a wire (estimate.c) ---- */
+
+/* Not collective. An estimate: bytes that a rank sends, in the mean of `ranks`, for a blocking all-reduce of a vector of so many bytes, by the algorithm that
+ * Open MPI 4.1 chooses for this size and number of ranks. With p the largest power of two in n ranks, e = n - p and S the bytes:
+ *   small (recursive doubling)  (p log2 p + 2 e) / n S         n = 2: S, 3: 4/3 S, 4: 2 S, 6: 2 S, 8: 3 S
+ *   large (Rabenseifner)        (2 (p - 1) + 5/2 e) / n S      n = 2: S, 3: 3/2 S, 4: 3/2 S, 6: 11/6 S, 8: 7/4 S
+ * large: from 8 KiB on with 4 to 15 ranks, 256 KiB with 3. What a longer message costs more is the difference of two such figures, and may be negative where
+ * the larger one goes a cheaper way. */
+double comm_sum_bytes(int ranks, double bytes);
+
+/* Not collective. The same for comm_all_gather, whose parts have so many bytes in the mean: each is sent n - 1 times, whatever the way. */
+double comm_all_gather_bytes(int ranks, double mean_bytes);
 
 /* ---- memory shared by the ranks of a node (share.c) ---- */
 

@@ -43,4 +43,7 @@ int comm_check(int mpi_code, const char *what);
 /* Adds a call to a meter. */
 void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double start_s);
 
+/* comm_all_gather in windows of so many values: an MPI call counts in int. */
+int comm_all_gather_by(comm *c, comm_purpose purpose, float *values, const int64_t *first, int window);
+
 #endif

@@ -23,6 +23,7 @@ typedef enum config_metric { METRIC_ACCURACY, METRIC_F1, METRIC_MATTHEWS, METRIC
 typedef enum config_schedule { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT } config_schedule;
 typedef enum config_reduce { REDUCE_FLOAT, REDUCE_EXACT } config_reduce;
 typedef enum config_payload { PAYLOAD_COMPACT, PAYLOAD_DENSE } config_payload;
+typedef enum config_head_reduce { HEAD_REDUCE_DENSE, HEAD_REDUCE_FACTORS } config_head_reduce;
 typedef enum config_keep { KEEP_BEST, KEEP_LAST } config_keep;
 
 /* A field of an `auto` key holds -1 (integers, booleans, choices) or NaN (reals) until its owner resolves it; texts are never NULL. */
@@ -31,6 +32,7 @@ typedef struct config {
   int64_t shards;          /* auto: ceil(batch x mean length / 256), at least 2       */
   int64_t threads;         /* execution: threads per rank, each working on whole shards */
   int64_t reduce, payload; /* execution: config_reduce, config_payload                */
+  int64_t head_reduce;     /* execution: config_head_reduce; auto: by bytes           */
   int64_t check_every;     /* steps between comparisons of the ranks' theta; 0: never */
   int64_t sample_every;    /* steps between those in which waiting is told from transfer; 0: never */
   const char *network;     /* execution: a label for what the ranks talk over          */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 config_entry *config_entries_find(const config *c, const char *key) {
   for (int i = 0; i < c->entries->count; i++)
@@ -13,21 +14,11 @@ config_entry *config_entries_find(const config *c, const char *key) {
   return NULL;
 }
 
-/* Length of the UTF-8 character at `text`, 0 if it is none. */
-static int utf8_length(const unsigned char *text) {
-  int length = *text < 0x80 ? 1 : *text >= 0xc2 && *text < 0xe0 ? 2 : *text >= 0xe0 && *text < 0xf0 ? 3 : *text >= 0xf0 && *text < 0xf5 ? 4 : 0;
-  for (int i = 1; i < length; i++)
-    if ((text[i] & 0xc0) != 0x80) return 0;
-  if ((*text == 0xe0 && text[1] < 0xa0) || (*text == 0xed && text[1] > 0x9f)) return 0; /* overlong, surrogate */
-  if ((*text == 0xf0 && text[1] < 0x90) || (*text == 0xf4 && text[1] > 0x8f)) return 0; /* overlong, above U+10FFFF */
-  return length;
-}
-
 /* A value is one line of text: it goes into tables, JSON, YAML and the canonical text, whose lines it must not break. */
 static int check_text(const char *text) {
   for (const unsigned char *place = (const unsigned char *)text; *place;) {
     if (*place < 0x20 || *place == 0x7f) return FAIL(ERROR_USAGE, NULL, "the value holds a control character (byte %d)", *place);
-    int length = utf8_length(place);
+    int length = text_utf8_length(place);
     if (!length) return FAIL(ERROR_USAGE, NULL, "the value is not UTF-8 text");
     place += length;
   }

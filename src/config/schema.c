@@ -15,6 +15,7 @@ static const char *const metric_words[] = {"accuracy", "f1", "matthews", "pearso
 static const char *const schedule_words[] = {"linear", "cosine", "constant", NULL};
 static const char *const reduce_words[] = {"float", "exact", NULL};
 static const char *const payload_words[] = {"compact", "dense", NULL};
+static const char *const head_reduce_words[] = {"dense", "factors", NULL};
 static const char *const keep_words[] = {"best", "last", NULL};
 
 #define FIELD(member) offsetof(config, member)
@@ -38,6 +39,11 @@ static const config_key rows[] = {
      FIELD(payload),
      EXECUTION,
      NULL},
+    {{"head_reduce", OPTION_CHOICE, "auto", 0, 0, head_reduce_words, 1,
+      "the task head's gradient: in the sum, or formed by every rank from the rows of all examples; auto: what sends fewer bytes"},
+     FIELD(head_reduce),
+     EXECUTION,
+     "dense"},
     {{"check_every", OPTION_INT, "100", 0, 1e12, NULL, 0, "steps between comparisons of the ranks' numbers (a hash of theta); 0: never"},
      FIELD(check_every),
      NEITHER,

@@ -207,8 +207,7 @@ int adapter_stored(const adapter *a, int index, stored_array *array) {
 }
 
 /* Without a count of its own: theta is trained and sent; what is stored are the arrays above; constants that no file holds are made anew. */
-int adapter_counts(const adapter *a, method_counts *counts) {
-  if (a->method->count) return a->method->count(a, counts);
+static int count_by_rule(const adapter *a, method_counts *counts) {
   *counts = (method_counts){.trainable = a->theta_count, .sent_floats = a->theta_count};
   for (int i = 0; i < a->constant_count; i++)
     if (!a->constants[i].from_file) counts->regenerated_bytes += 4 * a->constants[i].rows * a->constants[i].cols;
@@ -217,6 +216,12 @@ int adapter_counts(const adapter *a, method_counts *counts) {
     TRY(adapter_stored(a, i, &array));
     counts->stored_bytes += stored_array_bytes(&array);
   }
+  return ERROR_NONE;
+}
+
+int adapter_counts(const adapter *a, method_counts *counts) {
+  TRY(a->method->count ? a->method->count(a, counts) : count_by_rule(a, counts));
+  counts->segments = a->segment_count;
   return ERROR_NONE;
 }
 

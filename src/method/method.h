@@ -72,6 +72,7 @@ typedef struct method_counts {
   int64_t stored_bytes;      /* what a checkpoint of the result must hold (with seeds)                        */
   int64_t regenerated_bytes; /* frozen numbers that are made anew from the seed, at most as many in memory    */
   int64_t sent_floats;       /* floats per rank in a step's message (a drawn sub-network: in the mean)        */
+  int64_t segments;          /* of theta that are the method's: an exact sum sends a byte for each            */
 } method_counts;
 
 /* An array of the stored result (the adapter file): what must be kept, and nothing that follows from it. */

@@ -77,14 +77,25 @@ static void add_linear_params(builder *b, int64_t out, int64_t in) {
   if (b->traits->has_bias) b->census->params[PARAM_BIAS] += out;
 }
 
+static void add_linear_tensors(builder *b) {
+  b->census->tensors[PARAM_WEIGHT]++;
+  if (b->traits->has_bias) b->census->tensors[PARAM_BIAS]++;
+}
+
+static void add_tensor(builder *b, param_kind kind, int64_t rows, int64_t cols) {
+  b->census->params[kind] += rows * cols;
+  if (rows * cols > 0) b->census->tensors[kind]++;
+}
+
 static void add_norm(builder *b) {
-  b->census->params[PARAM_NORM_GAIN] += b->shape->width;
-  if (b->traits->has_shift) b->census->params[PARAM_NORM_SHIFT] += b->shape->width;
+  add_tensor(b, PARAM_NORM_GAIN, 1, b->shape->width);
+  if (b->traits->has_shift) add_tensor(b, PARAM_NORM_SHIFT, 1, b->shape->width);
 }
 
 static site_group *begin_group(builder *b, int in) {
   site_group *g = &b->census->groups[b->census->group_count++];
   *g = (site_group){.layer = b->layer, .in = in};
+  add_linear_tensors(b);
   return g;
 }
 
@@ -132,15 +143,24 @@ static void add_ffn(builder *b) {
   add_norm(b);
 }
 
+/* A linear map that is no site. */
+static void add_end_map(builder *b, int64_t out, int64_t in) {
+  add_linear_params(b, out, in);
+  add_linear_tensors(b);
+}
+
 /* What lies before and behind the layers. Each stack has one normalisation there: behind the embeddings (BERT) or behind its last layer (the others). */
 static void add_ends(builder *b) {
   const census_shape *s = b->shape;
-  int64_t width = s->width, *params = b->census->params;
+  const int rows[] = {s->vocabulary, s->positions, s->types};
   int stacks = s->decoders ? 2 : 1;
-  params[PARAM_EMBEDDING] += ((int64_t)s->vocabulary + s->positions + s->types) * width + (int64_t)stacks * b->traits->buckets * s->heads;
-  for (int i = 0; i < stacks; i++) add_norm(b);
-  if (b->traits->has_patch) add_linear_params(b, width, IMAGE_PATCH);
-  if (b->traits->has_output) add_linear_params(b, s->vocabulary, width);
+  for (int i = 0; i < 3; i++) add_tensor(b, PARAM_EMBEDDING, rows[i], s->width);
+  for (int i = 0; i < stacks; i++) {
+    add_tensor(b, PARAM_EMBEDDING, b->traits->buckets, s->heads);
+    add_norm(b);
+  }
+  if (b->traits->has_patch) add_end_map(b, s->width, IMAGE_PATCH);
+  if (b->traits->has_output) add_end_map(b, s->vocabulary, s->width);
 }
 
 static void build(builder *b) {
@@ -236,8 +256,11 @@ int census_count(const census *c, const method *chosen, const option_set *option
   adapter_destroy(a);
   TRY(code);
   int64_t base = 0; /* a trained base parameter is stored and sent as it is */
-  for (int kind = 0; kind < PARAM_KINDS; kind++)
-    if (chosen->trains && chosen->trains((param_kind)kind)) base += c->params[kind];
+  for (int kind = 0; kind < PARAM_KINDS; kind++) {
+    if (!chosen->trains || !chosen->trains((param_kind)kind)) continue;
+    base += c->params[kind];
+    counts->segments += c->tensors[kind];
+  }
   counts->trainable += base;
   counts->stored_bytes += 4 * base;
   counts->sent_floats += base;
@@ -248,3 +271,5 @@ int64_t census_head_count(const census *c, int deep, int classes) {
   int64_t d = c->width;
   return d * classes + classes + (deep ? d * d + d : 0);
 }
+
+int census_head_segments(int deep) { return deep ? 4 : 2; } /* a weight and a bias of each map */

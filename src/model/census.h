@@ -38,6 +38,7 @@ typedef struct census {
   site_group *groups; /* in the order of the forward pass */
   int group_count;
   int64_t params[PARAM_KINDS]; /* numbers of the base model, by kind */
+  int tensors[PARAM_KINDS];    /* arrays of them: the maps of a group (q, k and v, say) are one, as in a model that is trained */
   arena *memory;
 } census;
 
@@ -55,7 +56,8 @@ int64_t census_base_count(const census *c);
 /* What a method trains, stores and sends on the model, apart from the head. Errors: those of the method's plan (ERROR_USAGE). */
 int census_count(const census *c, const method *chosen, const option_set *options, method_counts *counts);
 
-/* Numbers of a task's head: linear d C + C; with `deep` (dense, tanh, linear) d d + d more. */
+/* Numbers of a task's head: linear d C + C; with `deep` (dense, tanh, linear) d d + d more. And the segments of theta they are. */
 int64_t census_head_count(const census *c, int deep, int classes);
+int census_head_segments(int deep);
 
 #endif

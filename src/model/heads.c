@@ -82,12 +82,17 @@ static void head_drop(const model *m, model_workspace *w, const batch *b, int pl
   }
 }
 
-/* Gradients of y = x W^T + b: weights and bias +=, dx =. */
-static void linear_backward(const model *m, int n, int weight, int bias, const real *x, const real *dy, real *dx, real *grad) {
+/* Gradients of y = x W^T + b: weights and bias +=. */
+static void linear_gradient(const model *m, int n, int weight, int bias, const real *x, const real *dy, real *grad) {
   const param *p = &m->params[weight];
   linalg_product_tn(p->rows, p->cols, n, 1, dy, p->rows, x, p->cols, 1, param_gradient(m, weight, grad), p->cols);
   linalg_column_sum(n, p->rows, dy, p->rows, param_gradient(m, bias, grad));
-  if (dx) linalg_product_nn(n, p->cols, p->rows, 1, dy, p->rows, m->value[weight], p->cols, 0, dx, p->cols);
+}
+
+/* dx = the gradient for its input. */
+static void linear_backward(const model *m, int n, int weight, const real *dy, real *dx) {
+  const param *p = &m->params[weight];
+  linalg_product_nn(n, p->cols, p->rows, 1, dy, p->rows, m->value[weight], p->cols, 0, dx, p->cols);
 }
 
 static void linear_forward(const model *m, int n, int weight, int bias, const real *x, real *y) {
@@ -96,33 +101,67 @@ static void linear_forward(const model *m, int n, int weight, int bias, const re
   linalg_product_nt(n, p->rows, p->cols, 1, x, p->cols, m->value[weight], p->cols, 1, y, p->rows);
 }
 
-static int sentence_head(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *grad) {
-  int d = m->shape.width, n = b->sequences, classes = m->options.classes, deep = m->options.head == MODEL_HEAD_TANH;
+/* What the gradient of n sentences is made of, all [n][width] but dlogits [n][classes]. The last two are there with a dense layer only. */
+typedef struct head_parts {
+  const real *input, *dlogits; /* of the last linear map, behind dropout */
+  const real *pooled, *ddense; /* of the dense one */
+} head_parts;
+
+static int is_deep(const model *m) { return m->options.head == MODEL_HEAD_TANH; }
+
+static void add_gradient(const model *m, int n, const head_parts *p, real *grad) {
+  linear_gradient(m, n, m->out_weight, m->out_bias, p->input, p->dlogits, grad);
+  if (is_deep(m)) linear_gradient(m, n, m->dense_weight, m->dense_bias, p->pooled, p->ddense, grad);
+}
+
+int64_t model_head_row(const model *m) {
+  if (m->options.objective == MODEL_MLM) return 0;
+  return m->options.classes + (int64_t)m->shape.width * (is_deep(m) ? 3 : 1);
+}
+
+/* The parts lie behind each other as they do in a workspace, so that the products are the same ones, to the distance between rows. */
+static void keep_rows(const model *m, int n, const head_parts *p, real *rows) {
+  size_t wide = (size_t)n * (size_t)m->shape.width;
+  memcpy(rows, p->input, wide * sizeof *rows);
+  if (is_deep(m)) {
+    memcpy(rows + wide, p->pooled, wide * sizeof *rows);
+    memcpy(rows + 2 * wide, p->ddense, wide * sizeof *rows);
+  }
+  memcpy(rows + wide * (is_deep(m) ? 3 : 1), p->dlogits, (size_t)n * (size_t)m->options.classes * sizeof *rows);
+}
+
+void model_head_gradient(const model *m, int n, const real *rows, real *grad) {
+  int64_t wide = (int64_t)n * m->shape.width;
+  head_parts p = {.input = rows, .pooled = rows + wide, .ddense = rows + 2 * wide, .dlogits = rows + wide * (is_deep(m) ? 3 : 1)};
+  if (n > 0) add_gradient(m, n, &p, grad);
+}
+
+static int sentence_head(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *rows, real *grad) {
+  int d = m->shape.width, n = b->sequences, classes = m->options.classes, deep = is_deep(m);
   real *logits = outputs ? outputs : w->logits;
   pool(m, b, w->hidden[m->shape.layers], w->pooled);
   head_drop(m, w, b, 0, w->pooled, w->pooled_input);
-  const real *input = w->pooled_input;
+  head_parts parts = {.input = deep ? w->dense_input : w->pooled_input, .dlogits = w->dlogits, .pooled = w->pooled_input, .ddense = w->ddense};
   if (deep) {
     linear_forward(m, n, m->dense_weight, m->dense_bias, w->pooled_input, w->dense);
     linalg_tanh((int64_t)n * d, w->dense, w->dense);
     head_drop(m, w, b, 1, w->dense, w->dense_input);
-    input = w->dense_input;
   }
-  linear_forward(m, n, m->out_weight, m->out_bias, input, logits);
+  linear_forward(m, n, m->out_weight, m->out_bias, parts.input, logits);
   for (int s = 0; s < n; s++) sums->loss += row_loss(m, logits + (int64_t)s * classes, b->label[s], grad ? w->dlogits + (int64_t)s * classes : NULL);
   sums->count += n;
   if (!grad) return 0;
 
   int below = m->lowest < level_of(m->shape.layers, 0);
   if (deep) {
-    linear_backward(m, n, m->out_weight, m->out_bias, w->dense_input, w->dlogits, w->ddense, grad);
+    linear_backward(m, n, m->out_weight, w->dlogits, w->ddense);
     head_drop(m, w, b, 1, w->ddense, w->ddense);
     for (int64_t i = 0; i < (int64_t)n * d; i++) w->ddense[i] *= 1 - w->dense[i] * w->dense[i];
-    linear_backward(m, n, m->dense_weight, m->dense_bias, w->pooled_input, w->ddense, below ? w->dpooled : NULL, grad);
-  } else {
-    linear_backward(m, n, m->out_weight, m->out_bias, w->pooled_input, w->dlogits, below ? w->dpooled : NULL, grad);
   }
+  if (rows) keep_rows(m, n, &parts, rows);
+  else add_gradient(m, n, &parts, grad);
   if (!below) return 0;
+  linear_backward(m, n, deep ? m->dense_weight : m->out_weight, deep ? w->ddense : w->dlogits, w->dpooled);
   head_drop(m, w, b, 0, w->dpooled, w->dpooled);
   pool_backward(m, b, w->dpooled, w->dhidden);
   return 0;
@@ -155,13 +194,14 @@ static int mlm_head(const model *m, model_workspace *w, const batch *b, model_su
   linalg_norm_backward(n, d, dnormal, m->value[m->mlm_gain], w->mlm_hat, w->mlm_deviation, dnormal, param_gradient(m, m->mlm_gain, grad),
                        param_gradient(m, m->mlm_shift, grad));
   linalg_multiply((int64_t)n * d, w->mlm_slope, dnormal);
-  linear_backward(m, n, m->mlm_weight, m->mlm_bias, w->mlm_rows, dnormal, below ? w->mlm_act : NULL, grad);
-  if (below)
-    for (int i = 0; i < n; i++) linalg_add(d, w->mlm_act + (int64_t)i * d, w->dhidden + (int64_t)b->masked_row[i] * d);
+  linear_gradient(m, n, m->mlm_weight, m->mlm_bias, w->mlm_rows, dnormal, grad);
+  if (!below) return 0;
+  linear_backward(m, n, m->mlm_weight, dnormal, w->mlm_act);
+  for (int i = 0; i < n; i++) linalg_add(d, w->mlm_act + (int64_t)i * d, w->dhidden + (int64_t)b->masked_row[i] * d);
   return 0;
 }
 
-int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *grad) {
+int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *rows, real *grad) {
   sums->tokens += b->tokens;
-  return m->options.objective == MODEL_MLM ? mlm_head(m, w, b, sums, grad) : sentence_head(m, w, b, outputs, sums, grad);
+  return m->options.objective == MODEL_MLM ? mlm_head(m, w, b, sums, grad) : sentence_head(m, w, b, outputs, sums, rows, grad);
 }

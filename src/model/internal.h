@@ -83,8 +83,9 @@ void attention_backward(const model *m, model_workspace *w, const batch *b, int 
 int encoder_forward(const model *m, model_workspace *w, const batch *b);
 int encoder_backward(const model *m, model_workspace *w, const batch *b, real *grad, const model_progress *progress);
 
-/* heads.c: *sums += loss; outputs (may be NULL) receive logits; with grad not NULL the gradient of the head is added and w->dhidden set. */
-int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *grad);
+/* heads.c: *sums += loss; outputs (may be NULL) receive logits; with grad not NULL w->dhidden is set and the head's gradient added, or, with rows not NULL,
+ * left to whoever gives those rows to model_head_gradient. */
+int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *rows, real *grad);
 
 /* Rows x += mask over a random purpose keyed by layer: hidden dropout, forward and (same call) backward. */
 void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y);

@@ -262,6 +262,7 @@ int model_counts(const model *m, method_counts *counts) {
   if (!(m->adapter->method->flags & METHOD_TRAINS_BASE)) return adapter_counts(m->adapter, counts);
   int64_t base = model_role_count(m, SEGMENT_BASE); /* the baselines: what is trained is stored and sent */
   *counts = (method_counts){.trainable = base, .stored_bytes = 4 * base, .sent_floats = base};
+  for (int i = 0; i < m->segment_count; i++) counts->segments += m->segments[i].role == SEGMENT_BASE;
   return ERROR_NONE;
 }
 

@@ -145,6 +145,17 @@ typedef struct model_progress {
  * progress may be NULL. */
 int model_gradient(const model *m, model_workspace *w, const batch *b, real *grad, model_sums *sums, const model_progress *progress);
 
+/* The head's gradient as factors: it is a sum of outer products, so that rows of model_head_row floats per sequence say all of it. With a linear head: its
+ * input [width] and the logits' gradient [classes]; with a dense tanh layer: the last map's input [width], the pooled input and the gradient before the tanh
+ * [width] each, and the logits' gradient; all behind dropout. 0: the head of masked language modelling is none of that.
+ *
+ * model_gradient_apart is model_gradient, but with head_rows not NULL the head's part of grad stays as it is, and head_rows [sequences of the shard][head_row]
+ * = the rows (matrix behind matrix, not row behind row). model_head_gradient: grad += the head's gradient of a shard of n sequences from its rows, in the very
+ * bits that model_gradient would have added. Errors: ERROR_INTERNAL where there are no such rows. */
+int64_t model_head_row(const model *m);
+int model_gradient_apart(const model *m, model_workspace *w, const batch *b, real *head_rows, real *grad, model_sums *sums, const model_progress *progress);
+void model_head_gradient(const model *m, int n, const real *rows, real *grad);
+
 /* grad += the adapter's part for all shards since the last gather. */
 int model_gather(const model *m, model_workspace *w, real *grad);
 

@@ -142,8 +142,9 @@ static int fits(const model_workspace *w, const batch *b) {
   return ERROR_NONE;
 }
 
-int model_gradient(const model *m, model_workspace *w, const batch *b, real *grad, model_sums *sums, const model_progress *progress) {
+int model_gradient_apart(const model *m, model_workspace *w, const batch *b, real *head_rows, real *grad, model_sums *sums, const model_progress *progress) {
   TRY(fits(w, b));
+  if (head_rows && !model_head_row(m)) return FAIL(ERROR_INTERNAL, NULL, "this head's gradient is no product of rows");
   if (!w->training) return FAIL(ERROR_INTERNAL, NULL, "a workspace for predictions cannot hold a gradient's activations");
   if (b->sequences == 0) {
     if (progress) progress->tell(progress->context, m->adapter_offset);
@@ -153,11 +154,15 @@ int model_gradient(const model *m, model_workspace *w, const batch *b, real *gra
   w->method.training = 1;
   TRY(encoder_forward(m, w, b));
   double middle = clock_wall_s();
-  TRY(head_apply(m, w, b, NULL, sums, grad));
+  TRY(head_apply(m, w, b, NULL, sums, head_rows, grad));
   TRY(encoder_backward(m, w, b, grad, progress));
   w->times.forward_s += middle - start;
   w->times.backward_s += clock_wall_s() - middle;
   return ERROR_NONE;
+}
+
+int model_gradient(const model *m, model_workspace *w, const batch *b, real *grad, model_sums *sums, const model_progress *progress) {
+  return model_gradient_apart(m, w, b, NULL, grad, sums, progress);
 }
 
 int model_gather(const model *m, model_workspace *w, real *grad) {
@@ -174,7 +179,7 @@ int model_predict(const model *m, model_workspace *w, const batch *b, real *outp
   double start = clock_wall_s();
   w->method.training = 0;
   TRY(encoder_forward(m, w, b));
-  TRY(head_apply(m, w, b, outputs, sums, NULL));
+  TRY(head_apply(m, w, b, outputs, sums, NULL, NULL));
   w->times.forward_s += clock_wall_s() - start;
   return ERROR_NONE;
 }

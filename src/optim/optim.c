@@ -52,6 +52,22 @@ double optim_share(const optim_options *options, int64_t step) {
   return options->schedule == OPTIM_LINEAR ? 1 - done : 0.5 * (1 + cos(3.14159265358979323846 * done));
 }
 
+int optim_schedule_hash(const optim_options *options, const optim_segment *segments, int segment_count, char text[HASH_TEXT_BYTES]) {
+  hash *h;
+  TRY(hash_create(&h));
+  hash_add(h, &options->steps, sizeof options->steps); /* where the shares end and the segments begin */
+  for (int64_t step = 0; step < options->steps; step++) {
+    double share = optim_share(options, step);
+    hash_add(h, &share, sizeof share);
+  }
+  for (int i = 0; i < segment_count; i++) {
+    hash_add(h, &segments[i].rate, sizeof segments[i].rate);
+    hash_add(h, &segments[i].decay, sizeof segments[i].decay);
+  }
+  hash_finish(h, text);
+  return ERROR_NONE;
+}
+
 static void update(optim *o, int index, double rate, double scale, real *theta, const real *grad) {
   const optim_segment *s = &o->segments[index];
   const optim_options *p = &o->options;

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "base/hash.h"
 #include "base/real.h"
 
 typedef struct optim_segment {
@@ -34,6 +35,9 @@ void optim_destroy(optim *o);
 
 /* Share of the peak rate in step `step` (0-based): linear from 0 during warm-up, then linear or cosine to 0, or constant. */
 double optim_share(const optim_options *options, int64_t step);
+
+/* Hash of the schedule: the bits of optim_share in every step, then of each segment's rate and decay. Errors: ERROR_MEMORY. */
+int optim_schedule_hash(const optim_options *options, const optim_segment *segments, int segment_count, char text[HASH_TEXT_BYTES]);
 
 /* One update of theta from grad (unnormalised) with scale = 1 / count. active (NULL: all) [segment_count]: inactive segments keep their numbers, moments and
  * step count. Returns the norm of the scaled gradient before clipping over active segments; NaN or infinity: nothing was changed. */

@@ -48,11 +48,11 @@ static void warn_of_network(const char *path) {
   if (statfs(path, &status) == 0 && status.f_type == NFS_SUPER_MAGIC)
     log_warning(
         "%s is on NFS: it survives a crash of the program but not surely one of the host, and other hosts can read it only when it is finished; "
-        "a local directory (output.dir) is safer",
+        "a local directory (output.dir, --out) is safer",
         path);
 }
 
-static int make_file(runfile *r) {
+static int make_file(runfile *r, const char *kind, int64_t version) {
   hid_t access = runfile_access();
   if (access >= 0) r->file = H5Fcreate(r->fresh, H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (r->file < 0) {
@@ -64,13 +64,13 @@ static int make_file(runfile *r) {
   H5Pclose(access);
   char now[32];
   clock_utc(now, sizeof now);
-  TRY(runfile_put_attribute_text(r, "", "kind", RUNFILE_KIND));
-  TRY(runfile_put_attribute_int(r, "", "schema_version", RUNFILE_SCHEMA_VERSION));
+  TRY(runfile_put_attribute_text(r, "", "kind", kind));
+  TRY(runfile_put_attribute_int(r, "", "schema_version", version));
   TRY(runfile_put_attribute_text(r, "", "created", now));
   return runfile_put_attribute_text(r, "", "status", "running");
 }
 
-int runfile_create(const char *path, runfile **result) {
+int runfile_create_kind(const char *path, const char *kind, int64_t version, runfile **result) {
   *result = NULL;
   runfile *r = calloc(1, sizeof *r);
   if (!r) return FAIL(ERROR_MEMORY, NULL, "%s: out of memory", path);
@@ -81,7 +81,7 @@ int runfile_create(const char *path, runfile **result) {
   if (!code) code = runfile_lock_take(r->partial, &r->lock);
   if (!code) {
     unlink(r->closing); /* of a process that was killed while it finished: its .partial is still whole */
-    code = make_file(r);
+    code = make_file(r, kind, version);
     if (code) {
       error kept = *error_last();
       runfile_close_file(r);
@@ -98,6 +98,8 @@ int runfile_create(const char *path, runfile **result) {
   *result = r;
   return ERROR_NONE;
 }
+
+int runfile_create(const char *path, runfile **result) { return runfile_create_kind(path, RUNFILE_KIND, RUNFILE_SCHEMA_VERSION, result); }
 
 /* --- before the start --- */
 
@@ -145,39 +147,10 @@ static int add_series(runfile *r, const char *where, const series *made, int *id
   return ERROR_NONE;
 }
 
-static hid_t element_type(const field *f) {
-  if (f->type == FIELD_TEXT) return runfile_text_type((size_t)f->count, H5T_STR_NULLPAD);
-  hid_t one = f->type == FIELD_INT32   ? H5T_NATIVE_INT32
-              : f->type == FIELD_INT64 ? H5T_NATIVE_INT64
-              : f->type == FIELD_FLOAT ? H5T_NATIVE_FLOAT
-                                       : H5T_NATIVE_DOUBLE;
-  hsize_t extent = (hsize_t)f->count;
-  return f->count > 1 ? H5Tarray_create2(one, 1, &extent) : H5Tcopy(one);
-}
-
-/* *type: a row as it lies in the C structure. */
-static int row_type(runfile *r, const table *t, hid_t *type) {
-  *type = H5Tcreate(H5T_COMPOUND, t->row_bytes);
-  if (*type < 0) return refuse(r, t->path, "cannot describe its rows");
-  for (int i = 0; i < t->field_count; i++) {
-    const field *f = &t->fields[i];
-    hid_t element = f->count >= 1 ? element_type(f) : H5I_INVALID_HID;
-    herr_t inserted = element < 0 ? -1 : H5Tinsert(*type, f->name, f->offset, element); /* also refuses overlaps and what lies outside the row */
-    if (inserted < 0) {
-      int code = FAIL(ERROR_INTERNAL, NULL, "%s: /%s: cannot describe its column '%s': %s", r->partial, t->path, f->name, runfile_reason());
-      runfile_close_handle(element);
-      H5Tclose(*type);
-      return code;
-    }
-    H5Tclose(element);
-  }
-  return ERROR_NONE;
-}
-
 int runfile_add_table(runfile *r, const table *t, int *id) {
   if (r->started) return too_late(r, t->path);
   series made = {.row_bytes = t->row_bytes, .is_table = 1};
-  TRY(row_type(r, t, &made.type));
+  TRY(runfile_row_type(r->partial, t, &made.type));
   /* A flush rewrites the last chunk: small ones keep it cheap, and short tables small. */
   hsize_t none = 0, unlimited = H5S_UNLIMITED, chunk = t->row_bytes < CHUNK_BYTES ? CHUNK_BYTES / t->row_bytes : 1;
   hid_t packed = H5Tcopy(made.type), space = H5Screate_simple(1, &none, &unlimited), creation = H5Pcreate(H5P_DATASET_CREATE);
@@ -298,7 +271,7 @@ int runfile_start(runfile *r) {
     char reason[320];
     snprintf(reason, sizeof reason, "%s", runfile_reason());
     const char *hint = runfile_hint(reason);
-    return FAIL(ERROR_SYSTEM, hint ? hint : "choose an output directory on a POSIX file system (output.dir)",
+    return FAIL(ERROR_SYSTEM, hint ? hint : "choose an output directory on a POSIX file system (output.dir, --out)",
                 "%s: cannot be made readable while it grows (HDF5's SWMR): %s", r->partial, reason);
   }
   TRY(runfile_rename(r->fresh, r->partial));

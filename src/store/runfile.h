@@ -1,4 +1,5 @@
-/* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file.
+/* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file. Other
+ * measurements that must outlive a crash are written in the same way, under a kind of their own.
  *
  * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays -> start (SWMR: from here on no new objects) -> append and write, each
  * logged step flushed -> finish (closing attributes, renamed to PATH) or abandon (PATH.partial stays, readable to the last flushed row).
@@ -39,6 +40,9 @@ typedef struct runfile runfile;
  * PATH.partial that is nobody's: so PATH.partial can be read at any time. Errors: ERROR_INPUT / ERROR_SYSTEM with path and reason; a live writer is named. */
 int runfile_create(const char *path, runfile **result);
 
+/* The same for a file of another kind and with a schema version of its own ("peftscale comm"); the readers below take run files alone. */
+int runfile_create_kind(const char *path, const char *kind, int64_t version, runfile **result);
+
 /* Before start. `where` is a path of a group or data set, "" for the root; groups are made when needed. */
 int runfile_put_text(runfile *r, const char *where, const char *text); /* a scalar string data set */
 int runfile_put_attribute_text(runfile *r, const char *where, const char *name, const char *value);
@@ -76,7 +80,16 @@ void runfile_abandon(runfile *r, const char *reason);
 int runfile_read_text(const char *path, const char *where, char **text);
 int runfile_read_attribute_text(const char *path, const char *where, const char *name, char **text);
 int runfile_read_attribute_int(const char *path, const char *where, const char *name, int64_t *value);
+int runfile_read_attribute_double(const char *path, const char *where, const char *name, double *value);
 int runfile_read_floats(const char *path, const char *where, float **values, int64_t *count);
+int runfile_probe(const char *path);                  /* only whether it is a run file that can be read */
 int runfile_has(const char *path, const char *where); /* 1: the object exists; 0: it does not, or the file is unreadable */
+
+/* All rows of the table t->path as structures that `t` describes. Columns are found by name; numbers are converted, texts cut or padded with zeros; what the
+ * file has beyond them is left alone. present [t->field_count]: 1 where the file has the column; the others are zero in every row. */
+int runfile_read_table(const char *path, const table *t, void **rows, int64_t *count, uint8_t *present);
+
+/* Numbers in one value of a column: 1, or the length of its array; 0: there is no such column, or it holds no numbers. Errors: no such table. */
+int runfile_read_width(const char *path, const char *where, const char *column, int *width);
 
 #endif

@@ -40,9 +40,10 @@ const char *runfile_reason(void) {
 }
 
 const char *runfile_hint(const char *reason) {
-  if (strstr(reason, "No space left") || strstr(reason, "quota")) return "free some space, or choose another output directory (output.dir)";
-  if (strstr(reason, "lock")) return "set HDF5_USE_FILE_LOCKING=FALSE if the file system cannot lock files, or choose another output directory (output.dir)";
-  if (strstr(reason, "Permission denied") || strstr(reason, "Read-only")) return "choose an output directory that you may write to (output.dir)";
+  if (strstr(reason, "No space left") || strstr(reason, "quota")) return "free some space, or choose another output directory (output.dir, --out)";
+  if (strstr(reason, "lock"))
+    return "set HDF5_USE_FILE_LOCKING=FALSE if the file system cannot lock files, or choose another output directory (output.dir, --out)";
+  if (strstr(reason, "Permission denied") || strstr(reason, "Read-only")) return "choose an output directory that you may write to (output.dir, --out)";
   return NULL;
 }
 

@@ -25,8 +25,8 @@ static int refuse_held(const char *partial, int descriptor) {
   char holder[200];
   ssize_t length = pread(descriptor, holder, sizeof holder - 1, 0);
   holder[length > 0 ? length : 0] = 0;
-  return FAIL(ERROR_INPUT, "wait for it or stop it, or give this run another output.name or output.dir", "%s: is being written by %s", partial,
-              *holder ? holder : "another process");
+  return FAIL(ERROR_INPUT, "wait for it or stop it, or choose another name or directory (output.name, output.dir, --out)", "%s: is being written by %s",
+              partial, *holder ? holder : "another process");
 }
 
 static void write_holder(int descriptor) {
@@ -44,7 +44,7 @@ int runfile_lock_take(const char *partial, runfile_lock *lock) {
   for (int i = 0; i < TRIES; i++) {
     int descriptor = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor < 0)
-      return FAIL(ERROR_SYSTEM, "choose an output directory that you may write to (output.dir)", "%s: cannot create: %s", lock->path, strerror(errno));
+      return FAIL(ERROR_SYSTEM, "choose an output directory that you may write to (output.dir, --out)", "%s: cannot create: %s", lock->path, strerror(errno));
     if (flock(descriptor, LOCK_EX | LOCK_NB)) {
       int reason = errno, code = ERROR_NONE;
       if (reason == EWOULDBLOCK) code = refuse_held(partial, descriptor);

@@ -51,6 +51,9 @@ int runfile_write_attribute(const char *path, hid_t file, const attribute *a);
 /* Fixed-length text type of `bytes` bytes: ended by a zero byte, or padded with them. -1 on failure. */
 hid_t runfile_text_type(size_t bytes, H5T_str_t padding);
 
+/* A table's row as it lies in the C structure; `path` is for messages. Errors: ERROR_INTERNAL (columns that overlap or lie outside the row). */
+int runfile_row_type(const char *path, const table *t, hid_t *type);
+
 /* Closes any handle; negative ones are passed over. Negative on failure. */
 int runfile_close_handle(hid_t handle);
 

@@ -71,6 +71,12 @@ static int read_int(const source *s, int64_t *value) {
   return read_values(s, H5T_NATIVE_INT64, value) < 0 ? refuse(s, runfile_reason()) : ERROR_NONE;
 }
 
+static int read_double(const source *s, double *value) {
+  H5T_class_t kind = H5Tget_class(s->type);
+  if ((kind != H5T_FLOAT && kind != H5T_INTEGER) || H5Sget_simple_extent_npoints(s->space) != 1) return refuse(s, "is not a number");
+  return read_values(s, H5T_NATIVE_DOUBLE, value) < 0 ? refuse(s, runfile_reason()) : ERROR_NONE;
+}
+
 static int read_floats(const source *s, float **values, int64_t *count) {
   hssize_t points = H5Sget_simple_extent_npoints(s->space);
   if (H5Tget_class(s->type) != H5T_FLOAT || points < 0) return refuse(s, "is not a list of numbers");
@@ -121,6 +127,17 @@ int runfile_read_attribute_int(const char *path, const char *where, const char *
   return code;
 }
 
+int runfile_read_attribute_double(const char *path, const char *where, const char *name, double *value) {
+  hid_t file;
+  source s = {.path = path, .where = where, .name = name};
+  TRY(runfile_open(path, &file));
+  int code = open_source(file, &s);
+  if (!code) code = read_double(&s, value);
+  close_source(&s);
+  H5Fclose(file);
+  return code;
+}
+
 int runfile_read_floats(const char *path, const char *where, float **values, int64_t *count) {
   hid_t file;
   source s = {.path = path, .where = where};
@@ -132,6 +149,13 @@ int runfile_read_floats(const char *path, const char *where, float **values, int
   close_source(&s);
   H5Fclose(file);
   return code;
+}
+
+int runfile_probe(const char *path) {
+  hid_t file;
+  TRY(runfile_open(path, &file));
+  H5Fclose(file);
+  return ERROR_NONE;
 }
 
 int runfile_has(const char *path, const char *where) {

@@ -51,12 +51,23 @@ void batch_sizes_add(batch_sizes *sizes, const int32_t *lengths, const int32_t *
   if (count > sizes->sequences) sizes->sequences = count;
 }
 
-int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes) {
-  for (int64_t step = 0; step < steps; step++) {
-    TRY(batch_plan_step(plan, step));
-    for (int s = 0; s < plan->shards; s++) batch_sizes_add(sizes, plan->length, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s]);
+static void add_order(const batch_plan *plan, hash *h) {
+  hash_add(h, plan->first, ((size_t)plan->shards + 1) * sizeof *plan->first); /* its last number is that of the sequences: no two layouts give the same bytes */
+  for (int i = 0; i < plan->sequences; i++) hash_add(h, &plan->row[plan->member[i]], sizeof *plan->row);
+}
+
+int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char order_hash[HASH_TEXT_BYTES]) {
+  hash *h;
+  int code = ERROR_NONE;
+  TRY(hash_create(&h));
+  hash_add(h, &plan->shards, sizeof plan->shards);
+  for (int64_t step = 0; !code && step < steps; step++) {
+    code = batch_plan_step(plan, step);
+    for (int s = 0; !code && s < plan->shards; s++) batch_sizes_add(sizes, plan->length, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s]);
+    if (!code) add_order(plan, h);
   }
-  return ERROR_NONE;
+  hash_finish(h, order_hash);
+  return code;
 }
 
 struct batch_pack {

@@ -5,6 +5,7 @@
 #ifndef PEFTSCALE_BATCHES_H
 #define PEFTSCALE_BATCHES_H
 
+#include "base/hash.h"
 #include "data/dataset.h"
 #include "model/model.h"
 
@@ -38,7 +39,9 @@ typedef struct batch_sizes {
   int64_t tokens, sequences, squares;
 } batch_sizes;
 void batch_sizes_add(batch_sizes *sizes, const int32_t *lengths, const int32_t *member, int count);
-int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes);
+/* Lays out steps 0 .. steps - 1 once: their largest shard, and a hash of the sample order, which is for every step the rows of the data set in each shard, in
+ * order. Errors: ERROR_MEMORY. */
+int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char order_hash[HASH_TEXT_BYTES]);
 
 /* How masked language modelling hides tokens; rate 0: not at all. Of the chosen ones 80 % become the mask token, 10 % another word, 10 % stay (BERT). */
 typedef struct batch_masking {

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "train/payload.h"
 
 /* A level is the exponent e with |x| < 2^e of the largest number, as one byte: 0 all zero (or, as state, not known yet), 1 .. 254 e + BIAS, 255 not finite.
  * Numbers below the lowest level are scaled by it. */
-enum { BIAS = 120, LEVEL_MAX = 254, LEVEL_BAD = 255, HEADROOM = 8, TAIL = 3, BITS_KEPT = 32 };
+enum { BIAS = 120, LEVEL_MAX = 254, LEVEL_BAD = 255, HEADROOM = 8, BITS_KEPT = 32 };
 
 struct exact {
   int segments, threads;
@@ -16,9 +17,9 @@ struct exact {
   int64_t total;           /* numbers of this pass' message */
   int64_t *first;          /* [segments + 1] where each begins */
   uint8_t *level;          /* [segments + 1] state: of the last step; the last: of the loss */
-  uint8_t *seen;           /* [segments + 2] of this pass, behind it whether this rank failed */
+  uint8_t *seen;           /* [segments + EXACT_MORE_LEVELS] of this pass, behind it whether this rank failed */
   uint8_t *seen_by_thread; /* [threads][segments + 1] */
-  int64_t *sum;            /* [capacity + TAIL] loss, examples, tokens behind the numbers */
+  int64_t *sum;            /* [capacity + EXACT_TAIL] loss, examples, tokens behind the numbers */
   omp_lock_t *lock;        /* [segments + 1] */
 };
 
@@ -30,9 +31,9 @@ int exact_create(const model *m, int64_t capacity, int threads, int64_t shards, 
   for (int64_t s = 1; s < shards; s *= 2) e->bits--;
   TRY(arena_take(memory, n + 1, sizeof *e->first, &e->first));
   TRY(arena_take(memory, n + 1, 1, &e->level));
-  TRY(arena_take(memory, n + 2, 1, &e->seen));
+  TRY(arena_take(memory, n + EXACT_MORE_LEVELS, 1, &e->seen));
   TRY(arena_take(memory, (n + 1) * (size_t)threads, 1, &e->seen_by_thread));
-  TRY(arena_take(memory, (size_t)capacity + TAIL, sizeof *e->sum, &e->sum));
+  TRY(arena_take(memory, (size_t)capacity + EXACT_TAIL, sizeof *e->sum, &e->sum));
   TRY(arena_take(memory, n + 1, sizeof *e->lock, &e->lock));
   for (size_t i = 0; i <= n; i++) omp_init_lock(&e->lock[i]);
   *result = e;
@@ -48,7 +49,7 @@ void exact_begin(exact *e, const int64_t *count) {
   e->first[0] = 0;
   for (int i = 0; i < e->segments; i++) e->first[i + 1] = e->first[i] + count[i];
   e->total = e->first[e->segments];
-  memset(e->sum, 0, ((size_t)e->total + TAIL) * sizeof *e->sum);
+  memset(e->sum, 0, ((size_t)e->total + EXACT_TAIL) * sizeof *e->sum);
   memset(e->seen_by_thread, 0, (size_t)(e->segments + 1) * (size_t)e->threads);
 }
 
@@ -124,7 +125,7 @@ int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
     for (int i = 0; i < n; i++)
       if (e->seen_by_thread[t * n + i] > e->seen[i]) e->seen[i] = e->seen_by_thread[t * n + i];
   e->seen[n] = (uint8_t)(failed != 0);
-  TRY(comm_max_bytes(c, COMM_GRADIENT, e->seen, n + 1));
+  if (c) TRY(comm_max_bytes(c, COMM_GRADIENT, e->seen, n + 1));
   *any_failed = e->seen[n];
   *again = 0;
   for (int i = 0; i < n; i++) {
@@ -137,7 +138,7 @@ int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
 
 int exact_sum(exact *e, comm *c, float *message, model_sums *sums) {
   int last = e->segments;
-  TRY(comm_sum_integers(c, COMM_GRADIENT, e->sum, e->total + TAIL));
+  if (c) TRY(comm_sum_integers(c, COMM_GRADIENT, e->sum, e->total + EXACT_TAIL));
   for (int i = 0; i < e->segments; i++) {
     double unit = e->level[i] ? 1 / scale_of(e, e->level[i]) : 0;
     for (int64_t k = e->first[i]; k < e->first[i + 1]; k++) message[k] = (float)((double)e->sum[k] * unit);

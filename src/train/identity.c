@@ -1,4 +1,3 @@
-/* What a run is: experiment_id hashes all that decides its numbers, run_id adds how it was executed. */
 #include "train/identity.h"
 
 #include <stdio.h>
@@ -6,37 +5,49 @@
 
 #include "base/error.h"
 
-int identity_make(run *r) {
-  char *canonical, line[256];
+int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]) {
+  const config *c = p->config;
+  char line[256];
   hash *h;
-  TRY(config_canonical(r->config, &canonical));
-  int code = hash_create(&h);
-  if (!code) {
-    hash_add_text(h, canonical);
-    hash_add_text(h, r->weights_hash);
-    hash_add_text(h, r->data->hash);
-    if (*r->start_hash) hash_add_text(h, r->start_hash);
-    hash_add_text(h, "precision=f32;backend=openblas");
-    hash_finish(h, r->experiment_id);
-    code = hash_create(&h);
-  }
-  if (!code) {
-    const config *c = r->config;
-    snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s", comm_size(r->comm), r->threads, comm_nodes(r->comm),
-             c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact");
-    hash_add_text(h, r->experiment_id);
+  TRY(hash_create(&h));
+  hash_add_text(h, p->canonical);
+  hash_add_text(h, p->weights_hash);
+  hash_add_text(h, p->dataset_hash);
+  if (*p->start_hash) hash_add_text(h, p->start_hash);
+  hash_add_text(h, p->backend);
+  hash_finish(h, experiment_id);
+  TRY(hash_create(&h));
+  snprintf(line, sizeof line, "ranks=%d;threads=%d;nodes=%d;reduce=%s;payload=%s", p->ranks, p->threads, p->nodes,
+           c->reduce == REDUCE_EXACT ? "exact" : "float", c->payload == PAYLOAD_DENSE ? "dense" : "compact");
+  hash_add_text(h, experiment_id);
+  hash_add_text(h, line);
+  /* Newer keys only where they say something: what older files are called stays true. */
+  if (c->head_reduce == HEAD_REDUCE_FACTORS) hash_add_text(h, ";head_reduce=factors");
+  if (*c->network) {
+    snprintf(line, sizeof line, ";network=%.200s", c->network);
     hash_add_text(h, line);
-    /* Newer keys only where they say something: what older files are called stays true. */
-    if (*c->network) {
-      snprintf(line, sizeof line, ";network=%.200s", c->network);
-      hash_add_text(h, line);
-    }
-    if (c->repetition != 1) {
-      snprintf(line, sizeof line, ";repetition=%lld", (long long)c->repetition);
-      hash_add_text(h, line);
-    }
-    hash_finish(h, r->run_id);
   }
+  if (c->repetition != 1) {
+    snprintf(line, sizeof line, ";repetition=%lld", (long long)c->repetition);
+    hash_add_text(h, line);
+  }
+  hash_finish(h, run_id);
+  return ERROR_NONE;
+}
+
+int identity_make(run *r) {
+  char *canonical;
+  TRY(config_canonical(r->config, &canonical));
+  const identity_parts parts = {.canonical = canonical,
+                                .weights_hash = r->weights_hash,
+                                .dataset_hash = r->data->hash,
+                                .start_hash = r->start_hash,
+                                .backend = IDENTITY_BACKEND,
+                                .ranks = comm_size(r->comm),
+                                .threads = r->threads,
+                                .nodes = comm_nodes(r->comm),
+                                .config = r->config};
+  int code = identity_of(&parts, r->experiment_id, r->run_id);
   free(canonical);
   return code;
 }

@@ -1,10 +1,27 @@
-/* Identity of a run. Not collective; every rank gets the same answer. */
+/* Identity of a run: experiment_id hashes all that decides its numbers, run_id adds how it was executed.
+ *
+ * Not collective, thread-safe. Errors: ERROR_MEMORY.
+ */
 #ifndef PEFTSCALE_IDENTITY_H
 #define PEFTSCALE_IDENTITY_H
 
 #include "train/run.h"
 
-/* Fills in r->experiment_id (resolved configuration, contents of weights and data) and r->run_id (that, and ranks, threads, nodes). */
+#define IDENTITY_BACKEND "precision=f32;backend=openblas"
+
+/* All that the two hashes are made of. Texts are the caller's. */
+typedef struct identity_parts {
+  const char *canonical; /* config_canonical of the resolved configuration */
+  const char *weights_hash, *dataset_hash;
+  const char *start_hash; /* of the adapter file it starts from; "" for none */
+  const char *backend;    /* IDENTITY_BACKEND                                */
+  int ranks, threads, nodes;
+  const config *config; /* resolved: its execution keys */
+} identity_parts;
+
+int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]);
+
+/* Fills in r->experiment_id and r->run_id; every rank gets the same. */
 int identity_make(run *r);
 
 #endif

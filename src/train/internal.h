@@ -20,6 +20,9 @@ int run_fit(run *r, const split *part);
 double segment_rate(const config *c, const segment *s);
 double segment_decay(const config *c, const segment *s);
 
+/* train.c: the optimiser's options under a configuration whose train.steps is settled. */
+optim_options schedule_options(const config *c);
+
 /* ---- one step (step.c) ---- */
 
 typedef struct step_times {
@@ -43,6 +46,19 @@ typedef struct step_result {
 int step_gradient(run *r, int64_t step, step_result *result);
 /* Collective. step_gradient and the optimiser's update of r->theta. Errors: ERROR_DIVERGED. */
 int step_train(run *r, optim *o, int64_t step, step_result *result);
+
+/* ---- the task head in a step's traffic (head.c) ---- */
+
+/* Not collective, but for all ranks alike. Fills in r->head and decides head_reduce where it is auto. rest_bytes: of the step's sum without the head; width:
+ * bytes of a number there. Errors: ERROR_USAGE for factors of a head that has none. */
+int head_settle(run *r, int64_t rest_bytes, int64_t width);
+/* Not collective. Takes the memory for factors, if they are chosen. Errors: ERROR_MEMORY. */
+int head_take(run *r);
+/* Not collective. Where a shard's rows go (model_gradient_apart); NULL: the head's gradient is in the sum. */
+real *head_rows_of(const run *r, int64_t shard);
+/* Collective, and to be called only where no rank has an error: r->message[0 .. r->apart) = the head's gradient of the whole batch, of all ranks' rows. With an
+ * exact sum r->gradient[...][0 .. r->apart) and the exact sum's buffer are overwritten. Nothing is done where the head is in the sum. */
+int head_form(run *r, step_times *times);
 
 /* ---- the run file (record.c); all calls on rank 0 ---- */
 

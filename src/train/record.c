@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "linalg/linalg.h"
 #include "store/provenance.h"
+#include "train/identity.h"
 #include "train/internal.h"
 
 enum { FIRST_ATTEMPT = 1 }; /* attempts count from 1: a row with 0 was never written whole */
@@ -192,6 +193,10 @@ static int put_accounting(record *rec) {
       {"stored_bytes", counts.stored_bytes},
       {"sent_floats", counts.sent_floats},
       {"head_floats", head},
+      {"head_bytes_dense", r->head.dense_bytes},
+      {"head_bytes_factors", r->head.factor_bytes},
+      {"head_wire_estimate_dense", r->head.dense_wire_bytes},
+      {"head_wire_estimate_factors", r->head.factor_wire_bytes},
       {"sent_bytes_per_step", r->message_bytes},
       {"tail_floats", TAIL_FLOATS},
       {"activation_bytes", activation},
@@ -200,7 +205,7 @@ static int put_accounting(record *rec) {
       {"shards", r->shards},
   };
   for (size_t i = 0; i < sizeof items / sizeof *items; i++) TRY(runfile_put_attribute_int(rec->file, "accounting", items[i].name, items[i].value));
-  return ERROR_NONE;
+  return runfile_put_attribute_text(rec->file, "accounting", "head_reduce", r->apart ? "factors" : "dense");
 }
 
 static int put_provenance(record *rec) {
@@ -216,6 +221,10 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "threads", "%d", r->threads);
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
+  provenance_add(&p, "order_hash", "%s", r->order_hash);
+  provenance_add(&p, "schedule_hash", "%s", r->schedule_hash);
+  provenance_add(&p, "binary_hash", "%s", r->binary_hash);
+  provenance_add(&p, "backend", "%s", IDENTITY_BACKEND);
   if (*r->start_hash) provenance_add(&p, "start_hash", "%s", r->start_hash);
   provenance_add(&p, "initial_theta_hash", "%s", r->theta_hash);
   provenance_add(&p, "dataset", "%s", r->data->name);

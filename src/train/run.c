@@ -213,13 +213,14 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
-/* What a step's message takes: numbers and their tail; of an exact sum 8 bytes each, no errors in the tail, and a byte per segment, for the loss and for
- * trouble. */
+/* The head is a part of a step's message or travels beside it. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
-  int64_t numbers = model_role_count(r->model, SEGMENT_HEAD) + (r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats);
-  r->message_bytes = r->exact ? 8 * (numbers + TAIL_FLOATS - 1) + model_segment_count(r->model) + 2 : 4 * (numbers + TAIL_FLOATS);
+  int is_exact = r->config->reduce == REDUCE_EXACT, width = is_exact ? 8 : 4;
+  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats, segments = model_segment_count(r->model);
+  TRY(head_settle(r, width * payload_of(is_exact, numbers, segments).sums, width));
+  r->message_bytes = payload_of(is_exact, numbers, segments).bytes + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
 }
 
@@ -248,7 +249,7 @@ static int take_workspace(run *r, int thread, int training) {
 static int take_memory(run *r, int training) {
   r->sizes = (batch_sizes){1, 1, 1};
   for (int s = 0; s < SPLIT_COUNT; s++) TRY(evaluation_measure(&r->data->splits[s], &r->sizes));
-  if (training) TRY(batch_plan_measure(&r->plan, r->steps, &r->sizes));
+  if (training) TRY(batch_plan_measure(&r->plan, r->steps, &r->sizes, r->order_hash));
   size_t theta = (size_t)r->theta_count, threads = (size_t)r->threads;
   TRY(arena_take(r->memory, theta, sizeof(real), &r->theta));
   TRY(arena_take(r->memory, theta, sizeof(real), &r->chosen));
@@ -260,8 +261,8 @@ static int take_memory(run *r, int training) {
     if (training) TRY(arena_take(r->memory, theta + TAIL_FLOATS, sizeof(real), &r->gradient[t]));
   }
   if (!training) return ERROR_NONE;
-  TRY(take_message(r));
-  return measure_message(r);
+  TRY(head_take(r));
+  return take_message(r);
 }
 
 int run_fit(run *r, const split *part) {
@@ -298,10 +299,9 @@ static int prepare_output(run *r) {
 
 /* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */
 static int check_one_build(run *r) {
-  char digest[HASH_TEXT_BYTES] = "", text[256];
+  char text[256];
   int same;
-  TRY(comm_agree(r->comm, hash_file("/proc/self/exe", digest)));
-  snprintf(text, sizeof text, "%s %.100s %.100s", digest, linalg_core(), linalg_library());
+  snprintf(text, sizeof text, "%s %.100s %.100s", r->binary_hash, linalg_core(), linalg_library());
   TRY(comm_same_text(r->comm, text, &same));
   return same ? ERROR_NONE
               : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE to what all of them can run",
@@ -313,10 +313,12 @@ static int identify(run *r) {
   const config *conf = r->config;
   char text[256];
   int same;
-  TRY(comm_agree(r->comm, identity_make(r)));
+  int code = identity_make(r);
+  if (!code) code = hash_file("/proc/self/exe", r->binary_hash);
+  TRY(comm_agree(r->comm, code));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->check_every,
-           (long long)conf->sample_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->head_reduce,
+           (long long)conf->check_every, (long long)conf->sample_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
@@ -345,6 +347,7 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
                       directory, bytes));
   }
   TRY(make_model(r, directory));
+  if (training) TRY(measure_message(r));
   return start_open(r, training);
 }
 

@@ -16,9 +16,13 @@
 #include "train/batches.h"
 #include "train/exact.h"
 #include "train/metrics.h"
+#include "train/payload.h"
 
-/* Behind theta's gradient in the one message of a step: the sums that go with it. */
-enum { TAIL_LOSS, TAIL_COUNT, TAIL_TOKENS, TAIL_ERRORS, TAIL_FLOATS };
+/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is sent
+ * for it (comm_sum_bytes). */
+typedef struct head_account {
+  int64_t dense_bytes, factor_bytes, dense_wire_bytes, factor_wire_bytes;
+} head_account;
 
 typedef struct run {
   config *config;
@@ -31,13 +35,19 @@ typedef struct run {
   metric_kind metric;
   int64_t steps;
   char experiment_id[HASH_TEXT_BYTES], run_id[HASH_TEXT_BYTES], weights_hash[HASH_TEXT_BYTES], theta_hash[HASH_TEXT_BYTES];
-  char start_hash[HASH_TEXT_BYTES]; /* of the adapter file it starts from; "" for none */
-  struct adapter_file *start;       /* open while the run is assembled */
-  char path[4096];                  /* of the run file */
+  char start_hash[HASH_TEXT_BYTES];                                 /* of the adapter file it starts from; "" for none */
+  char binary_hash[HASH_TEXT_BYTES];                                /* of the program                                  */
+  char order_hash[HASH_TEXT_BYTES], schedule_hash[HASH_TEXT_BYTES]; /* of a training: batch_plan_measure, optim_schedule_hash */
+  struct adapter_file *start;                                       /* open while the run is assembled */
+  char path[4096];                                                  /* of the run file */
   batch_plan plan;
   batch_masking masking;
   real *theta, *chosen;         /* chosen: the theta that is evaluated and stored in the end */
   int64_t message_bytes;        /* of a step, from each rank; mean, where they differ             */
+  head_account head;            /* of these, the head's, and what they would be otherwise         */
+  int64_t apart;                /* floats at theta's front, the head's, that are formed from rows and not in the sum; 0: none */
+  real *head_rows;              /* [examples of a step][model_head_row] shard after shard          */
+  int64_t *head_first;          /* [ranks + 1] where the rows of each rank begin, in floats       */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
   real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it; NULL: all      */
   real **thread_packed;         /* [threads] the same of a shard, for an exact sum; NULL likewise */

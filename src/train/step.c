@@ -1,4 +1,4 @@
-/* One step: expand, the shards that are mine, one sum, one update. */
+/* One step: expand, the shards that are mine, one sum, the head's rows where they travel beside it, one update. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 typedef struct overlap {
   run *r;
   _Atomic int64_t *ready; /* [threads] */
-  int64_t combined;       /* message[0 .. combined) holds all threads' sum */
+  int64_t combined;       /* message[apart .. combined) holds all threads' sum */
   int code;
 } overlap;
 
@@ -36,7 +36,7 @@ static void drive(overlap *o) {
     if (ready < upto) upto = ready;
   }
   if (upto > o->combined) combine(o, upto);
-  if (!o->code) o->code = comm_sum_ready(o->r->comm, o->combined);
+  if (!o->code) o->code = comm_sum_ready(o->r->comm, o->combined - o->r->apart);
 }
 
 static void tell(void *context, int64_t ready) {
@@ -56,7 +56,7 @@ static int work_shard(run *r, int64_t step, int64_t shard, int thread, model_sum
   const batch_plan *plan = &r->plan;
   const batch *b = batch_pack_fill(r->packs[thread], plan->source, plan->row, plan->member + plan->first[shard], plan->first[shard + 1] - plan->first[shard],
                                    (uint64_t)step, &r->masking);
-  return model_gradient(r->model, r->workspaces[thread], b, r->gradient[thread], sums, progress);
+  return model_gradient_apart(r->model, r->workspaces[thread], b, head_rows_of(r, shard), r->gradient[thread], sums, progress);
 }
 
 static void clear_gradient(run *r, int thread) { memset(r->gradient[thread], 0, (size_t)r->theta_count * sizeof(real)); }
@@ -80,7 +80,7 @@ static int work_shards_exactly(run *r, int64_t step, int64_t begin, int64_t end,
     TRY(work_shard(r, step, s, thread, &own, NULL));
     TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));
     if (r->thread_packed) model_pack(r->model, r->gradient[thread], r->thread_packed[thread]);
-    exact_add(r->exact, thread, r->thread_packed ? r->thread_packed[thread] : r->gradient[thread], &own);
+    exact_add(r->exact, thread, (r->thread_packed ? r->thread_packed[thread] : r->gradient[thread]) + r->apart, &own);
     add_sums(sums, &own);
   }
   return ERROR_NONE;
@@ -136,13 +136,13 @@ static void set_result(step_result *result, const model_sums *all) {
 static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   int64_t theta = r->theta_count;
   _Atomic int64_t ready[r->threads];
-  overlap o = {.r = r, .ready = ready};
+  overlap o = {.r = r, .ready = ready, .combined = r->apart};
   model_sums mine = {0};
   for (int t = 0; t < r->threads; t++) atomic_init(&ready[t], 0);
   /* What a rank in trouble cannot know is how many numbers the others send, if that differs from step to step: then they agree first. */
   if (model_active(r->model) && r->packed) TRY(comm_agree(r->comm, code));
-  int64_t count = r->packed ? model_packed_count(r->model) : theta;
-  real *message = r->packed ? r->packed : r->message;
+  int64_t count = (r->packed ? model_packed_count(r->model) : theta) - r->apart;
+  real *message = (r->packed ? r->packed : r->message) + r->apart;
   int begun = comm_sum_begin(r->comm, message, count + TAIL_FLOATS);
   if (!code) {
     code = work(r, &o, step, &mine, &result->times);
@@ -161,6 +161,7 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   TRY(comm_sum_end(r->comm));
   if (tail[TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
   if (r->packed) model_unpack(r->model, r->packed, r->message);
+  TRY(head_form(r, &result->times));
   set_result(result, &(model_sums){.loss = (double)tail[TAIL_LOSS], .count = (int64_t)tail[TAIL_COUNT], .tokens = (int64_t)tail[TAIL_TOKENS]});
   result->my_tokens = mine.tokens;
   return ERROR_NONE;
@@ -169,7 +170,7 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
 static int pass(run *r, int64_t step, model_sums *mine, step_times *times) {
   for (int i = 0; i < model_segment_count(r->model); i++) {
     const segment *s = model_segment(r->model, i);
-    r->segment_counts[i] = r->packed ? model_packed(r->model, i) : (int64_t)s->rows * s->cols;
+    r->segment_counts[i] = r->apart && s->role == SEGMENT_HEAD ? 0 : r->packed ? model_packed(r->model, i) : (int64_t)s->rows * s->cols;
   }
   exact_begin(r->exact, r->segment_counts);
   return work(r, NULL, step, mine, times);
@@ -185,9 +186,10 @@ static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
   if (any_failed) return comm_agree(r->comm, code);
   if (again) TRY(comm_agree(r->comm, pass(r, step, &mine, &result->times)));
   add_times(r, &result->times);
-  real *message = r->packed ? r->packed : r->message;
+  real *message = (r->packed ? r->packed : r->message) + r->apart;
   TRY(exact_sum(r->exact, r->comm, message, &all));
   if (r->packed) model_unpack(r->model, r->packed, r->message);
+  TRY(head_form(r, &result->times));
   set_result(result, &all);
   result->my_tokens = mine.tokens;
   return ERROR_NONE;

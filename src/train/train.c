@@ -36,15 +36,14 @@ double segment_decay(const config *c, const segment *s) {
   return s->role == SEGMENT_HEAD ? c->train.decay_head : c->train.decay;
 }
 
-static optim_options optimizer_options(const run *r) {
-  const config *c = r->config;
+optim_options schedule_options(const config *c) {
   return (optim_options){.beta1 = c->train.beta1,
                          .beta2 = c->train.beta2,
                          .epsilon = c->train.epsilon,
                          .clip = c->train.clip,
                          .schedule = (optim_schedule)c->train.schedule,
-                         .steps = r->steps,
-                         .warmup = (int64_t)ceil(c->train.warmup * (double)r->steps)};
+                         .steps = c->train.steps,
+                         .warmup = (int64_t)ceil(c->train.warmup * (double)c->train.steps)};
 }
 
 static int make_optimizer(run *r, optim **result) {
@@ -56,8 +55,9 @@ static int make_optimizer(run *r, optim **result) {
     const segment *s = model_segment(r->model, i);
     segments[i] = (optim_segment){.offset = s->offset, .count = (int64_t)s->rows * s->cols, .rate = segment_rate(c, s), .decay = segment_decay(c, s)};
   }
-  const optim_options options = optimizer_options(r);
-  code = optim_create(&options, segments, count, r->theta_count, result);
+  const optim_options options = schedule_options(c);
+  code = optim_schedule_hash(&options, segments, count, r->schedule_hash);
+  if (!code) code = optim_create(&options, segments, count, r->theta_count, result);
   free(segments);
   return code;
 }
@@ -178,7 +178,7 @@ static void add_step(training *t, const step_result *s) {
 static int loop(training *t) {
   run *r = t->r;
   int64_t per_epoch = r->plan.steps_per_epoch, every = r->config->train.evaluate_every ? r->config->train.evaluate_every : per_epoch;
-  const optim_options schedule = optimizer_options(r);
+  const optim_options schedule = schedule_options(r->config);
   for (int64_t step = 0; step < r->steps; step++) {
     step_result s;
     int64_t epoch = step / per_epoch;

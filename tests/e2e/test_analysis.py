@@ -35,7 +35,7 @@ def series(times, share=0.1, tokens=300, attempt=1):
 
 def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=None, settings=None, model="minilm-l6", task="wordnet-verbs", metric="accuracy",
               ranks=2, threads=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None,
-              weights="w" * 32, data="d" * 32, kind="peftscale run"):
+              weights="w" * 32, data="d" * 32, kind="peftscale run", contaminated=None, **more):
     """A finished run with what the analysis reads, laid out as src/store/SCHEMA.md says."""
     canonical = {"seed": seed, "method.name": method, "train.lr": "0.001", "train.batch": 32}
     canonical |= {f"method.{key}": value for key, value in (options or {}).items()} | (settings or {})
@@ -50,7 +50,7 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
         file["config"] = np.bytes_(config)
         file["config_canonical"] = np.bytes_(text)
         provenance = file.create_group("provenance").attrs
-        for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data}.items():
+        for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data, **more}.items():
             provenance[name] = np.bytes_(value)
         accounting = file.create_group("accounting").attrs
         for name, value in {"trainable": trainable + head, "trainable_head": head, "head_floats": head, "stored_bytes": stored, "sent_floats": sent,
@@ -60,6 +60,8 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
         result["metric"] = np.bytes_(metric)
         result["test_metric"] = test
         result["validation_metric"] = validation
+        if contaminated is not None:
+            result["contaminated"] = contaminated
         file["attempts"] = np.array([(1, b"2024-01-01T00:00:00Z", ranks, threads, 0)], ATTEMPT)
         file.create_group("series")["steps"] = series([0.1] * 20) if steps is None else steps
     return path
@@ -223,6 +225,86 @@ class Table(unittest.TestCase):
             self.assertIn(f"{name}: {reason}", flat)
         self.assertIn("Left out: 14", text)
         self.assertIn("1 run,", text)
+
+    # ---- mixtures ----
+
+    def mixture(self, *words):
+        """What is said of unlike rows, as one line; --strict says the same and makes no table."""
+        shown = [line for line in " ".join(self.table()[1].split("Written")[0].split("step time: median without the first steps.")[1].split()).split("Left out")][0]
+        shutil.rmtree(self.out)
+        strict = self.analyse("table", self.place / "runs", "--strict", "--out-dir", self.out, code=1 if words else 0)
+        if words:
+            self.assertFalse(self.out.exists())
+            self.assertEqual(strict.stdout, "")
+        for word in words:
+            self.assertIn(word, shown)
+            self.assertIn(word, strict.stderr)
+        if not words:
+            self.assertEqual(shown.strip(), "")
+        return shown
+
+    def pair(self, first=None, second=None):
+        """Two methods of two seeds in one table."""
+        known = {"binary_hash": "b" * 32, "commit": "c" * 40, "dirty": "0", "blas_core": "Haswell"}
+        for method, changed in (("lora", first or {}), ("red", second or {})):
+            for seed in (1, 2):
+                self.run_file(f"runs/{method}-{seed}.h5", method=method, seed=seed, **{**known, "order_hash": f"{seed:032d}", **changed})
+
+    def test_like_runs_are_no_mixture(self):
+        self.pair()
+        self.mixture()
+
+    def test_older_files_alone_are_no_mixture(self):
+        self.run_file("runs/a.h5")
+        self.run_file("runs/b.h5", method="red")
+        self.mixture()
+
+    def test_mixtures_are_marked(self):
+        cases = {
+            "2 programs (binary_hash): bbbbbbbb (2 runs: lora-1.h5, lora-2.h5); eeeeeeee (2 runs: red-1.h5, red-2.h5)": {"binary_hash": "e" * 32},
+            "2 programs (binary_hash): bbbbbbbb (2 runs: lora-1.h5, lora-2.h5); unknown (2 runs: red-1.h5, red-2.h5)": {"binary_hash": ""},
+            "2 commits: cccccccc (2 runs: lora-1.h5, lora-2.h5); dddddddd": {"commit": "d" * 40},
+            "2 kinds of BLAS kernels: Haswell (2 runs: lora-1.h5, lora-2.h5); Zen (2 runs": {"blas_core": "Zen"},
+            "2 base weights: ffffffff (2 runs: red-1.h5, red-2.h5); wwwwwwww (2 runs": {"weights": "f" * 32},
+            "2 data sets: 00000000 (2 runs: red-1.h5, red-2.h5); dddddddd": {"data": "0" * 32},
+            "several sample orders of one seed: seed 1: 00000000 (1 run: lora-1.h5), 99999999 (1 run: red-1.h5); seed 2:": {"order_hash": "9" * 32},
+            "several sample orders of one seed: seed 1: 00000000 (1 run: lora-1.h5), unknown (1 run: red-1.h5)": {"order_hash": ""},
+            "Dirty build: 2 runs: red-1.h5, red-2.h5": {"dirty": "1"},
+            "Contaminated: 2 runs: red-1.h5, red-2.h5": {"contaminated": 1},
+        }
+        for words, changed in cases.items():
+            with self.subTest(words=words):
+                self.pair(second=changed)
+                shown = self.mixture(words)
+                self.assertIn("Not alike: 1 ", shown)
+                self.assertIn(f"- {words[:20]}", self.analyse("table", self.place / "runs", "--format", "markdown").stdout.replace("- Mixture: ", "- "))
+                self.assertEqual(shown.count("Mixture") + shown.count("Dirty") + shown.count("Contaminated"), 1, shown)
+
+    def test_marks_in_csv(self):
+        self.pair(second={"dirty": "1", "contaminated": 1})
+        rows, _ = self.table()
+        self.assertEqual({row["method"]: row["marks"] for row in rows}, {"lora": "", "red": "contaminated; dirty build"})
+
+    def test_unfinished_and_broken_files_are_marked(self):
+        self.pair()
+        self.run_file("runs/live.h5.partial", status="running")
+        self.run_file("runs/failed.h5", status="failed: out of memory")
+        (self.place / "runs/text.h5").write_text("not HDF5\n")
+        self.mixture("Not finished: 2 files: failed.h5, live.h5.partial", "Broken: 1 file: text.h5")
+
+    def test_tables_apart_are_no_mixture(self):
+        """What is in two tables need not be alike; what is mixed in one of them is named with it."""
+        self.pair()
+        for seed in (1, 2):
+            self.run_file(f"runs/other-{seed}.h5", task="cola", metric="matthews", seed=seed, binary_hash="e" * 32, data="0" * 32)
+        self.mixture()
+        self.run_file("runs/other-3.h5", task="cola", metric="matthews", seed=3, binary_hash="f" * 32, data="0" * 32)
+        self.mixture("Mixture in cola, matthews, 2 x 1: 2 programs (binary_hash): eeeeeeee (2 runs: other-1.h5, other-2.h5); ffffffff (1 run: other-3.h5)")
+
+    def test_many_files_are_counted(self):
+        for seed in range(1, 8):
+            self.run_file(f"runs/s{seed}.h5", seed=seed, dirty="1")
+        self.mixture("Dirty build: 7 runs: s1.h5, s2.h5, s3.h5 and 4 more")
 
     def test_usage(self):
         path = self.run_file()

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 from harness import ROOT, Case, main, make_tiny, methods, peftscale, succeed, train  # noqa: E402
 
-VERBS = ["train", "evaluate", "predict", "search", "export", "import", "merge", "count", "config", "list", "info"]
+VERBS = ["train", "evaluate", "predict", "search", "export", "import", "merge", "check", "count", "config", "list", "info"]
 COUNT_COLUMNS = ["model", "method", "modules", "trainable", "stored_bytes", "stored_floats", "regenerated_bytes", "sent_floats", "sent_floats_with_head", "head_floats",
                  "base_floats"]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# timeout: 1800
+# timeout: 2700
 # needs: long
 """reduce=exact: the same bits of theta after every step for any number of ranks and threads, and whatever travels. Run: test_exact_sum.py [-v]
 
@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from harness import MPIRUN, PROGRAM, Case, attribute, call, losses, main, methods, np, peftscale, read, train  # noqa: E402
 
 LAYOUTS = [(ranks, threads) for ranks in (1, 2, 3, 4, 6, 8) for threads in (1, 2)]
+HEAD_LAYOUTS = [(ranks, threads) for ranks in (1, 2, 3, 4, 6) for threads in (1, 2)]
 SHARDS, STEPS, FALL = 24, 12, 0.1
 PAYLOAD_RATIO = 2.1
 DROPOUTS = {f"model__dropout_{place}": "0.1" for place in ("embedding", "attention", "hidden", "adapter", "head")}
@@ -63,6 +64,22 @@ class ExactSum(Case):
                     self.assertLess(sent["compact"], 0.8 * sent["dense"])
                 else:
                     self.assertEqual(sent["compact"], sent["dense"])
+
+    def test_the_head_as_factors(self):
+        """Formed by every rank from the rows of all, the head's gradient has the same bits as in the sum: every method, both heads, any layout, and what auto chooses."""
+        for name, method, extra in CASES:
+            for head, layouts in (("tanh", HEAD_LAYOUTS), ("linear", [(3, 2), (2, 1)])):
+                with self.subTest(case=name, head=head):
+                    wanted = self.run_case(name, method, 2, 1, model__head=head, head_reduce="dense", **extra)
+                    hashes = read(wanted, "series/steps")["theta_hash"]
+                    for way, ranks, threads in [("factors", *layout) for layout in layouts] + [("auto", 2, 1), ("auto", 4, 2)]:
+                        run = self.run_case(name, method, ranks, threads, model__head=head, head_reduce=way, **extra)
+                        wrong = np.flatnonzero(read(run, "series/steps")["theta_hash"] != hashes)
+                        self.assertEqual(wrong.size, 0, f"{name}, {head}, {way}: {ranks} ranks x {threads} threads: theta differs from step {wrong[:1] + 1} on")
+                        self.assertTrue(np.array_equal(losses(run), losses(wanted)))
+                        self.assertEqual(attribute(run, "", "experiment_id"), attribute(wanted, "", "experiment_id"))
+                        if way == "factors":
+                            self.assertEqual(attribute(run, "accounting", "head_reduce"), "factors")
 
     def test_close_to_the_float_sum(self):
         for name, method, extra in CASES:

@@ -2,6 +2,7 @@
 /* Agreement, sums, exchanges and memory shared on a node. Whole numbers, so that a sum is exact in any order. */
 #include "comm/comm.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,6 +125,41 @@ static void gather(void) {
   }
 }
 
+/* Parts of all lengths, beginning anywhere, in windows that cut them where they like. */
+static void all_gather(void) {
+  const int64_t lengths[][4] = {{5, 0, 3, 1}, {0, 2, 0, 7}, {0, 0, 0, 0}, {1000, 3, 1, 2000}};
+  const int windows[] = {0, 1 << 29, 1000, 7, 1}; /* 0: as it comes */
+  for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
+    for (size_t j = 0; j < sizeof windows / sizeof *windows; j++) {
+      int64_t first[5] = {3}, wrong = 0;
+      for (int r = 0; r < size; r++) first[r + 1] = first[r] + lengths[k][r];
+      float *values = malloc((size_t)(first[size] + 1) * sizeof *values);
+      for (int64_t i = 0; i <= first[size]; i++) values[i] = i >= first[rank] && i < first[rank + 1] ? element(i, 0) : -7777;
+      comm_meter before = comm_meter_read(world, COMM_GRADIENT);
+      if (windows[j]) CHECK_DONE(comm_all_gather_by(world, COMM_GRADIENT, values, first, windows[j]));
+      else CHECK_DONE(comm_all_gather(world, COMM_GRADIENT, values, first));
+      comm_meter after = comm_meter_read(world, COMM_GRADIENT);
+      for (int64_t i = 3; i < first[size]; i++) wrong += values[i] != element(i, 0);
+      CHECK(wrong == 0);
+      CHECK(values[0] == -7777 && values[2] == -7777 && values[first[size]] == -7777);
+      CHECK(after.payload_bytes - before.payload_bytes == (size > 1 ? lengths[k][rank] * (int64_t)sizeof *values : 0));
+      free(values);
+    }
+}
+
+/* Figures that were measured with the MPI library's own monitoring, and the way they follow from the algorithms. */
+static void estimates(void) {
+  const struct {
+    int ranks;
+    double small, large;
+  } known[] = {{1, 0, 0}, {2, 1, 1}, {3, 4.0 / 3, 1.5}, {4, 2, 1.5}, {6, 2, 11.0 / 6}, {8, 3, 1.75}, {16, 4, 1.875}};
+  for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+    CHECK(fabs(comm_sum_bytes(known[k].ranks, 1000) - 1000 * known[k].small) < 1e-6);
+    CHECK(fabs(comm_sum_bytes(known[k].ranks, 1e6) - 1e6 * known[k].large) < 1e-3);
+    CHECK(comm_all_gather_bytes(known[k].ranks, 100) == 100.0 * (known[k].ranks - 1));
+  }
+}
+
 static void same_text(void) {
   int same = -1;
   CHECK_DONE(comm_same_text(world, "SkylakeX", &same));
@@ -182,6 +218,8 @@ int main(int argc, char **argv) {
   doubles();
   broadcast();
   gather();
+  all_gather();
+  estimates();
   same_text();
   shared_memory();
   return checks_end();

@@ -1,11 +1,12 @@
 /* ranks: 1 2 3 4 */
 /* The summed gradient of a step against a plain loop over its shards, which each rank makes alone, in one thread, without messages: with 1 and 2 threads, 7
- * sequences of 1 to 128 tokens in 8 shards, every method, and a vector of several buckets that travel behind backward. */
+ * sequences of 1 to 128 tokens in 8 shards, every method, a vector of several buckets that travel behind backward, and the head's part of it as factors. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "data/order.h"
 #include "support/checks.h"
 #include "support/tiny_data.h"
 #include "train/internal.h"
@@ -72,6 +73,24 @@ static double distance(const run *r, const double *wanted, const real *found, do
   return worst;
 }
 
+/* What the ranks give to a step's sum, and, where the head is no part of it, the rows of the own examples. */
+static int64_t payload_of(const run *r) {
+  int64_t begin, end, numbers = (r->packed ? model_packed_count(r->model) : r->theta_count) - r->apart, row = r->apart ? model_head_row(r->model) : 0;
+  if (comm_size(world) == 1) return 0;
+  order_share(r->shards, comm_size(world), comm_rank(world), &begin, &end);
+  int64_t rows = (r->plan.first[end] - r->plan.first[begin]) * row * (int64_t)sizeof(float);
+  return rows + (r->exact ? 8 * (numbers + 3) + model_segment_count(r->model) + 2 : 4 * (numbers + 4));
+}
+
+/* The head's part, where every rank forms it. */
+static void same_on_all_ranks(const run *r) {
+  char text[32];
+  int same = 0;
+  snprintf(text, sizeof text, "%016llx", (unsigned long long)hash_number(r->message, (size_t)r->apart * sizeof(real)));
+  CHECK_DONE(comm_same_text(world, text, &same));
+  CHECK(same);
+}
+
 static void compare_from(const char *path, const char *const *words, int threads, int64_t least, double least_share) {
   run *r = NULL;
   CHECK_DONE(make_run(path, words, threads, &r));
@@ -83,13 +102,16 @@ static void compare_from(const char *path, const char *const *words, int threads
     model_sums sums;
     step_result result;
     reference(r, step, wanted, &sums);
+    int64_t before = comm_meter_read(world, COMM_GRADIENT).payload_bytes;
     CHECK_DONE(step_gradient(r, step, &result));
+    CHECK(comm_meter_read(world, COMM_GRADIENT).payload_bytes - before == payload_of(r));
     const char *at = "";
     double miss = distance(r, wanted, r->message, least_share, &at);
     if (!(miss < 1e-5)) fprintf(stderr, "%s, %d threads, step %lld: the gradient of %s differs by %.1e\n", words[0], threads, (long long)step, at, miss);
     CHECK(miss < 1e-5);
     CHECK(fabs(result.loss * (double)sums.count / sums.loss - 1) < 1e-6);
     CHECK(result.count == sums.count && result.tokens == sums.tokens);
+    if (r->apart) same_on_all_ranks(r);
   }
   free(wanted);
   run_destroy(r);
@@ -159,6 +181,90 @@ static void variants(const char *path) {
   }
 }
 
+/* ---- the head as factors ---- */
+
+static const char *const heads[][3] = {{"model.head=linear", "task.objective=classify", "task.metric=accuracy"},
+                                       {"model.head=tanh", "task.objective=classify", "task.metric=accuracy"},
+                                       {"model.head=linear", "task.objective=regress", "task.metric=pearson"},
+                                       {"model.head=tanh", "task.objective=regress", "task.metric=pearson"}};
+
+static void scale_head(run *r, real factor) {
+  for (int64_t i = 0; i < model_role_count(r->model, SEGMENT_HEAD); i++) r->theta[i] *= factor;
+}
+
+/* Exact sums of the same steps, dense and as factors: not a bit may differ, while the head's gradient leaves its headroom, sinks and is no number at last. */
+static void same_bits(const char *path, const char *method_word, const char *const *head, int threads) {
+  static const real growth[] = {1, 1, 0x1p14f, 0x1p-60f, 0x1p50f, NAN};
+  static const char *const ways[] = {"head_reduce=dense", "head_reduce=factors"};
+  run *r[2] = {NULL, NULL};
+  for (int k = 0; k < 2; k++) {
+    const char *const words[] = {method_word, ways[k], head[0], head[1], head[2], "reduce=exact", "model.width=32", "model.ffn=64", "model.dropout_head=0.2",
+                                 NULL};
+    CHECK_DONE(make_run(path, words, threads, &r[k]));
+    if (!r[k]) return;
+    stir(r[k]);
+  }
+  CHECK(r[0]->apart == 0 && r[1]->apart == model_role_count(r[1]->model, SEGMENT_HEAD));
+  for (size_t i = 0; i < sizeof growth / sizeof *growth; i++) {
+    int levels;
+    step_result result[2];
+    for (int k = 0; k < 2; k++) {
+      scale_head(r[k], growth[i]);
+      CHECK_DONE(step_gradient(r[k], (int64_t)i % STEPS, &result[k]));
+    }
+    CHECK(!memcmp(r[0]->message, r[1]->message, (size_t)r[0]->theta_count * sizeof *r[0]->message));
+    CHECK(!memcmp(&result[0].loss, &result[1].loss, sizeof result[0].loss) && result[0].count == result[1].count && result[0].tokens == result[1].tokens);
+    const uint8_t *level[2] = {exact_levels(r[0]->exact, &levels), exact_levels(r[1]->exact, &levels)};
+    CHECK(!memcmp(level[0], level[1], (size_t)levels));
+    CHECK(isnan(growth[i]) == isnan(r[0]->message[0]));
+  }
+  for (int k = 0; k < 2; k++) run_destroy(r[k]);
+}
+
+static void factors(const char *path) {
+  for (int m = 0; method_list[m]; m++)
+    for (int threads = 1; threads <= 2; threads++) {
+      char method_word[64];
+      snprintf(method_word, sizeof method_word, "method=%s", method_list[m]->name);
+      for (size_t h = 0; h < sizeof heads / sizeof *heads; h++) {
+        const char *const words[] = {method_word,    "head_reduce=factors",    heads[h][0], heads[h][1], heads[h][2], "model.width=32",
+                                     "model.ffn=64", "model.dropout_head=0.2", NULL};
+        compare_from(path, words, threads, 0, 1e-3); /* GLoRA has gradients that all but vanish here, and are rounding */
+        same_bits(path, method_word, heads[h], threads);
+      }
+    }
+  for (int threads = 1; threads <= 2; threads++) {
+    const char *const large[] = {"method=full", "head_reduce=factors", "model.head=tanh", "model.layers=2", "model.width=256", "model.ffn=1024", NULL};
+    const char *const drawn[] = {"method=glora", "head_reduce=factors", "method.path=random", "model.head=tanh", "model.width=32", NULL};
+    const char *const dense[] = {"method=vblora", "head_reduce=factors", "payload=dense", "model.width=32", NULL};
+    const char *const few[] = {
+        "method=red", "head_reduce=factors", "train.batch=2", "model.head=tanh", "model.width=32", threads == 1 ? "reduce=exact" : "reduce=float",
+        NULL}; /* some ranks have no rows */
+    compare(path, large, threads, 1500000);
+    compare_from(path, drawn, threads, 0, 1);
+    compare(path, dense, threads, 0);
+    compare(path, few, threads, 0);
+  }
+  trouble(path, "method=lora", "head_reduce=factors", "reduce=float");
+  trouble(path, "method=vblora", "head_reduce=factors", "reduce=float");
+  trouble(path, "method=lora", "head_reduce=factors", "reduce=exact");
+}
+
+/* Fewer bytes decide. The tiny linear head is smaller than its rows, the dense tanh layer is larger than the rows of 7 examples; one rank has nothing to send.
+ */
+static void choice(const char *path) {
+  for (size_t h = 0; h < 2; h++) {
+    const char *const words[] = {"method=lora", heads[h][0], "model.width=64", NULL};
+    run *r = NULL;
+    CHECK_DONE(make_run(path, words, 1, &r));
+    if (!r) return;
+    CHECK((r->apart > 0) == (h == 1 && comm_size(world) > 1));
+    CHECK(r->config->head_reduce == (r->apart ? HEAD_REDUCE_FACTORS : HEAD_REDUCE_DENSE));
+    CHECK((r->apart > 0) == (r->head.factor_wire_bytes < r->head.dense_wire_bytes));
+    run_destroy(r);
+  }
+}
+
 int main(int argc, char **argv) {
   char path[64];
   if (checks_begin(&argc, &argv)) return 1;
@@ -177,6 +283,8 @@ int main(int argc, char **argv) {
     trouble(path, "method=glora", "method.path=random", "reduce=float");
     trouble(path, "method=glora", "method.path=random", "reduce=exact");
     drift(path);
+    factors(path);
+    choice(path);
   }
   CHECK_DONE(comm_agree(world, 0));
   if (comm_rank(world) == 0) unlink(path);

@@ -361,6 +361,9 @@ static void counts_for_people(void **state) {
   assert_string_equal(text_bytes(1200000, buffer), "1.2 MB");
   assert_string_equal(text_bytes(999999, buffer), "1.0 MB"); /* not "1000 kB" */
   assert_string_equal(text_bytes(250e9, buffer), "250 GB");
+  char damaged[] = "caf\xc3\xa9 \xff\n\xed\xa0\x80 \xf0\x9f\x8d\x95 end\xc3";
+  text_clean(damaged);
+  assert_string_equal(damaged, "caf\xc3\xa9 ????? \xf0\x9f\x8d\x95 end?");
 }
 
 /* ---- options ---- */

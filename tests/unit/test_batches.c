@@ -134,11 +134,12 @@ static void a_limit_beyond_the_split_is_all_of_it(void **state) {
 static void sizes_hold_every_shard(void **state) {
   (void)state;
   arena *memory;
+  char digits[HASH_TEXT_BYTES];
   batch_plan plan;
   batch_sizes sizes = {0}, found = {0};
   assert_int_equal(arena_create(&memory), 0);
   assert_int_equal(batch_plan_create(&source, 0, PER_STEP, SHARDS, 7, memory, &plan), 0);
-  assert_int_equal(batch_plan_measure(&plan, 30, &sizes), 0);
+  assert_int_equal(batch_plan_measure(&plan, 30, &sizes, digits), 0);
   for (int64_t step = 0; step < 30; step++) {
     assert_int_equal(batch_plan_step(&plan, step), 0);
     for (int s = 0; s < SHARDS; s++) {
@@ -157,6 +158,35 @@ static void sizes_hold_every_shard(void **state) {
   assert_int_equal(sizes.squares, found.squares);
   assert_int_equal(sizes.sequences, found.sequences);
   arena_destroy(memory);
+}
+
+static void order_hash_of(uint64_t seed, int64_t limit, int shards, int64_t steps, int64_t warm, char digits[HASH_TEXT_BYTES]) {
+  arena *memory;
+  batch_plan plan;
+  batch_sizes sizes = {0};
+  assert_int_equal(arena_create(&memory), 0);
+  assert_int_equal(batch_plan_create(&source, limit, PER_STEP, shards, seed, memory, &plan), 0);
+  if (warm >= 0) assert_int_equal(batch_plan_step(&plan, warm), 0);
+  assert_int_equal(batch_plan_measure(&plan, steps, &sizes, digits), 0);
+  arena_destroy(memory);
+}
+
+/* What decides who is where changes the hash; what was laid out before does not. */
+static void the_order_has_a_hash(void **state) {
+  (void)state;
+  char first[HASH_TEXT_BYTES], other[HASH_TEXT_BYTES];
+  order_hash_of(7, 0, SHARDS, 30, -1, first);
+  assert_int_equal(strlen(first), HASH_TEXT_BYTES - 1);
+  order_hash_of(7, 0, SHARDS, 30, 17, other);
+  assert_string_equal(first, other);
+  order_hash_of(8, 0, SHARDS, 30, -1, other);
+  assert_string_not_equal(first, other);
+  order_hash_of(7, ROWS - 1, SHARDS, 30, -1, other);
+  assert_string_not_equal(first, other);
+  order_hash_of(7, 0, SHARDS + 1, 30, -1, other);
+  assert_string_not_equal(first, other);
+  order_hash_of(7, 0, SHARDS, 31, -1, other);
+  assert_string_not_equal(first, other);
 }
 
 /* ---- packs ---- */
@@ -314,6 +344,7 @@ int main(void) {
       cmocka_unit_test(a_limit_chooses_the_same_examples),
       cmocka_unit_test(a_limit_beyond_the_split_is_all_of_it),
       cmocka_unit_test(sizes_hold_every_shard),
+      cmocka_unit_test(the_order_has_a_hash),
       cmocka_unit_test(a_pack_holds_its_rows),
       cmocka_unit_test(an_empty_shard_is_a_batch),
       cmocka_unit_test(masks_follow_their_rates),

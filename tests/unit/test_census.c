@@ -74,6 +74,7 @@ static void same_counts(const model_shape *shape, const char *method_name, const
     must(census_count(c, model_adapter(m)->method, model_adapter(m)->options, &ours));
     if (memcmp(&ours, &its, sizeof ours)) fail_msg("%s %s on %s: the census differs from the model", method_name, key ? text : "", shape->family->name);
     assert_true(census_head_count(c, deep, options.classes) == model_role_count(m, SEGMENT_HEAD));
+    assert_true(ours.segments + census_head_segments(deep) == model_segment_count(m));
     census_destroy(c);
     model_destroy(m);
   }

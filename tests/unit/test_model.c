@@ -293,6 +293,55 @@ static void gradients_repeat_to_the_bit(void **state) {
   }
 }
 
+/* The head's gradient from its rows, by whoever has them, is the one that the model would have added, to the bit; the rest of theta's is the same either way.
+ */
+static void rows_make_the_heads_gradient(void **state) {
+  (void)state;
+  for (int k = 0; k < 4; k++)
+    for (int deep = 0; deep < 2; deep++)
+      for (int regress = 0; regress < 2; regress++) {
+        bench b;
+        packed_batch all;
+        model_sums sums = {0}, same = {0};
+        model_options options = classify;
+        options.head = deep ? MODEL_HEAD_TANH : MODEL_HEAD_LINEAR;
+        options.dropout_head = 0.3;
+        if (regress) options.objective = MODEL_REGRESS, options.classes = 1;
+        bench_create(&b, "bert", &options, method_names[k], 1);
+        batch_fill(&all, b.model, options.objective, options.classes, SEQUENCES, numbers, sizes);
+        size_t count = (size_t)model_theta_count(b.model), head = (size_t)model_role_count(b.model, SEGMENT_HEAD), row = (size_t)model_head_row(b.model);
+        assert_true(row == (size_t)options.classes + (deep ? 3 : 1) * 16);
+        real *apart = must_take((int64_t)count, sizeof *apart), *rows = must_take((int64_t)(SEQUENCES * row + 1), sizeof *rows);
+        memset(b.grad, 0, count * sizeof *b.grad);
+        must(model_gradient(b.model, b.workspace, &all.view, b.grad, &sums, NULL));
+        must(model_gather(b.model, b.workspace, b.grad));
+        memset(apart, 0, count * sizeof *apart);
+        rows[SEQUENCES * row] = 77;
+        must(model_gradient_apart(b.model, b.workspace, &all.view, rows, apart, &same, NULL));
+        must(model_gather(b.model, b.workspace, apart));
+        for (size_t i = 0; i < head; i++) assert_true(apart[i] == 0);
+        assert_true(rows[SEQUENCES * row] == 77 && memcmp(&sums, &same, sizeof sums) == 0);
+        model_head_gradient(b.model, 0, rows, apart);
+        model_head_gradient(b.model, SEQUENCES, rows, apart);
+        assert_memory_equal(apart, b.grad, count * sizeof *apart);
+        assert_true(memcmp(b.grad, b.grad + 1, (head - 1) * sizeof *apart) != 0);
+        free(rows);
+        free(apart);
+        bench_destroy(&b);
+      }
+  bench b;
+  packed_batch all;
+  model_sums sums = {0};
+  real row[1];
+  model_options options = classify;
+  options.objective = MODEL_MLM;
+  bench_create(&b, "bert", &options, "lora", 1);
+  batch_fill(&all, b.model, MODEL_MLM, 0, SEQUENCES, numbers, sizes);
+  assert_true(model_head_row(b.model) == 0);
+  assert_int_equal(model_gradient_apart(b.model, b.workspace, &all.view, row, b.grad, &sums, NULL), ERROR_INTERNAL);
+  bench_destroy(&b);
+}
+
 /* Dropout acts in training alone, changes with step and sequence, and leaves the mean loss where it is. */
 static void dropout_acts_in_training_alone(void **state) {
   (void)state;
@@ -339,6 +388,7 @@ int main(void) {
       cmocka_unit_test(theta_lies_in_backward_order),
       cmocka_unit_test(told_progress_is_final),
       cmocka_unit_test(gradients_repeat_to_the_bit),
+      cmocka_unit_test(rows_make_the_heads_gradient),
       cmocka_unit_test(dropout_acts_in_training_alone),
       cmocka_unit_test(what_nobody_wants_later_is_taken_once),
   };

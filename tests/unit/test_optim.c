@@ -189,6 +189,29 @@ static void edges_of_the_warm_up(void **state) {
   check_share(&o, 0, 1);
 }
 
+/* Every step's share, every rate and decay count. */
+static void a_schedule_has_a_hash(void **state) {
+  (void)state;
+  optim_options o = {.schedule = OPTIM_LINEAR, .steps = 50, .warmup = 5}, changed;
+  optim_segment parts[] = {{.count = 3, .rate = 1e-3}, {.offset = 3, .count = 2, .rate = 5e-3, .decay = 0.01}};
+  char first[HASH_TEXT_BYTES], other[HASH_TEXT_BYTES];
+  assert_int_equal(optim_schedule_hash(&o, parts, 2, first), 0);
+  changed = o;
+  changed.beta1 = 0.5; /* not of the schedule */
+  assert_int_equal(optim_schedule_hash(&changed, parts, 2, other), 0);
+  assert_string_equal(first, other);
+  const optim_options others[] = {{.schedule = OPTIM_COSINE, .steps = 50, .warmup = 5}, {.steps = 51, .warmup = 5}, {.steps = 50, .warmup = 6}};
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(optim_schedule_hash(&others[i], parts, 2, other), 0);
+    assert_string_not_equal(first, other);
+  }
+  parts[1].rate = nextafter(parts[1].rate, 1);
+  assert_int_equal(optim_schedule_hash(&o, parts, 2, other), 0);
+  assert_string_not_equal(first, other);
+  assert_int_equal(optim_schedule_hash(&o, parts, 1, other), 0);
+  assert_string_not_equal(first, other);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(follows_the_reference),
@@ -199,6 +222,7 @@ int main(void) {
       cmocka_unit_test(clipping_keeps_the_direction),
       cmocka_unit_test(schedules),
       cmocka_unit_test(edges_of_the_warm_up),
+      cmocka_unit_test(a_schedule_has_a_hash),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

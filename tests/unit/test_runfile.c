@@ -338,6 +338,137 @@ static void test_carry_over_other_columns(void **state) {
 }
 
 /* In the child: rows until killed, each reported when it is flushed. `last` >= 0: that many, then finish. */
+/* Rows as another reader wants them: other types, other order, a column that the file lacks, one of the file's that nobody asks for. */
+typedef struct view {
+  double step;
+  float loss;
+  int64_t attempt, absent;
+  char split[5];
+  double score[3];
+} view;
+
+static const field view_fields[] = {{"step", NULL, FIELD_DOUBLE, 1, offsetof(view, step)},      {"loss", NULL, FIELD_FLOAT, 1, offsetof(view, loss)},
+                                    {"attempt", NULL, FIELD_INT64, 1, offsetof(view, attempt)}, {"absent", NULL, FIELD_INT64, 1, offsetof(view, absent)},
+                                    {"split", NULL, FIELD_TEXT, 4, offsetof(view, split)},      {"score", NULL, FIELD_DOUBLE, 3, offsetof(view, score)}};
+
+static void check_views(const char *path, int64_t wanted) {
+  const table t = {"series/steps", NULL, sizeof(view), view_fields, 6};
+  view *views;
+  int64_t count;
+  uint8_t present[6];
+  must(runfile_read_table(path, &t, (void **)&views, &count, present));
+  assert_int_equal(count, wanted);
+  assert_memory_equal(present, ((uint8_t[]){1, 1, 1, 0, 1, 1}), 6);
+  for (int64_t i = 0; i < count; i++) {
+    row r = make_row((int)i);
+    assert_true(views[i].step == (double)r.step && views[i].loss == (float)r.loss && views[i].attempt == r.attempt && views[i].absent == 0);
+    assert_int_equal(strncmp(views[i].split, r.split, 4), 0);
+    assert_int_equal(views[i].split[4], 0);
+    for (int j = 0; j < 3; j++) assert_true(views[i].score[j] == (double)r.score[j]);
+  }
+  free(views);
+}
+
+static void refused_table(const char *path, const char *where, const field *columns, int column_count, const char *reason) {
+  const table t = {where, NULL, sizeof(view), columns, column_count};
+  void *rows = (void *)1;
+  int64_t count = 1;
+  uint8_t present[6];
+  assert_int_equal(runfile_read_table(path, &t, &rows, &count, present), ERROR_INPUT);
+  assert_null(rows);
+  assert_int_equal(count, 0);
+  expect_text(path);
+  expect_text(reason);
+}
+
+static void test_reading_tables(void **state) {
+  (void)state;
+  const char *path = in_folder("view.h5");
+  char partial[1100];
+  snprintf(partial, sizeof partial, "%s.partial", path);
+  runfile *r;
+  int a, b, theta, width;
+  double value;
+  must(runfile_create(path, &r));
+  must(runfile_put_attribute_int(r, "accounting", "shards", 8));
+  must(runfile_put_attribute_double(r, "accounting", "share", 0.25));
+  must(runfile_put_attribute_text(r, "accounting", "word", "x"));
+  must(runfile_add_table(r, &steps, &a));
+  must(runfile_add_table(r, &other, &b));
+  must(runfile_add_floats(r, "theta", 4, &theta));
+  must(runfile_start(r));
+  for (int i = 0; i < 100; i++) {
+    row one = make_row(i);
+    must(runfile_append(r, a, &one, 1));
+  }
+  must(runfile_flush(r, a));
+  check_views(partial, 100); /* while it is written */
+  must(runfile_finish(r));
+  check_views(path, 100);
+  const field none[] = {{"absent", NULL, FIELD_INT64, 1, 0}}, text[] = {{"loss", NULL, FIELD_TEXT, 4, 0}}, number[] = {{"split", NULL, FIELD_INT64, 1, 0}},
+              whole[] = {{"loss", NULL, FIELD_INT64, 1, 0}}, longer[] = {{"score", NULL, FIELD_FLOAT, 4, 0}};
+  const table nothing = {"series/steps", NULL, sizeof(view), none, 1}, empty = {"evaluation", NULL, sizeof(view), view_fields, 6};
+  void *rows;
+  int64_t count;
+  uint8_t present[6];
+  must(runfile_read_table(path, &nothing, &rows, &count, present));
+  assert_true(count == 100 && !present[0] && ((view *)rows)[99].step == 0);
+  free(rows);
+  must(runfile_read_table(path, &empty, &rows, &count, present));
+  assert_true(count == 0 && present[0] && !present[3]);
+  free(rows);
+  refused_table(path, "series/steps", text, 1, "column 'loss' has another type");
+  refused_table(path, "series/steps", number, 1, "column 'split' has another type");
+  refused_table(path, "series/steps", whole, 1, "column 'loss' has another type");
+  refused_table(path, "series/steps", longer, 1, "column 'score' has another type");
+  refused_table(path, "theta", none, 1, "/theta is not a table");
+  refused_table(path, "series", none, 1, "/series is not a table");
+  refused_table(path, "series/none", none, 1, "/series/none is not there");
+  must(runfile_read_width(path, "series/steps", "score", &width));
+  assert_int_equal(width, 3);
+  must(runfile_read_width(path, "series/steps", "loss", &width));
+  assert_int_equal(width, 1);
+  must(runfile_read_width(path, "series/steps", "split", &width));
+  assert_int_equal(width, 0);
+  must(runfile_read_width(path, "series/steps", "absent", &width));
+  assert_int_equal(width, 0);
+  assert_int_equal(runfile_read_width(path, "series/none", "loss", &width), ERROR_INPUT);
+  must(runfile_read_attribute_double(path, "accounting", "share", &value));
+  assert_true(value == 0.25);
+  must(runfile_read_attribute_double(path, "accounting", "shards", &value));
+  assert_true(value == 8);
+  assert_int_equal(runfile_read_attribute_double(path, "accounting", "word", &value), ERROR_INPUT);
+  expect_text("'word' is not a number");
+  must(runfile_probe(path));
+  assert_int_equal(runfile_probe(in_folder("absent.h5")), ERROR_INPUT);
+}
+
+/* A length that was damaged, or set by hand, is no reason to take all memory. */
+static void test_a_table_that_claims_too_much(void **state) {
+  (void)state;
+  const char *path = in_folder("huge.h5");
+  runfile *r;
+  int a;
+  must(runfile_create(path, &r));
+  must(runfile_add_table(r, &steps, &a));
+  must(runfile_start(r));
+  must(runfile_finish(r));
+  hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), data = H5Dopen2(file, "series/steps", H5P_DEFAULT);
+  hid_t type = H5Dget_type(data), space, creation = H5Pcreate(H5P_DATASET_CREATE), other_data;
+  hsize_t extent = (hsize_t)1 << 40, chunk = 64, unlimited = H5S_UNLIMITED;
+  space = H5Screate_simple(1, &extent, &unlimited);
+  assert_true(H5Pset_chunk(creation, 1, &chunk) >= 0);
+  other_data = H5Dcreate2(file, "huge", type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  assert_true(other_data >= 0);
+  H5Dclose(other_data);
+  H5Dclose(data);
+  H5Tclose(type);
+  H5Sclose(space);
+  H5Pclose(creation);
+  H5Fclose(file);
+  refused_table(path, "huge", view_fields, 1, "more than the file can hold");
+}
+
 static void write_until_killed(const char *path, int report, int64_t last) {
   runfile *r;
   int a, b, theta;
@@ -649,6 +780,8 @@ int main(int count, char **words) {
       cmocka_unit_test(test_whole_life),
       cmocka_unit_test(test_abandon),
       cmocka_unit_test(test_carry_over_other_columns),
+      cmocka_unit_test(test_reading_tables),
+      cmocka_unit_test(test_a_table_that_claims_too_much),
       cmocka_unit_test(test_killed_while_writing),
       cmocka_unit_test(test_killed_while_finishing),
       cmocka_unit_test(test_finish_under_a_reader),
