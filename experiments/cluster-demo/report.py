@@ -82,6 +82,18 @@ def open_all(folder: Path) -> Iterator[tuple[Path, h5py.File]]:
             yield path, file
 
 
+def find_mixtures(results: Path) -> list[str]:
+    """What was measured by several programs, or on several kinds of processor, cannot stand in one table: a line for each."""
+    values: dict[str, dict[str, list[str]]] = {}
+    for folder in ("final", "timed", "calibration"):
+        for path, file in open_all(results / folder):
+            for name in ("commit", "dirty", "binary_hash", "blas_core", "cpu", "ranks"):
+                if name in file["provenance"].attrs:
+                    values.setdefault(name, {}).setdefault(as_text(file["provenance"].attrs[name])[:16], []).append(f"{folder}/{path.name}")
+    lines = [f"MIXTURE of {name}: " + "; ".join(f"{value} ({len(files)} files, such as {files[0]})" for value, files in found.items()) for name, found in values.items() if len(found) > 1]
+    return lines + (["DIRTY: the program was built from changed sources."] if "1" in values.get("dirty", {}) else [])
+
+
 def read_finals(folder: Path) -> dict[str, Final]:
     finals = {}
     for _, file in open_all(folder):
@@ -328,7 +340,7 @@ def write(results: Path) -> str:
     if not finals or not timed:
         raise SystemExit(f"{results}: there are no finished measurements")
     tables = [*step_tables(finals, timed, calibration), score_table(finals, timed, calibration), calibration_table(calibration)]
-    text = "\n".join(table.markdown() for table in tables) + "\n" + NOTES
+    text = "\n".join([*(line + "\n" for line in find_mixtures(results)), *(table.markdown() for table in tables), NOTES])
     write_file(results / "tables.md", text)
     for table in tables:
         write_file(results / f"{table.name}.tsv", table.tsv())

@@ -24,6 +24,7 @@ DROPOUTS = {f"model__dropout_{place}": "0.1" for place in ("embedding", "attenti
 CASES = [(name, name, {}) for name in methods()] + [
     ("glora-random", "glora", {"method__path": "random", "method__modules": "all"}),
     ("vblora-dense", "vblora", {"payload": "dense"}),
+    ("head-factors", "lora", {"head_reduce": "factors"}),
 ]
 
 

@@ -3,6 +3,8 @@
 # needs: root
 """Bytes of a step on several hosts: payload by each method's closed formula, and bytes on the wire counted in three ways. Run: test_wire_bytes.py [-v]
 
+The head travels whole here; as factors: test_head_reduce.py.
+
 The three ways know nothing of each other: the run file's (TCP_INFO of the ranks' own sockets), Open MPI's monitoring, and the counters of the hosts' network
 interfaces. The last two see the whole job, so what a step takes is the difference between two trainings of different length.
 """
@@ -40,7 +42,7 @@ SENT = {
 }
 TAIL = {"float": 4, "exact": 3}  # loss, examples, tokens; errors
 STEPS = 12
-FRAME_HEADERS = 14 + 20 + 32  # Ethernet, IP, TCP with time stamps
+FRAME_HEADERS, SEGMENT = 14 + 20 + 32, 1448  # Ethernet, IP, TCP with time stamps; what is left for data
 WAYS_APART = 0.05
 
 
@@ -60,7 +62,7 @@ class Payload(ClusterCase):
 
     def rows(self, name, method, reduce, **changed):
         """Steps of a training on two hosts; with exact sums the first one, which looks for a scale, left out."""
-        run = self.train(2, *self.settings(f"{name}-{reduce}", method=method, reduce=reduce, train__steps=str(STEPS), **changed))
+        run = self.train(2, *self.settings(f"{name}-{reduce}", method=method, reduce=reduce, train__steps=str(STEPS), head_reduce="dense", **changed))
         self.assertEqual(attribute(run, "provenance", "wire"), "tcp")
         return run, read(run, "series/steps")[1 if reduce == "exact" else 0:]
 
@@ -117,7 +119,7 @@ class ThreeWays(ClusterCase):
         sums = [int(words[3].split()[0]) for words in lines if words[0] == "I"]  # what collectives sent from one rank to another
         self.assertEqual(attribute(run, "provenance", "wire"), "tcp")
         return (int(read(run, "series/steps")["payload_bytes"].sum()), int(read(run, "series/ranks")["wire_bytes"].sum()), sum(sums),
-                sum(link.tx_bytes - FRAME_HEADERS * link.tx_packets for link in links))
+                sum(link.tx_bytes - FRAME_HEADERS * link.tx_packets - SEGMENT * link.retransmits for link in links))
 
     def test_they_agree(self):
         large = {"method": "lora", "method__rank": "256", "method__modules": "q,k,v,o"}
