@@ -59,13 +59,14 @@ os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/
 
 # ---- what the machine can do ----
 
-# Everything that a cluster asks of the kernel, tried in namespaces that end with the shell. Each line: what it is, tab, how to try it.
+# Everything that a cluster asks of the kernel, tried in namespaces that end with the shell (/run, too, is then another). Each line: what it is, tab, how to try it.
 TRIALS = """network bridges\tip link add trial type bridge
 pairs of virtual Ethernet links\tip link add one type veth peer name two
 the htb queueing discipline\ttc qdisc add dev one root handle 1: htb default 1
 the pfifo queueing discipline\ttc qdisc add dev two root pfifo limit 10
 host names of its own\thostname trial
-mounts of its own\tmount --bind /etc /etc"""
+mounts of its own\tmount --bind /etc /etc
+named network namespaces\tmount -t tmpfs none /run && ip netns add trial"""
 
 
 def find_lack():
