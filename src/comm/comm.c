@@ -70,8 +70,10 @@ int comm_initialize(int *argc, char ***argv, comm **result) {
   MPI_Comm_size(c->node, &c->node_size);
   MPI_Get_processor_name(c->host, &length);
   *result = c;
+  int is_on_node;
   TRY(count_nodes(c));
-  return choose_source(c);
+  TRY(choose_source(c));
+  return comm_sum_setup(c, COMM_BUCKET_BYTES, 0, &is_on_node);
 }
 
 void comm_finalize(comm *c) {

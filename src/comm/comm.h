@@ -79,7 +79,7 @@ int comm_same_text(comm *c, const char *text, int *same);
 /* How vectors longer than bucket_bytes are summed (shorter ones: one all-reduce of the library): in buckets of so many bytes (a multiple of 8, at most 2^30),
  * several on their way at a time; with on_node the ranks of a node add in shared memory first, for (ranks on the node + 1) x 2 x bucket_bytes of it.
  * *is_on_node, the same on all ranks: whether they do, which they do not where some node's shared memory is too small or
- * no node has two ranks. Without this call: COMM_BUCKET_BYTES, 0.
+ * no node has two ranks. At the start: COMM_BUCKET_BYTES, 0.
  * Collective, not between begin and end. Errors: ERROR_MEMORY, ERROR_SYSTEM. */
 enum { COMM_BUCKET_BYTES = 4 << 20 };
 int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node);

@@ -25,7 +25,7 @@ struct comm {
   int rank, size, node_rank, node_size, nodes;
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
-  sum_state *sum; /* sum.c; NULL before the first sum */
+  sum_state *sum; /* sum.c */
   wire *wire;
   wire_source source;
   int64_t wire_settled; /* bytes that already belong to a purpose */

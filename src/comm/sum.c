@@ -59,7 +59,7 @@ static int take_slots(comm *c, sum_state *s) {
   size_t count = (size_t)s->slot_count;
   s->slots = calloc(count, sizeof *s->slots);
   s->requests = calloc(2 * count, sizeof *s->requests);
-  s->incoming = malloc(count * (size_t)chunk);
+  s->incoming = malloc(count * (size_t)chunk + 1);
   if (!s->slots || !s->requests || !s->incoming) return FAIL(ERROR_MEMORY, NULL, "out of memory for sums: %lld bytes", (long long)(chunk * s->slot_count));
   for (size_t i = 0; i < 2 * count; i++) s->requests[i] = MPI_REQUEST_NULL;
   for (size_t i = 0; i < count; i++)
@@ -172,7 +172,6 @@ static int advance(comm *c, sum_state *s) {
 }
 
 static int sum_begin(comm *c, sum_type type, void *vector, int64_t count) {
-  if (!c->sum) TRY(sum_create(c, COMM_BUCKET_BYTES, 0));
   sum_state *s = c->sum;
   s->type = type;
   s->vector = vector;

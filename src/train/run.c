@@ -246,7 +246,7 @@ static int take_message(run *r) {
   r->message = r->gradient[0];
   if (in_place) r->packed = r->message;
   else if (packs) TRY(arena_take(r->memory, count, sizeof(real), &r->packed));
-  if (r->config->reduce == REDUCE_FLOAT) return comm_sum_begin(r->comm, r->message, (int64_t)count);
+  if (r->config->reduce == REDUCE_FLOAT) return ERROR_NONE;
   TRY(arena_take(r->memory, (size_t)model_segment_count(r->model), sizeof *r->segment_counts, &r->segment_counts));
   if (packs) {
     TRY(arena_take(r->memory, (size_t)r->threads, sizeof *r->thread_packed, &r->thread_packed));
@@ -320,8 +320,9 @@ static int prepare_output(run *r) {
 static int settle_sum(run *r) {
   double wanted = r->config->node_reduce == NODE_REDUCE_ON;
   TRY(comm_max_doubles(r->comm, COMM_CONTROL, &wanted, 1));
-  TRY(comm_sum_setup(r->comm, COMM_BUCKET_BYTES, wanted > 0, &r->adds_on_node));
-  if (wanted > 0 && !r->adds_on_node && comm_nodes(r->comm) < comm_size(r->comm))
+  if (wanted == 0) return ERROR_NONE;
+  TRY(comm_sum_setup(r->comm, COMM_BUCKET_BYTES, 1, &r->adds_on_node));
+  if (!r->adds_on_node && comm_nodes(r->comm) < comm_size(r->comm))
     log_warning("node_reduce: the shared memory of some node is too small (/dev/shm): its ranks are treated as any others");
   return ERROR_NONE;
 }
