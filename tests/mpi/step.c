@@ -74,7 +74,7 @@ static double distance(const run *r, const double *wanted, const real *found, do
 }
 
 /* What the ranks give to a step's sum, and, where the head is no part of it, the rows of the own examples. */
-static int64_t payload_of(const run *r) {
+static int64_t bytes_of_step(const run *r) {
   int64_t begin, end, numbers = (r->packed ? model_packed_count(r->model) : r->theta_count) - r->apart, row = r->apart ? model_head_row(r->model) : 0;
   if (comm_size(world) == 1) return 0;
   order_share(r->shards, comm_size(world), comm_rank(world), &begin, &end);
@@ -104,7 +104,7 @@ static void compare_from(const char *path, const char *const *words, int threads
     reference(r, step, wanted, &sums);
     int64_t before = comm_meter_read(world, COMM_GRADIENT).payload_bytes;
     CHECK_DONE(step_gradient(r, step, &result));
-    CHECK(comm_meter_read(world, COMM_GRADIENT).payload_bytes - before == payload_of(r));
+    CHECK(comm_meter_read(world, COMM_GRADIENT).payload_bytes - before == bytes_of_step(r));
     const char *at = "";
     double miss = distance(r, wanted, r->message, least_share, &at);
     if (!(miss < 1e-5)) fprintf(stderr, "%s, %d threads, step %lld: the gradient of %s differs by %.1e\n", words[0], threads, (long long)step, at, miss);
