@@ -98,7 +98,8 @@ int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node) 
   return code;
 }
 
-int sum_is_under_way(const comm *c) { return c->sum && c->sum->finished < c->sum->started; }
+/* The last bucket holds the vector's end, which is known in comm_sum_end alone. */
+int sum_is_under_way(const comm *c) { return c->sum && c->sum->started && c->sum->finished < c->sum->buckets; }
 
 /* ---- buckets ---- */
 
