@@ -1,9 +1,9 @@
 /* Sums in which the ranks of a node first add in memory that they share, so that what travels between nodes is one vector per node, not one per rank. Not for
  * others than src/comm.
  *
- * A piece lies in a slot of the node's window: each rank's numbers, and the result. The ranks with the lowest numbers on their node, as many as the smallest node
- * has, own a slice each: they add it over the node's ranks in order of rank, then with the owners of the same slice on the other nodes (ring.h), all at the same
- * time. Between these stages the ranks of the node meet:
+ * A piece lies in a slot of the node's window: each rank's numbers, and the result. The ranks with the lowest numbers on their node, as many as the smallest
+ * node has, own a slice each: they add it over the node's ranks in order of rank, then with the owners of the same slice on the other nodes (ring.h), all at
+ * the same time. Between these stages the ranks of the node meet:
  *
  *   node_give (own numbers into the window), meet, node_slice + ring (owners), meet, node_take
  *
@@ -30,11 +30,11 @@ int64_t node_sum_slice(const node_sum *n, int64_t count);
 int node_meet(node_sum *n, int slot, MPI_Request *request);
 void node_met(node_sum *n);
 
-void node_give(node_sum *n, int slot, sum_type type, int64_t count, const void *numbers);
-void node_take(const node_sum *n, int slot, sum_type type, int64_t count, void *numbers);
+void node_give(node_sum *n, int slot, element_kind type, int64_t count, const void *numbers);
+void node_take(const node_sum *n, int slot, element_kind type, int64_t count, void *numbers);
 
 /* Adds this rank's slice over the node and makes it the piece of a ring, whose tag, incoming and requests are left to the caller. Not an owner: a ring of one
  * rank, which is done at once. */
-void node_slice(node_sum *n, int slot, sum_type type, int64_t count, ring *r);
+void node_slice(node_sum *n, int slot, element_kind type, int64_t count, ring *r);
 
 #endif

@@ -4,8 +4,9 @@
  * the piece, one direction after the other; its ring returns wrong sums in place in some releases. Here every rank sends 2 (n - 1) / n times the piece, both
  * directions at once, which no algorithm undercuts. It takes 2 (n - 1) turns, so several pieces should be on their way at a time.
  *
- * Turn t < n - 1: chunk rank - t goes to the right, chunk rank - t - 1 comes from the left and is added to the own; afterwards chunk rank + 1 is complete, and the same
- * way of counting takes the complete chunks round in as many turns. A number's terms are added in one order, on one rank: all ranks hold the same bits.
+ * Turn t < n - 1: chunk rank - t goes to the right, chunk rank - t - 1 comes from the left and is added to the own; afterwards chunk rank + 1 is complete, and
+ * the same way of counting takes the complete chunks round in as many turns. A number's terms are added in one order, on one rank: all ranks hold the same
+ * bits.
  */
 #ifndef PEFTSCALE_COMM_RING_H
 #define PEFTSCALE_COMM_RING_H
@@ -13,13 +14,13 @@
 #include <mpi.h>
 #include <stdint.h>
 
-typedef enum sum_type { SUM_FLOATS, SUM_INTEGERS } sum_type;
+#include "comm/element.h"
 
 typedef struct ring {
   MPI_Comm over;
   int rank, size; /* in it */
   int tag;        /* tells the pieces on their way apart */
-  sum_type type;
+  element_kind type;
   char *values; /* [count] the own numbers, then the sums */
   int64_t count;
   char *incoming;        /* a chunk, see ring_chunk_bytes */
@@ -27,13 +28,8 @@ typedef struct ring {
   int turn;
 } ring;
 
-int64_t sum_width(sum_type type); /* bytes of a number */
-
-/* to += from, number by number. */
-void sum_add(sum_type type, int64_t count, const void *from, void *to);
-
 /* Room that a ring of `size` ranks needs for a piece of `count` numbers. */
-int64_t ring_chunk_bytes(sum_type type, int64_t count, int size);
+int64_t ring_chunk_bytes(element_kind type, int64_t count, int size);
 
 /* Collective over ring->over: all ranks start the same pieces. The caller has filled in all but `turn`. */
 int ring_start(ring *r);
