@@ -150,14 +150,15 @@ static int64_t message_bytes(const check_run *r, int64_t numbers) {
   return 4 * (numbers + head + a->tail_floats);
 }
 
-/* Whether what travels is another part of theta in each step; then the accounting holds the mean. A sub-network is drawn, so that its mean is one to be expected;
- * the rows of trained embeddings that a batch reaches are known, and their mean is that of the run's steps. */
+/* Whether what travels is another part of theta in each step; then the accounting holds the mean. A sub-network is drawn, so that its mean is one to be
+ * expected; the rows of trained embeddings that a batch reaches are known, and their mean is that of the run's steps. */
 typedef enum payload_kind { PAYLOAD_FIXED, PAYLOAD_DRAWN, PAYLOAD_REACHED } payload_kind;
 
 static payload_kind payload_kind_of(const check_run *r) {
   const method *m;
   const check_accounting *a = &r->accounting;
-  if (r->config->payload == PAYLOAD_DENSE || a->sent_floats == a->trainable - a->trainable_head || method_find(r->config->method.name, &m)) return PAYLOAD_FIXED;
+  if (r->config->payload == PAYLOAD_DENSE || a->sent_floats == a->trainable - a->trainable_head || method_find(r->config->method.name, &m))
+    return PAYLOAD_FIXED;
   return m->choose ? PAYLOAD_DRAWN : m->flags & METHOD_TRAINS_BASE ? PAYLOAD_REACHED : PAYLOAD_FIXED;
 }
 
