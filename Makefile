@@ -253,7 +253,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: tests bench-programs test test-all unit layers counts deps venv oracle demo bench tables
+.PHONY: tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -298,6 +298,11 @@ demo: ## train real adapters with two ranks and print the comparison
 	@$(DEPS)
 	@$(MAKE) all
 	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' bash experiments/quickstart/demo.sh
+
+cluster-demo: ## what each method saves on slow links: two hosts made of network namespaces; needs root, takes about an hour
+	@$(DEPS) --all
+	@$(MAKE) all
+	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' bash experiments/cluster-demo/run.sh
 
 bench: ## all benchmarks; bench-NAME is one of them
 	@$(DEPS)

@@ -24,9 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.chdir(ROOT)
 
-import h5py  # noqa: E402
-
 import report  # noqa: E402
+from experiments.support.data_sets import copy_without  # noqa: E402
 from plan import PROGRAM, RESULTS, Job, Plan, trial_data  # noqa: E402
 
 DATA = Path(os.environ.get("PEFTSCALE_DATA", "build/data"))
@@ -41,17 +40,7 @@ def make_trial_data(task: str) -> None:
     target = DATA / trial_data(task)
     if target.exists():
         return
-    partial = target.with_suffix(f".tmp-{os.getpid()}")
-    with h5py.File(DATA / f"{task}-wordpiece.h5", "r") as whole, h5py.File(partial, "w") as file:
-        for name in whole.attrs:
-            file.attrs.create(name, whole.attrs[name], dtype=whole.attrs.get_id(name).dtype)
-        for name in whole:
-            if name != "test":
-                whole.copy(name, file)
-        test = file.create_group("test")
-        for name, values in whole["test"].items():
-            test.create_dataset(name, data=values[:1 if name == "offsets" else 0], track_times=False)
-    os.replace(partial, target)
+    copy_without(DATA / f"{task}-wordpiece.h5", target, ["test"])
 
 
 class Pool:

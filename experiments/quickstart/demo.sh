@@ -71,9 +71,7 @@ else
   common=("$study/study.yaml" "model.path=$results/backbone")
   say
   say "Pretraining the backbone on 65,255 noun glosses, about a minute"
-  pretrain=("$study/pretrain.yaml" "output.dir=$results" output.name=pretraining "output.export_dir=$results/backbone")
-  [ -z "${DEMO_PRETRAIN_STEPS:-}" ] || pretrain+=("train.steps=$DEMO_PRETRAIN_STEPS")
-  train "${pretrain[@]}" output.log_every=200
+  make_backbone "$results" "${DEMO_PRETRAIN_STEPS:-}"
 fi
 
 choose_steps

@@ -126,6 +126,13 @@ choose_backbone() {
   esac
 }
 
+# make_backbone DIR [STEPS]: pretrains the suite's own backbone into DIR/backbone, its run file into DIR; STEPS instead of one epoch.
+make_backbone() {
+  local -a words=(experiments/wordnet-backbone/pretrain.yaml "output.dir=$1" output.name=pretraining "output.export_dir=$1/backbone" output.log_every=200)
+  [ -z "${2:-}" ] || words+=("train.steps=$2")
+  train "${words[@]}"
+}
+
 # Debian's place, or a WordNet that was unpacked elsewhere.
 find_wordnet() {
   if [ -n "${WNHOME:-}" ]; then say "$WNHOME/dict"; else say /usr/share/wordnet; fi

@@ -11,7 +11,7 @@ need_data wordnet-nouns-words
 need_data wordnet-verbs-words
 
 say "Pretraining on noun glosses"
-train "experiments/$study/pretrain.yaml" "output.dir=$results" output.name=pretraining "output.export_dir=$results/backbone" output.log_every=200
+make_backbone "$results"
 
 # The control: a head on weights that were never trained, with its own best learning rate.
 for seed in ${SEEDS:-1 2 3}; do

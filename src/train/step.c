@@ -216,6 +216,14 @@ static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
   return ERROR_NONE;
 }
 
+/* What the bytes of this step follow from. */
+static void count_message(const run *r, step_result *result) {
+  int64_t begin, end;
+  order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &begin, &end);
+  result->my_examples = r->plan.first[end] - r->plan.first[begin];
+  result->sent_floats = (r->packed ? model_packed_count(r->model) : r->theta_count) - model_role_count(r->model, SEGMENT_HEAD);
+}
+
 int step_gradient(run *r, int64_t step, step_result *result) {
   *result = (step_result){0};
   double start = clock_wall_s();
@@ -225,6 +233,7 @@ int step_gradient(run *r, int64_t step, step_result *result) {
   if (r->packed) batch_plan_reach(&r->plan, r->model);
   int code = r->pending.code ? error_restore(&r->pending) : model_expand(r->model, r->theta);
   result->times.expand_s = clock_wall_s() - start;
+  count_message(r, result);
   int64_t every = r->config->sample_every;
   result->sampled = comm_size(r->comm) > 1 && every > 0 && (step + 1) % every == 0;
   comm_meter before = comm_meter_read(r->comm, COMM_GRADIENT);

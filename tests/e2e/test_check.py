@@ -227,17 +227,28 @@ class Check(Case):
     def test_drawn_payloads(self):
         run = self.run_of("drawn", method="glora", method__path="random", train__steps="20")
         self.assertGreater(len(set(read(run, "series/steps")["payload_bytes"].tolist())), 5)
-        for edit, reason in ((cell("payload_bytes", 6, 3), "a part of theta takes"), (cell("payload_bytes", 6, lambda bytes: bytes + 1), "a part of theta takes"),
-                             (rows(lambda table: table.__setitem__("payload_bytes", np.max(table["payload_bytes"]))), "the mean over 20 steps")):
+
+        def widest(table):
+            for name in ("payload_bytes", "sent_floats"):
+                table[name] = np.max(table[name])
+
+        for edit, reason in ((cell("payload_bytes", 6, 3), "step 7: payload_bytes is 3"), (cell("payload_bytes", 6, lambda bytes: bytes + 4), "step 7: payload_bytes is"),
+                             (cell("sent_floats", 6, -1), "step 7: sent_floats is -1"), (cell("sent_floats", 4, 10**9), "step 5: sent_floats is 1000000000"),
+                             (rows(widest), "the mean over 20 steps")):
             _, (reasons,) = self.check(self.edited(run, edit), status=1)
             self.assertIn(reason, reasons)
 
-    def test_reached_payloads(self):
-        """Full fine-tuning sends the embeddings' rows of each batch; their mean is of this run's steps, not an expected one."""
-        run = self.run_of("reached", method="full", head_reduce="dense", train__batch="4")
-        payload = read(run, "series/steps")["payload_bytes"]
-        self.assertGreater(len(set(payload.tolist())), 1)
-        for edit, reason in ((cell("payload_bytes", 6, 3), "a part of theta takes"), (cell("payload_bytes", 6, lambda bytes: bytes + 4 * 2 * len(payload)), "the mean over")):
+    def test_full_fine_tuning_sends_what_its_batches_reach(self):
+        run = self.run_of("reached", method="full")
+        sent = read(run, "series/steps")["sent_floats"]
+        self.assertGreater(len(set(sent.tolist())), 1)
+        self.assertAlmostEqual(float(np.mean(sent)), attribute(run, "accounting", "sent_floats"), delta=0.51)
+        self.check(run)
+
+        dense = self.run_of("reached-dense", method="full", payload="dense")
+        self.assertEqual(set(read(dense, "series/steps")["sent_floats"].tolist()), {attribute(dense, "accounting", "trainable_method")})
+        for edit, reason in ((cell("payload_bytes", 2, lambda bytes: bytes + 4), "step 3: payload_bytes is"),
+                             (lambda file: [cell("sent_floats", row, lambda value: value - 400)(file) for row in range(len(sent))], "the mean over")):
             _, (reasons,) = self.check(self.edited(run, edit), status=1)
             self.assertIn(reason, reasons)
 
@@ -245,7 +256,7 @@ class Check(Case):
         """Rank 0's rows differ from step to step: whole rows, of no more examples than the step has, and in the mean what the accounting says."""
         run = self.run_of("rows", head_reduce="factors", model__head="tanh")
         for edit, reason in ((cell("payload_bytes", 6, lambda bytes: bytes + 4), "step 7: payload_bytes is"), (cell("payload_bytes", 2, 0), "step 3: payload_bytes is 0"),
-                             (cell("payload_bytes", 2, lambda bytes: bytes + 17 * 4 * 99), "step 3: payload_bytes is"),
+                             (cell("own_examples", 2, 99), "step 3: sent_floats is"), (cell("own_examples", 2, lambda own: own - 1), "step 3: payload_bytes is"),
                              (attrs("accounting", head_bytes_factors=100), "head_bytes_factors 100 make it"),
                              (lambda file: (attrs("accounting", head_bytes_factors=100)(file),
                                             attrs("accounting", sent_bytes_per_step=int(file["accounting"].attrs["sent_bytes_per_step"]) - 3168 + 100)(file)),

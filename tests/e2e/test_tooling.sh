@@ -262,7 +262,7 @@ expect 2 "the serial OpenBLAS is refused" in_copy make BLAS_LIBS=-L/usr/lib/open
 says "the serial OpenBLAS is refused" 'not thread-safe'
 
 expect 0 "make help" in_copy make help
-for word in all test test-all unit oracle demo bench tables layers install uninstall deps clean distclean format help CC MARCH SANITIZE PREFIX OPENBLAS_DIR; do
+for word in all test test-all unit oracle demo cluster-demo bench tables layers install uninstall deps clean distclean format help CC MARCH SANITIZE PREFIX OPENBLAS_DIR; do
   says "make help" "^  $word +[^ ]"
 done
 expect 0 "make -n install" in_copy make -n install DESTDIR="$work/stage" PREFIX=/opt/peftscale

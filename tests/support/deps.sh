@@ -192,7 +192,11 @@ END
     ls /usr/lib/*/openblas-serial/libopenblas.so.0 >/dev/null 2>&1 || lack libopenblas0-serial
     have valgrind || lack valgrind
     have clang-tidy || lack clang-tidy
-    have ip || lack iproute2
+    # For several hosts on one machine (tests/cluster).
+    have ip && have tc || lack iproute2
+    have unshare || lack util-linux
+    have mount || lack mount
+    have hostname || lack hostname
   fi
 }
 
