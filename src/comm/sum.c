@@ -185,8 +185,7 @@ static int sum_begin(comm *c, element_kind type, void *vector, int64_t count) {
 
 static int sum_end(comm *c) {
   sum_state *s = c->sum;
-  if (s->buckets == 1)
-    return comm_check(MPI_Allreduce(MPI_IN_PLACE, s->vector, (int)s->count, allreduce_type(s->type), MPI_SUM, c->world), "MPI_Allreduce");
+  if (s->buckets == 1) return comm_check(MPI_Allreduce(MPI_IN_PLACE, s->vector, (int)s->count, allreduce_type(s->type), MPI_SUM, c->world), "MPI_Allreduce");
   s->ready = s->count;
   for (;;) {
     int any;
