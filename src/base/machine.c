@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* sched_getaffinity, getloadavg */
+#define _GNU_SOURCE /* sched_getaffinity, getloadavg, syscall */
 #include "base/machine.h"
 
 #include <dirent.h>
@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 int machine_cores(char *text, size_t bytes) {
   size_t used = 0;
@@ -50,6 +52,31 @@ double machine_delay_s(void) {
   }
   closedir(threads);
   return found ? sum : NAN;
+}
+
+/* Third word of /proc/self/task/THREAD/stat, behind a name in brackets that may hold anything: R runs or is ready to, D waits for a disk. */
+static int is_busy(const char *thread) {
+  char path[300], text[512];
+  snprintf(path, sizeof path, "/proc/self/task/%s/stat", thread);
+  FILE *file = fopen(path, "r");
+  if (!file) return 0;
+  size_t length = fread(text, 1, sizeof text - 1, file);
+  fclose(file);
+  text[length] = 0;
+  const char *state = strrchr(text, ')');
+  return state && state[1] && (state[2] == 'R' || state[2] == 'D');
+}
+
+int machine_threads_rest(void) {
+  int busy = 0;
+  char own[24];
+  DIR *threads = opendir("/proc/self/task");
+  if (!threads) return 1;
+  snprintf(own, sizeof own, "%ld", syscall(SYS_gettid));
+  for (struct dirent *entry; (entry = readdir(threads));)
+    if (entry->d_name[0] != '.' && strcmp(entry->d_name, own)) busy |= is_busy(entry->d_name);
+  closedir(threads);
+  return !busy;
 }
 
 int64_t machine_involuntary_switches(void) {

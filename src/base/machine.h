@@ -13,6 +13,9 @@ int machine_cores(char *text, size_t bytes);
 double machine_delay_s(void);
 int64_t machine_involuntary_switches(void);
 
+/* Whether no other thread of this process runs, or could run if it had a core; 1 where the system does not say. */
+int machine_threads_rest(void);
+
 /* The machine's load over the last minute; NaN where it is not known. */
 double machine_load(void);
 

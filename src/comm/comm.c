@@ -1,9 +1,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/machine.h"
 #include "comm/internal.h"
 
 const char *const comm_purpose_names[COMM_PURPOSES] = {"gradient", "evaluation", "control", "checkpoint"};
@@ -76,6 +78,14 @@ int comm_initialize(int *argc, char ***argv, comm **result) {
   return comm_sum_setup(c, COMM_BUCKET_BYTES, 0, &is_on_node);
 }
 
+/* Open MPI 4.1 has a thread of its own for events, gives it one when it starts, and MPI_Finalize unloads the code that it would run. A process that ends at
+ * once, such as one whose arguments are wrong, then dies of it if the thread has not had a core in between. Afterwards the thread has nothing to do. */
+static void let_threads_rest(void) {
+  enum { SETTLED_S = 5 };
+  const struct timespec pause = {.tv_nsec = 2000000};
+  while (clock_since_start_s() < SETTLED_S && !machine_threads_rest()) nanosleep(&pause, NULL);
+}
+
 void comm_finalize(comm *c) {
   if (!c) return;
   while (c->share_count) comm_unshare(c, c->shares[c->share_count - 1].memory);
@@ -84,6 +94,7 @@ void comm_finalize(comm *c) {
   MPI_Comm_free(&c->world);
   wire_destroy(c->wire);
   free(c);
+  let_threads_rest();
   MPI_Finalize();
 }
 

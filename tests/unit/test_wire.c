@@ -1,6 +1,7 @@
 /* Bytes handed to the network: TCP sockets of this process, InfiniBand's counters in a made-up tree, and what the system says of binding and delays. */
 #include <arpa/inet.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -166,6 +167,24 @@ static void the_machine_is_ours_only_if_said(void **state) {
   unsetenv("PEFTSCALE_EXCLUSIVE_NODE");
 }
 
+static void *run_until_told(void *told) {
+  while (!*(volatile int *)told) {
+  }
+  return NULL;
+}
+
+static void threads_rest_or_do_not(void **state) {
+  pthread_t thread;
+  int told = 0;
+  (void)state;
+  assert_true(machine_threads_rest());
+  assert_int_equal(pthread_create(&thread, NULL, run_until_told, &told), 0);
+  assert_false(machine_threads_rest());
+  *(volatile int *)&told = 1;
+  pthread_join(thread, NULL);
+  assert_true(machine_threads_rest());
+}
+
 static void the_system_is_asked(void **state) {
   char text[64];
   (void)state;
@@ -185,7 +204,7 @@ static void the_system_is_asked(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_byte_counts_once),           cmocka_unit_test(the_daemon_does_not_count), cmocka_unit_test(infiniband_counts_words_of_all_ports),
-      cmocka_unit_test(the_machine_is_ours_only_if_said), cmocka_unit_test(the_system_is_asked),
+      cmocka_unit_test(the_machine_is_ours_only_if_said), cmocka_unit_test(the_system_is_asked),       cmocka_unit_test(threads_rest_or_do_not),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
