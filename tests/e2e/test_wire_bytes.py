@@ -32,7 +32,7 @@ SENT = {
     "lora": MAPS * RANK["lora"] * PAIR,
     "vera": MAPS * (VERA_RANK + WIDTH),
     "tied": 2 * RANK["tied"] * PAIR + MAPS * (RANK["tied"] + WIDTH),  # a pair for q and one for v
-    "vblora": BANK * WIDTH + MAPS * RANK["vblora"] * 2 * TOP_K,  # the bank, and k logits for each of the vectors that factors are made of: one per row of A or column of B
+    "vblora": BANK * WIDTH + MAPS * RANK["vblora"] * 2 * TOP_K,  # the bank, and k logits for each row of A and column of B, which are a vector each
     "unilora": int(MAPS * RANK["unilora"] * PAIR / 6.4),
     "red": LAYERS * 2 * WIDTH,
     "glora": MAPS * (2 * RANK["glora"] * PAIR + RANK["glora"] * (WIDTH + 1) + 2 * WIDTH),  # A and B, C, D and E
@@ -138,7 +138,7 @@ class ThreeWays(ClusterCase):
                 for way in ways:
                     self.assertGreater(way, 0.99 * 2 * (ranks - 1) * payload)
                     self.assertLess(way, 1.01 * ranks * (ranks - 1) * payload)
-                print(f"# {name}: per step {payload:.0f} bytes of payload; on the wire {ways[0]:.0f} (TCP_INFO), {ways[1]:.0f} (monitoring), {ways[2]:.0f} (interfaces)")
+                print(f"# {name}: per step {payload:.0f} bytes of payload; on the wire by TCP_INFO, monitoring, interfaces:", *(f"{way:.0f}" for way in ways))
 
 
 if __name__ == "__main__":
