@@ -132,7 +132,7 @@ def run_table(options: argparse.Namespace) -> int:
         return 2
     if options.strict and (mixtures := find_mixtures(collection)):
         for mixture in mixtures:
-            print(f"analysis: {mixture.text}", file=sys.stderr)
+            print(f"analysis: {mixture}", file=sys.stderr)
         print("analysis: no table of such runs (--strict)", file=sys.stderr)
         return 1
     rows = summarise(collection.runs)

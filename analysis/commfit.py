@@ -1,10 +1,10 @@
 """A piecewise latency-bandwidth model of all-reduce times, fitted to measurements and tried on points that the fit never saw.
 
-T(n, S) = alpha rounds(n, S) + beta path(n, S) [+ gamma reduced(n, S)], rounds and bytes by formula (schedules.py), in pieces by the mean size of a message,
-m = path / rounds, since transports change their protocol with it. Least squares of log(T / measured), outliers damped, parameters >= 0.
+T(n, S) = alpha rounds + beta path [+ gamma reduced | + delta both_ways], rounds and bytes by formula (schedules.py), in pieces by the mean size of a
+message, m = path / rounds, since transports change their protocol with it. Least squares of log(T / measured), outliers damped, parameters >= 0.
 
-Everything that is chosen (the number of pieces, their borders, gamma or not, the formula where a library chose for itself) is chosen by cross-validation within
-the points to fit. The held-out points serve for one thing: the printed error.
+Everything that is chosen (the number of pieces, their borders, gamma, delta or neither, the formula where a library chose for itself) is chosen by
+cross-validation within the points to fit. The held-out points serve for one thing: the printed error.
 """
 
 import math
@@ -18,11 +18,12 @@ from .commread import Measurements, Network, Point
 from .schedules import Rule, rules_for
 
 SEGMENT = 1 << 20  # bytes, of mpi:segmented_ring in `peftscale comm`
-FEWEST_POINTS = 4  # of a piece, at two sizes of message
+FEWEST_POINTS, FEWEST_OF_SEVERAL = 4, 8  # of a single piece, of each of several; at two sizes of message
 MOST_PIECES = 3
+TERMS = ((0, 1), (0, 1, 2), (0, 1, 3))  # of alpha, beta, gamma, delta, simplest first
 MOST_BORDERS = 8  # candidates between which pieces are chosen
 FOLDS = 5
-GAIN, FLOOR = 0.9, 0.002  # a richer form must bring the cross-validated error, and this added, down to that share
+GAIN, FLOOR = 0.9, 0.002  # a richer form must bring the cross-validated error, with FLOOR added, below GAIN of a simpler one's
 ROUNDS_OF_WEIGHTS = 6
 BAND = (5, 95)  # percentiles of the bootstrap
 
@@ -53,12 +54,17 @@ class Piece:
     high: float
     alpha: float  # s per round
     beta: float  # s per byte
-    gamma: float = 0.0  # s per byte added
+    gamma: float = 0.0  # s per byte added up
+    delta: float = 0.0  # s more per byte that goes while another comes from the same rank
+
+    @property
+    def parameters(self) -> np.ndarray:
+        return np.array([self.alpha, self.beta, self.gamma, self.delta])
 
 
 def features_of(rule: Rule, ranks: int, payload: int) -> np.ndarray:
     cost = rule.cost(ranks, payload)
-    return np.array([cost.rounds, cost.path, cost.reduced], float)
+    return np.array([cost.rounds, cost.path, cost.reduced, cost.both_ways], float)
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,9 @@ class Form:
         return next((piece for piece in self.pieces if size < piece.high), self.pieces[-1])
 
     def parts(self, ranks: int, payload: int) -> tuple[float, float]:
-        """Seconds for latency, and for bandwidth with adding up."""
-        features, piece = features_of(self.rule, ranks, payload), self.piece(ranks, payload)
-        return piece.alpha * features[0], piece.beta * features[1] + piece.gamma * features[2]
+        """Seconds for latency, and for all that grows with bytes."""
+        parts = features_of(self.rule, ranks, payload) * self.piece(ranks, payload).parameters
+        return float(parts[0]), float(parts[1:].sum())
 
     def seconds(self, ranks: int, payload: int) -> float:
         return sum(self.parts(ranks, payload))
@@ -138,7 +144,7 @@ class Study:
 @dataclass(frozen=True)
 class Sample:
     """Points as arrays, for one rule."""
-    features: np.ndarray  # rounds, path, reduced
+    features: np.ndarray  # rounds, path, reduced, both_ways
     seconds: np.ndarray
     size: np.ndarray  # mean bytes of a message
 
@@ -176,8 +182,15 @@ def solve(features: np.ndarray, seconds: np.ndarray, rounds: int = ROUNDS_OF_WEI
     return answer
 
 
-def log_errors(features: np.ndarray, seconds: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    return np.abs(np.log(np.maximum(features @ answer, 1e-6 * seconds) / seconds))
+def solve_piece(low: float, high: float, part: Sample, terms: Sequence[int], rounds: int = ROUNDS_OF_WEIGHTS) -> Piece:
+    """terms: the columns that have a parameter."""
+    answer = np.zeros(part.features.shape[1])
+    answer[list(terms)] = solve(part.features[:, list(terms)], part.seconds, rounds)
+    return Piece(low, high, *map(float, answer))
+
+
+def log_errors(part: Sample, piece: Piece) -> np.ndarray:
+    return np.abs(np.log(np.maximum(part.features @ piece.parameters, 1e-6 * part.seconds) / part.seconds))
 
 
 def candidate_borders(levels: np.ndarray) -> list[float]:
@@ -188,17 +201,18 @@ def candidate_borders(levels: np.ndarray) -> list[float]:
     return [float(math.exp(middle)) for middle in middles]
 
 
-def choose_pieces(sample: Sample, most: int, terms: int) -> list[tuple[Piece, ...]]:
+def choose_pieces(sample: Sample, most: int, terms: Sequence[int]) -> list[tuple[Piece, ...]]:
     """The best cut into 1 .. most pieces, by dynamic programming over the candidate borders; fewer where points do not suffice."""
     edges = [0.0, *candidate_borders(sample.levels()), math.inf] if most > 1 else [0.0, math.inf]
     cost: dict[tuple[int, int], tuple[float, Piece]] = {}
     for start in range(len(edges) - 1):
         for end in range(start + 1, len(edges)):
             part = sample.inside(edges[start], edges[end])
-            if len(part.seconds) < FEWEST_POINTS or len(part.levels()) < 2:
+            alone = end - start == len(edges) - 1
+            if len(part.seconds) < (FEWEST_POINTS if alone else FEWEST_OF_SEVERAL) or len(part.levels()) < 2:
                 continue
-            answer = solve(part.features[:, :terms], part.seconds, 3)
-            cost[start, end] = (float(log_errors(part.features[:, :terms], part.seconds, answer).sum()), Piece(edges[start], edges[end], *answer))
+            piece = solve_piece(edges[start], edges[end], part, terms, 3)
+            cost[start, end] = (float(log_errors(part, piece).sum()), piece)
     last = len(edges) - 1
     best: dict[tuple[int, int], tuple[float, tuple[Piece, ...]]] = {(0, 0): (0.0, ())}
     for count in range(1, most + 1):
@@ -210,17 +224,16 @@ def choose_pieces(sample: Sample, most: int, terms: int) -> list[tuple[Piece, ..
     return [best[count, last][1] for count in range(1, most + 1) if (count, last) in best]
 
 
-def refit(form: Form, sample: Sample, terms: int) -> Form:
+def refit(form: Form, sample: Sample, terms: Sequence[int]) -> Form:
     """The same borders, parameters fitted to the full; a piece keeps its parameters where points do not suffice."""
     pieces = []
     for piece in form.pieces:
         part = sample.inside(piece.low, piece.high)
-        enough = len(part.seconds) >= 2
-        pieces.append(Piece(piece.low, piece.high, *solve(part.features[:, :terms], part.seconds)) if enough else piece)
+        pieces.append(solve_piece(piece.low, piece.high, part, terms) if len(part.seconds) >= 2 else piece)
     return Form(form.rule, tuple(pieces))
 
 
-def cross_validate(sample: Sample, terms: int, most: int) -> list[float]:
+def cross_validate(sample: Sample, terms: Sequence[int], most: int) -> list[float]:
     """Mean |log error| on the fold left out, for 1 .. most pieces; infinite where a fold's points do not suffice for so many."""
     folds = min(FOLDS, len(sample.seconds))
     turn = np.arange(len(sample.seconds)) % folds
@@ -229,30 +242,27 @@ def cross_validate(sample: Sample, terms: int, most: int) -> list[float]:
         out = sample.take(turn == fold)
         for count, pieces in enumerate(choose_pieces(sample.take(turn != fold), most, terms)):
             for piece in pieces:
-                part = out.inside(piece.low, piece.high)
-                answer = np.array([piece.alpha, piece.beta, piece.gamma])
-                errors[count] += np.minimum(log_errors(part.features, part.seconds, answer), 2.0).tolist()
+                errors[count] += np.minimum(log_errors(out.inside(piece.low, piece.high), piece), 2.0).tolist()
     return [float(np.mean(each)) if len(each) == len(sample.seconds) else math.inf for each in errors]
 
 
-def choose_form(rules: Sequence[Rule], points: Sequence[Point]) -> tuple[Form, int, float]:
-    """The simplest form that no richer one beats clearly. Returns it with the number of its terms and its cross-validated error."""
+def choose_form(rules: Sequence[Rule], points: Sequence[Point]) -> tuple[Form, Sequence[int], float]:
+    """The form with the fewest parameters that no richer one beats clearly. Returns it with its terms and its cross-validated error."""
     order = sorted(points, key=lambda point: (point.payload, point.ranks))  # folds take turns along the sizes
-    best: tuple[float, Rule, int, int] = (math.inf, rules[0], 2, 0)
+    candidates = []  # parameters, cross-validated error, rule, terms, pieces
     for rule in rules:
         sample = Sample.of(rule, order)
-        for terms in (2, 3):
-            for count, error in enumerate(cross_validate(sample, terms, MOST_PIECES)):
-                if error + FLOOR < GAIN * (best[0] + FLOOR):
-                    best = (error, rule, terms, count)
-    error, rule, terms, count = best
-    if math.isinf(error):
+        candidates += [((count + 1) * len(terms), error, rule, terms, count + 1)
+                       for terms in TERMS for count, error in enumerate(cross_validate(sample, terms, MOST_PIECES)) if math.isfinite(error)]
+    if not candidates:
         raise TooFew("too few points at different sizes")
+    enough = (min(error for _, error, *_ in candidates) + FLOOR) / GAIN - FLOOR
+    _, error, rule, terms, count = min((each for each in candidates if each[1] <= enough), key=lambda each: each[:2])
     sample = Sample.of(rule, order)
-    return refit(Form(rule, choose_pieces(sample, count + 1, terms)[-1]), sample, terms), terms, error
+    return refit(Form(rule, choose_pieces(sample, count, terms)[-1]), sample, terms), terms, error
 
 
-def bootstrap(form: Form, points: Sequence[Point], terms: int, draws: int, random: np.random.Generator) -> list[Form]:
+def bootstrap(form: Form, points: Sequence[Point], terms: Sequence[int], draws: int, random: np.random.Generator) -> list[Form]:
     """Points are drawn with replacement, and repetitions within each: the band holds both the noise and that other points might have been measured."""
     sample = Sample.of(form.rule, points)
     medians = np.array([np.median(random.choice(point.seconds, (draws, len(point.seconds))), axis=1) for point in points])

@@ -30,7 +30,7 @@ def model_words(model) -> dict:
     pieces = []
     for index, piece in enumerate(model.form.pieces):
         words = {"message_from_bytes": piece.low, "message_to_bytes": None if np.isinf(piece.high) else piece.high}
-        for name, unit in (("alpha", "s"), ("beta", "s_per_byte"), ("gamma", "s_per_byte")):
+        for name, unit in (("alpha", "s"), ("beta", "s_per_byte"), ("gamma", "s_per_byte"), ("delta", "s_per_byte")):
             low, high = commtables.interval(model, index, name)
             words |= {f"{name}_{unit}": getattr(piece, name), f"{name}_band_{unit}": [low, high]}
         pieces.append(words)

@@ -81,23 +81,26 @@ def interval(model: Model, index: int, name: str) -> tuple[float, float]:
 
 
 def parameters(study: Study, number: int) -> Table:
+    """Columns for the terms that are there."""
+    extra = [("gamma", "adding", "adding: time per byte received to be added up."),
+             ("delta", "both ways", "both ways: more time per byte that goes to a rank while as much comes from it.")]
+    extra = [each for each in extra if any(getattr(piece, each[0]) for model in study.models for piece in model.form.pieces)]
     table = Table(f"fit-{number}", f"Fitted on {study.network.title}",
-                  (("algorithm", ""), ("formula", ""), ("messages", "from"), ("latency", "per round"), ("", f"{BAND[0]} to {BAND[1]} %"), ("rate", ""),
-                   ("", f"{BAND[0]} to {BAND[1]} %"), ("adding", "per MB")),
+                  [("algorithm", ""), ("formula", ""), ("messages", "from"), ("latency", "per round"), ("", f"{BAND[0]} to {BAND[1]} %"), ("rate", ""),
+                   ("", f"{BAND[0]} to {BAND[1]} %"), *((head, "per MB") for _, head, _ in extra)],
                   columns=("algorithm", "formula", "message_from_bytes", "message_to_bytes", "alpha_s", "alpha_low_s", "alpha_high_s", "beta_s_per_byte",
-                           "beta_low_s_per_byte", "beta_high_s_per_byte", "gamma_s_per_byte"),
-                  notes=["latency: seconds per round; rate: of the largest message of each round. A dash: nothing of it to be seen in this range of message "
-                         "sizes. Bands: bootstrap over points and repetitions."])
-    adding = any(piece.gamma for model in study.models for piece in model.form.pieces)
-    if not adding:
-        table.heads = table.heads[:-1]
+                           "beta_low_s_per_byte", "beta_high_s_per_byte", "gamma_s_per_byte", "delta_s_per_byte"),
+                  notes=[" ".join(["latency: seconds per round; rate: of the largest message of each round.", *(note for *_, note in extra),
+                                   "A dash: nothing of it to be seen in this range of message sizes. Bands: bootstrap over points and repetitions."])])
     for model in study.models:
         for index, piece in enumerate(model.form.pieces):
             alpha, beta = interval(model, index, "alpha"), interval(model, index, "beta")
             table.cells.append(["" if index else model.algorithm, "" if index else model.form.rule.name, size(piece.low),
                                 human_time(piece.alpha) if piece.alpha else "-", between(human_time(alpha[0]), human_time(alpha[1])) if alpha[1] else "-",
-                                rate(piece.beta), rate_between(*beta)] + ([human_time(1e6 * piece.gamma) if piece.gamma else "-"] if adding else []))
-            table.values.append([model.algorithm, model.form.rule.name, piece.low, piece.high, piece.alpha, *alpha, piece.beta, *beta, piece.gamma])
+                                rate(piece.beta), rate_between(*beta)]
+                               + [human_time(1e6 * getattr(piece, name)) if getattr(piece, name) else "-" for name, *_ in extra])
+            table.values.append([model.algorithm, model.form.rule.name, piece.low, piece.high, piece.alpha, *alpha, piece.beta, *beta, piece.gamma,
+                                 piece.delta])
     return table
 
 

@@ -1,7 +1,6 @@
 """What makes the rows of one table unlike beyond their settings: other programs, kernels, data or sample orders, dirty builds, disturbed or unfinished runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from .runs import BROKEN, NOT_FINISHED, Collection, Run
@@ -21,12 +20,6 @@ SAME: dict[str, Callable[[Run], str]] = {
 MARKS: dict[str, Callable[[Run], bool]] = {"dirty build": lambda run: run.dirty == "1", "contaminated": lambda run: run.contaminated}
 
 
-@dataclass(frozen=True)
-class Mixture:
-    kind: str
-    text: str
-
-
 def name_files(paths: list[Path]) -> str:
     names = [path.name for path in paths]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -44,33 +37,33 @@ def by_value(runs: list[Run], value: Callable[[Run], str]) -> dict[str, list[Run
     return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
-def unlike(kind: str, place: str, runs: list[Run], value: Callable[[Run], str]) -> list[Mixture]:
+def unlike(kind: str, place: str, runs: list[Run], value: Callable[[Run], str]) -> list[str]:
     groups = by_value(runs, value)
     if len(groups) < 2:
         return []
-    return [Mixture(kind, f"Mixture{place}: {len(groups)} {kind}: " + "; ".join(f"{name} ({count_runs(members)})" for name, members in groups.items()))]
+    return [f"Mixture{place}: {len(groups)} {kind}: " + "; ".join(f"{name} ({count_runs(members)})" for name, members in groups.items())]
 
 
-def unlike_orders(place: str, runs: list[Run]) -> list[Mixture]:
+def unlike_orders(place: str, runs: list[Run]) -> list[str]:
     """Seeds differ in order; methods with one seed must not. One line for all seeds."""
     seeds = {seed: by_value([run for run in runs if run.seed == seed], lambda run: run.order_hash[:8]) for seed in sorted({run.seed for run in runs})}
     differing = {seed: groups for seed, groups in seeds.items() if len(groups) > 1}
     if not differing:
         return []
     details = "; ".join(f"seed {seed}: " + ", ".join(f"{name} ({count_runs(members)})" for name, members in groups.items()) for seed, groups in differing.items())
-    return [Mixture("sample orders", f"Mixture{place}: several sample orders of one seed: {details}")]
+    return [f"Mixture{place}: several sample orders of one seed: {details}"]
 
 
 def where(section: Section) -> str:
     return f" in {section.task}, {section.metric}, {section.ranks} x {section.threads}"
 
 
-def find_mixtures(collection: Collection) -> list[Mixture]:
-    """One per kind and table; none: the rows may stand beside each other."""
+def find_mixtures(collection: Collection) -> list[str]:
+    """A sentence per kind and table; none: the rows may stand beside each other."""
     sections: dict[Section, list[Run]] = {}
     for run in collection.runs:
         sections.setdefault(section_of(run), []).append(run)
-    found: list[Mixture] = []
+    found: list[str] = []
     for section, runs in sections.items():
         place = where(section) if len(sections) > 1 else ""
         for kind, value in SAME.items():
@@ -78,10 +71,10 @@ def find_mixtures(collection: Collection) -> list[Mixture]:
         found += unlike_orders(place, runs)
     for kind, has in MARKS.items():
         if marked := [run for run in collection.runs if has(run)]:
-            found.append(Mixture(kind, f"{kind.capitalize()}: {count_runs(marked)}"))
+            found.append(f"{kind.capitalize()}: {count_runs(marked)}")
     for kind in (NOT_FINISHED, BROKEN):
         if paths := [path for path, reason in collection.left_out if reason.startswith(kind)]:
-            found.append(Mixture(kind, f"{kind.capitalize()}: {len(paths)} file{'' if len(paths) == 1 else 's'}: {name_files(paths)}"))
+            found.append(f"{kind.capitalize()}: {len(paths)} file{'' if len(paths) == 1 else 's'}: {name_files(paths)}")
     return found
 
 

@@ -81,7 +81,7 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
         lines.append("step time: median without the first steps.")
     if mixtures := find_mixtures(collection):
         lines.append(f"Not alike: {len(mixtures)}")
-        lines += [f"  {mixture.text}" for mixture in mixtures]
+        lines += [f"  {mixture}" for mixture in mixtures]
     if collection.left_out:
         lines.append(f"Left out: {len(collection.left_out)}")
         lines += [f"  {path}: {reason}" for path, reason in collection.left_out]

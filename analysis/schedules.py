@@ -9,6 +9,7 @@ Cost:
   path      bytes of each round's largest message, added up: what bandwidth is paid for. A link carries both directions at once, so a round costs the larger
             of what a rank sends and receives, not both; and all wait for the rank that has the most
   reduced   bytes of each round's largest addition, added up
+  both_ways that part of path where two ranks send to each other at once: over one TCP connection the two directions hold each other up
 """
 
 from collections.abc import Callable
@@ -24,6 +25,7 @@ class Cost:
     sent_max: int
     path: int
     reduced: int
+    both_ways: int
 
 
 def split_ranks(ranks: int) -> tuple[int, int, int]:
@@ -46,7 +48,7 @@ def doubling(ranks: int, payload: int) -> Cost:
     """Recursive doubling: every rank of p exchanges the whole vector L times. A leftover rank hands its vector over before and gets the sum after."""
     steps, _, left = split_ranks(ranks)
     fold = left > 0
-    return Cost(steps + 2 * fold, (steps + fold) * payload, (steps + 2 * fold) * payload, (steps + fold) * payload)
+    return Cost(steps + 2 * fold, (steps + fold) * payload, (steps + 2 * fold) * payload, (steps + fold) * payload, steps * payload)
 
 
 def ring(ranks: int, payload: int) -> Cost:
@@ -55,7 +57,8 @@ def ring(ranks: int, payload: int) -> Cost:
     short, longer = divmod(count, ranks)
     block = short + (longer > 0)
     unsent = 2 * short + (longer == ranks - 1)  # two neighbouring blocks, the shortest pair
-    return Cost(2 * (ranks - 1), width * (2 * count - unsent), 2 * (ranks - 1) * block * width, (ranks - 1) * block * width)
+    path = 2 * (ranks - 1) * block * width
+    return Cost(2 * (ranks - 1), width * (2 * count - unsent), path, path // 2, path if ranks == 2 else 0)
 
 
 def rabenseifner(ranks: int, payload: int) -> Cost:
@@ -68,7 +71,8 @@ def rabenseifner(ranks: int, payload: int) -> Cost:
     short, longer = divmod(count, whole)
     kept = [blocks * short + min(blocks, longer) for blocks in (whole >> step for step in range(steps + 1))]
     fold = count * (left > 0)
-    return Cost(2 * steps + 2 * (left > 0), width * (sum(kept[:-1]) + fold), width * (2 * sum(kept[1:]) + 2 * fold), width * (sum(kept[1:]) + fold))
+    return Cost(2 * steps + 2 * (left > 0), width * (sum(kept[:-1]) + fold), width * (2 * sum(kept[1:]) + 2 * fold),
+                width * (sum(kept[1:]) + fold), 2 * width * sum(kept[1:]))
 
 
 def most_of_halves(count: int, steps: int, below: int) -> int:
@@ -91,16 +95,17 @@ def openmpi_rabenseifner(ranks: int, payload: int) -> Cost:
     halves = sum(halve(count, step) for step in range(1, steps + 1))
     sent = most_of_halves(count, steps, whole)
     if not left:
-        return Cost(2 * steps, width * sent, 2 * width * halves, width * halves)
+        return Cost(2 * steps, width * sent, 2 * width * halves, width * halves, 2 * width * halves)
     upper = count - count // 2
     folded = upper + most_of_halves(count, steps, left) + count
-    return Cost(2 * steps + 3, width * max(sent, folded), width * (2 * halves + 2 * upper + count), width * (halves + upper))
+    return Cost(2 * steps + 3, width * max(sent, folded), width * (2 * halves + 2 * upper + count),
+                width * (halves + upper), width * (2 * halves + upper))
 
 
 def tree(ranks: int, payload: int) -> Cost:
     """Binomial reduce, then binomial broadcast: near to what Open MPI's `nonoverlapping` does with small vectors, whose trees vary with size."""
     levels = (ranks - 1).bit_length()
-    return Cost(2 * levels, levels * payload, 2 * levels * payload, levels * payload)
+    return Cost(2 * levels, levels * payload, 2 * levels * payload, levels * payload, 0)
 
 
 def openmpi_ring(ranks: int, payload: int) -> Cost:
@@ -119,7 +124,7 @@ def segmented_ring(segment: int) -> Callable[[int, int], Cost]:
             return plain
         phases, rest = divmod(count, ranks * numbers)
         phases += rest >= ranks and rest > ranks * numbers // 2
-        return Cost((phases + 1) * (ranks - 1), plain.sent_max, plain.path, plain.reduced)
+        return Cost((phases + 1) * (ranks - 1), plain.sent_max, plain.path, plain.reduced, plain.both_ways)
     return cost
 
 

@@ -70,14 +70,16 @@ int comm_initialize(int *argc, char ***argv, comm **result) {
   MPI_Comm_size(c->node, &c->node_size);
   MPI_Get_processor_name(c->host, &length);
   *result = c;
+  int is_on_node;
   TRY(count_nodes(c));
-  return choose_source(c);
+  TRY(choose_source(c));
+  return comm_sum_setup(c, COMM_BUCKET_BYTES, 0, &is_on_node);
 }
 
 void comm_finalize(comm *c) {
   if (!c) return;
   while (c->share_count) comm_unshare(c, c->shares[c->share_count - 1].memory);
-  free(c->requests);
+  sum_destroy(c);
   MPI_Comm_free(&c->node);
   MPI_Comm_free(&c->world);
   wire_destroy(c->wire);
@@ -112,7 +114,7 @@ double comm_wait(comm *c) {
   double start = clock_wall_s();
   MPI_Barrier(c->world);
   double waited = clock_wall_s() - start;
-  settle_wire(c, c->finished < c->started ? COMM_GRADIENT : COMM_CONTROL);
+  settle_wire(c, sum_is_under_way(c) ? COMM_GRADIENT : COMM_CONTROL);
   return waited;
 }
 
@@ -161,24 +163,14 @@ static int combine_doubles(comm *c, comm_purpose purpose, double *values, int co
 int comm_sum_doubles(comm *c, comm_purpose purpose, double *values, int count) { return combine_doubles(c, purpose, values, count, MPI_SUM); }
 int comm_max_doubles(comm *c, comm_purpose purpose, double *values, int count) { return combine_doubles(c, purpose, values, count, MPI_MAX); }
 
-static int combine_pieces(comm *c, comm_purpose purpose, void *values, int64_t count, MPI_Datatype type, size_t size, MPI_Op op) {
-  enum { PIECE = 1 << 27 };
+int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count) {
+  enum { PIECE = 1 << 30 };
   if (c->size == 1) return ERROR_NONE;
   double start = clock_wall_s();
-  for (int64_t at = 0; at < count; at += PIECE) {
-    int part = (int)(count - at < PIECE ? count - at : PIECE);
-    TRY(comm_check(MPI_Allreduce(MPI_IN_PLACE, (char *)values + (size_t)at * size, part, type, op, c->world), "MPI_Allreduce"));
-  }
-  comm_meter_add(c, purpose, count * (int64_t)size, start);
+  for (int64_t at = 0; at < count; at += PIECE)
+    TRY(comm_check(MPI_Allreduce(MPI_IN_PLACE, values + at, (int)(count - at < PIECE ? count - at : PIECE), MPI_UINT8_T, MPI_MAX, c->world), "MPI_Allreduce"));
+  comm_meter_add(c, purpose, count, start);
   return ERROR_NONE;
-}
-
-int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count) {
-  return combine_pieces(c, purpose, values, count, MPI_UINT8_T, sizeof *values, MPI_MAX);
-}
-
-int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count) {
-  return combine_pieces(c, purpose, values, count, MPI_INT64_T, sizeof *values, MPI_SUM);
 }
 
 /* Point to point, so that a rank's part may exceed 2 GiB in all and a rank 0 that cannot allocate is noticed by everyone first. */

@@ -60,9 +60,8 @@ int comm_broadcast(comm *c, comm_purpose purpose, int root, void *bytes, size_t 
 int comm_sum_doubles(comm *c, comm_purpose purpose, double *values, int count);
 int comm_max_doubles(comm *c, comm_purpose purpose, double *values, int count);
 
-/* Collective. Element-wise maximum of bytes, and sum of integers (any order gives the same bits), in place. */
+/* Collective. Element-wise maximum of bytes, in place. */
 int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count);
-int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count);
 
 /* Collective. Rank 0 receives every rank's bytes behind each other: counts [size] in bytes at rank 0 (NULL elsewhere); result (rank 0) is malloc'ed, the
  * caller frees it. */
@@ -77,6 +76,14 @@ int comm_same_text(comm *c, const char *text, int *same);
 
 /* ---- the sum of a step (sum.c) ---- */
 
+/* How vectors longer than bucket_bytes are summed (shorter ones: one all-reduce of the library): in buckets of so many bytes (a multiple of 8, at most 2^30),
+ * several on their way at a time; with on_node the ranks of a node add in shared memory first, for (ranks on the node + 1) x 2 x bucket_bytes of it.
+ * *is_on_node, the same on all ranks: whether they do, which they do not where some node's shared memory is too small or
+ * no node has two ranks. At the start: COMM_BUCKET_BYTES, 0.
+ * Collective, not between begin and end. Errors: ERROR_MEMORY, ERROR_SYSTEM. */
+enum { COMM_BUCKET_BYTES = 4 << 20 };
+int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node);
+
 /* Sums vector[0 .. count) over all ranks, in place, in buckets whose borders depend on count alone. Between begin and end:
  * comm_sum_ready(upto) says that vector[0 .. upto) is final on this rank; whole buckets are sent at once and pending ones driven on (Open MPI makes progress
  * only inside calls). Collective: begin and end; ready may be called any number of times. Errors: ERROR_SYSTEM. */
@@ -84,10 +91,13 @@ int comm_sum_begin(comm *c, float *vector, int64_t count);
 int comm_sum_ready(comm *c, int64_t upto);
 int comm_sum_end(comm *c);
 
+/* Collective. Sum of integers in place, in the same buckets; any order gives the same bits. Not between begin and end. */
+int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count);
+
 /* ---- what that puts on a wire (estimate.c) ---- */
 
-/* Not collective. An estimate: bytes that a rank sends, in the mean of `ranks`, for a blocking all-reduce of a vector of so many bytes, by the algorithm that
- * Open MPI 4.1 chooses for this size and number of ranks. With p the largest power of two in n ranks, e = n - p and S the bytes:
+/* Not collective. An estimate: bytes that a rank sends, in the mean of `ranks`, for the sum of a vector of so many bytes: above COMM_BUCKET_BYTES, without
+ * a reduction on the node, 2 (n - 1) / n S; else by the algorithm that Open MPI 4.1 chooses for this size and number of ranks. With p the largest power of two in n ranks, e = n - p and S the bytes:
  *   small (recursive doubling)  (p log2 p + 2 e) / n S         n = 2: S, 3: 4/3 S, 4: 2 S, 6: 2 S, 8: 3 S
  *   large (Rabenseifner)        (2 (p - 1) + 5/2 e) / n S      n = 2: S, 3: 3/2 S, 4: 3/2 S, 6: 11/6 S, 8: 7/4 S
  * large: from 8 KiB on with 4 to 15 ranks, 256 KiB with 3. What a longer message costs more is the difference of two such figures, and may be negative where

@@ -6,6 +6,7 @@
 static double small_below(int ranks) { return ranks < 4 ? 262144 : ranks < 16 ? 8192 : ranks < 32 ? 4096 : ranks < 64 ? 128 : ranks < 128 ? 262144 : 0; }
 
 double comm_sum_bytes(int ranks, double bytes) {
+  if (bytes > COMM_BUCKET_BYTES) return 2.0 * (ranks - 1) / ranks * bytes; /* our own ring */
   int power = 1, rounds = 0;
   for (; power * 2 <= ranks; power *= 2) rounds++;
   int extra = ranks - power; /* each hands its part to a partner before, and gets the result behind the rounds of the others */

@@ -7,7 +7,9 @@
 #include "comm/comm.h"
 #include "comm/wire.h"
 
-enum { BUCKET_FLOATS = 1 << 20, MAX_SHARES = 8 };
+enum { MAX_SHARES = 8 };
+
+typedef struct sum_state sum_state;
 
 /* How bytes on the wire are known (comm_wire_name). */
 typedef enum wire_source { WIRE_NONE, WIRE_MEMORY, WIRE_TCP, WIRE_INFINIBAND } wire_source;
@@ -23,22 +25,26 @@ struct comm {
   int rank, size, node_rank, node_size, nodes;
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
+  sum_state *sum; /* sum.c */
   wire *wire;
   wire_source source;
   int64_t wire_settled; /* bytes that already belong to a purpose */
   int64_t settlements;
-  /* the sum under way */
-  float *vector;
-  int64_t count;
-  int buckets, started, finished;
-  MPI_Request *requests;
-  int request_capacity;
   share shares[MAX_SHARES];
   int share_count;
 };
 
 /* MPI's code to ours, with MPI's words. */
 int comm_check(int mpi_code, const char *what);
+
+/* Collective over the node. Whether its shared memory can hold so many bytes more; asked by one rank, told to the others (share.c). */
+int comm_room_for(comm *c, size_t bytes);
+
+/* Collective. What sum.c holds is given back. */
+void sum_destroy(comm *c);
+
+/* Whether buckets are on their way. */
+int sum_is_under_way(const comm *c);
 
 /* Adds a call to a meter. */
 void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double start_s);

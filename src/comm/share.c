@@ -5,8 +5,7 @@
 #include "base/error.h"
 #include "comm/internal.h"
 
-/* Whether the node's shared memory can hold so many bytes more; asked by one rank, told to the others. */
-static int room_for(comm *c, size_t bytes) {
+int comm_room_for(comm *c, size_t bytes) {
   int fits = 1;
   if (c->node_rank == 0) {
     struct statvfs s;
@@ -38,7 +37,7 @@ static int share_privately(size_t bytes, share *s) {
 int comm_share(comm *c, size_t bytes, void **memory, int *filler, int *copies) {
   if (c->share_count == MAX_SHARES) return FAIL(ERROR_INTERNAL, NULL, "more than %d shared memories", MAX_SHARES);
   share *s = &c->shares[c->share_count];
-  int is_window = c->node_size > 1 && room_for(c, bytes);
+  int is_window = c->node_size > 1 && comm_room_for(c, bytes);
   TRY(is_window ? share_window(c, bytes, s) : share_privately(bytes, s));
   c->share_count++;
   *memory = s->memory;

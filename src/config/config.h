@@ -22,6 +22,7 @@ typedef enum config_objective { OBJECTIVE_CLASSIFY, OBJECTIVE_REGRESS, OBJECTIVE
 typedef enum config_metric { METRIC_ACCURACY, METRIC_F1, METRIC_MATTHEWS, METRIC_PEARSON, METRIC_SPEARMAN, METRIC_LOSS } config_metric;
 typedef enum config_schedule { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT } config_schedule;
 typedef enum config_reduce { REDUCE_FLOAT, REDUCE_EXACT } config_reduce;
+typedef enum config_node_reduce { NODE_REDUCE_OFF, NODE_REDUCE_ON } config_node_reduce;
 typedef enum config_payload { PAYLOAD_COMPACT, PAYLOAD_DENSE } config_payload;
 typedef enum config_head_reduce { HEAD_REDUCE_DENSE, HEAD_REDUCE_FACTORS } config_head_reduce;
 typedef enum config_keep { KEEP_BEST, KEEP_LAST } config_keep;
@@ -31,7 +32,7 @@ typedef struct config {
   int64_t seed;
   int64_t shards;          /* auto: ceil(batch x mean length / 256), at least 2       */
   int64_t threads;         /* execution: threads per rank, each working on whole shards */
-  int64_t reduce, payload; /* execution: config_reduce, config_payload                */
+  int64_t reduce, payload, node_reduce; /* execution: config_reduce, config_payload, config_node_reduce */
   int64_t head_reduce;     /* execution: config_head_reduce; auto: by bytes           */
   int64_t check_every;     /* steps between comparisons of the ranks' theta; 0: never */
   int64_t sample_every;    /* steps between those in which waiting is told from transfer; 0: never */

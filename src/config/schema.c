@@ -14,6 +14,7 @@ static const char *const objective_words[] = {"classify", "regress", "mlm", NULL
 static const char *const metric_words[] = {"accuracy", "f1", "matthews", "pearson", "spearman", "loss", NULL};
 static const char *const schedule_words[] = {"linear", "cosine", "constant", NULL};
 static const char *const reduce_words[] = {"float", "exact", NULL};
+static const char *const node_reduce_words[] = {"off", "on", NULL};
 static const char *const payload_words[] = {"compact", "dense", NULL};
 static const char *const head_reduce_words[] = {"dense", "factors", NULL};
 static const char *const keep_words[] = {"best", "last", NULL};
@@ -37,6 +38,10 @@ static const config_key rows[] = {
      NULL},
     {{"payload", OPTION_CHOICE, "compact", 0, 0, payload_words, 0, "what travels: only what ranks cannot know to be zero, or all of theta's gradient"},
      FIELD(payload),
+     EXECUTION,
+     NULL},
+    {{"node_reduce", OPTION_CHOICE, "off", 0, 0, node_reduce_words, 0, "vectors above 4 MiB are first added among the ranks of a node, in shared memory"},
+     FIELD(node_reduce),
      EXECUTION,
      NULL},
     {{"head_reduce", OPTION_CHOICE, "auto", 0, 0, head_reduce_words, 1,

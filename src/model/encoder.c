@@ -34,9 +34,19 @@ static int map_forward(const model *m, model_workspace *w, int layer, int stage,
   return m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows);
 }
 
+static void tell(const model_progress *progress, int64_t ready) {
+  if (progress) progress->tell(progress->context, ready);
+}
+
+/* theta is complete up to behind this parameter, if it is trained; else there is nothing new. */
+static void tell_done(const model *m, const model_progress *progress, int index) {
+  const param *p = &m->params[index];
+  tell(progress, p->theta_offset < 0 ? 0 : p->theta_offset + (int64_t)p->rows * p->cols);
+}
+
 /* Gradients of a map from dy (which the adapter may edit). dx: NULL if nothing below wants it; add: dx += instead of dx =. */
 static int map_backward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *dy, real *dx, int add,
-                        real *grad) {
+                        real *grad, const model_progress *progress) {
   const param *p = &m->params[weight];
   int group = layer * STAGES + stage;
   if (m->adapter->touched[group]) {
@@ -49,6 +59,7 @@ static int map_backward(const model *m, model_workspace *w, int layer, int stage
   real *dweight = param_gradient(m, weight, grad), *dbias = param_gradient(m, bias, grad);
   if (dweight) linalg_product_tn(p->rows, p->cols, n, 1, dy, p->rows, x, p->cols, 1, dweight, p->cols);
   if (dbias) linalg_column_sum(n, p->rows, dy, p->rows, dbias);
+  tell_done(m, progress, bias);
   if (dx) linalg_product_nn(n, p->cols, p->rows, 1, dy, p->rows, m->value[weight], p->cols, add, dx, p->cols);
   return ERROR_NONE;
 }
@@ -106,16 +117,6 @@ int encoder_forward(const model *m, model_workspace *w, const batch *b) {
   return ERROR_NONE;
 }
 
-static void tell(const model_progress *progress, int64_t ready) {
-  if (progress) progress->tell(progress->context, ready);
-}
-
-/* theta is complete up to behind this parameter (if it is trained). */
-static void tell_done(const model *m, const model_progress *progress, int index) {
-  const param *p = &m->params[index];
-  if (progress && p->theta_offset >= 0) tell(progress, p->theta_offset + (int64_t)p->rows * p->cols);
-}
-
 /* The gradient of a residual branch: a copy of dsum through the same dropout mask. */
 static real *branch_gradient(const model *m, model_workspace *w, const batch *b, int place, const real *dsum) {
   if (m->options.dropout_hidden > 0) drop_rows(m, w, b, RANDOM_DROP_HIDDEN, place, m->options.dropout_hidden, dsum, w->dropped);
@@ -132,29 +133,30 @@ static int layer_backward(const model *m, model_workspace *w, const batch *b, in
   norm_backward(m, n, p->norm2_gain, p->norm2_shift, dsum, k->hat2, k->deviation2, dsum, grad);
   real *dbranch = branch_gradient(m, w, b, 2 * l + 1, dsum);
   int more = m->lowest < level_of(l, STAGE_DOWN);
-  TRY(map_backward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, dbranch, more ? w->dwide : NULL, 0, grad));
-  tell_done(m, progress, p->down_bias);
+  TRY(map_backward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, dbranch, more ? w->dwide : NULL, 0, grad, progress));
+  tell(progress, 0);
   if (!more) return ERROR_NONE;
 
   linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
   memcpy(dmiddle, dsum, (size_t)n * (size_t)m->shape.width * sizeof(real));
   more = m->lowest < level_of(l, STAGE_UP);
-  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dmiddle : NULL, 1, grad));
-  tell_done(m, progress, p->up_bias);
+  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dmiddle : NULL, 1, grad, progress));
+  tell(progress, 0);
   if (!more) return ERROR_NONE;
 
   norm_backward(m, n, p->norm1_gain, p->norm1_shift, dmiddle, k->hat1, k->deviation1, dmiddle, grad);
   dbranch = branch_gradient(m, w, b, 2 * l, dmiddle);
   more = m->lowest < level_of(l, STAGE_O);
-  TRY(map_backward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, dbranch, more ? w->dcontext : NULL, 0, grad));
-  tell_done(m, progress, p->o_bias);
+  TRY(map_backward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, dbranch, more ? w->dcontext : NULL, 0, grad, progress));
+  tell(progress, 0);
   if (!more) return ERROR_NONE;
 
   attention_backward(m, w, b, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  tell(progress, 0);
   more = m->lowest < level_of(l, STAGE_QKV);
   memcpy(w->dhidden, dmiddle, (size_t)n * (size_t)m->shape.width * sizeof(real));
-  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? w->dhidden : NULL, 1, grad));
-  tell_done(m, progress, p->qkv_bias);
+  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? w->dhidden : NULL, 1, grad, progress));
+  tell(progress, 0);
   return ERROR_NONE;
 }
 

@@ -13,6 +13,16 @@ typedef struct layer_params {
   int qkv_weight, qkv_bias, o_weight, o_bias, norm1_gain, norm1_shift, up_weight, up_bias, down_weight, down_bias, norm2_gain, norm2_shift;
 } layer_params;
 
+/* Rows of a trained embedding that the step's batch reaches: all others have no gradient. */
+enum { REACHED_WORDS, REACHED_POSITIONS, REACHED };
+typedef struct reached_rows {
+  int segment;   /* of theta; -1: frozen                     */
+  int rows;      /* of the embedding                         */
+  int count;     /* of those reached; all until told others  */
+  int32_t *row;  /* [rows] ascending; NULL: always all       */
+  uint8_t *seen; /* [rows]                                   */
+} reached_rows;
+
 struct model {
   model_shape shape;
   model_options options;
@@ -32,6 +42,7 @@ struct model {
   real *store;
   const real **value; /* [param_count] */
   adapter *adapter;
+  reached_rows reached[REACHED];
   uint8_t *active; /* [segment_count]; NULL: everything, always */
   int lowest;      /* level of the lowest trained place: 0 embeddings, 1 + layer * STAGES + stage; above all: only the head */
 };
@@ -74,6 +85,9 @@ static inline real *param_gradient(const model *m, int index, real *grad) {
   int64_t offset = m->params[index].theta_offset;
   return offset < 0 ? NULL : grad + offset;
 }
+
+/* message.c: memory for what is known of a step's gradient before it is made. */
+int message_plan(model *m);
 
 /* attention.c: context from qkv and back (dqkv written whole). share holds the probabilities for backward. */
 void attention_forward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, real *share, real *context);

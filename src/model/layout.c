@@ -105,6 +105,8 @@ static void lay_out_theta(model *m, int *order) {
     snprintf(s.name, sizeof s.name, "%s", p->name);
     p->theta_offset = m->theta_count;
     m->theta_count += (int64_t)p->rows * p->cols;
+    if (order[i] == m->words) m->reached[REACHED_WORDS].segment = m->segment_count;
+    if (order[i] == m->positions) m->reached[REACHED_POSITIONS].segment = m->segment_count;
     add_segment(m, &s);
   }
   m->adapter_offset = m->theta_count;
@@ -159,7 +161,9 @@ static int plan(model *m, const method *chosen, const option_set *method_options
   TRY(adapter_create(chosen, method_options, m->options.seed, m->options.dropout_adapter, m->sites, m->census->site_count, m->groups, m->census->group_count,
                      &m->adapter));
   TRY(arena_take(m->memory, (size_t)(m->param_count + m->adapter->segment_count), sizeof *m->segments, &m->segments));
+  for (int k = 0; k < REACHED; k++) m->reached[k].segment = -1;
   lay_out_theta(m, order);
+  TRY(message_plan(m));
   if (m->adapter->active) {
     TRY(arena_take(m->memory, (size_t)m->segment_count, 1, &m->active));
     TRY(model_choose(m, METHOD_EVALUATION));
@@ -224,39 +228,6 @@ int model_choose(model *m, int64_t step) {
 }
 
 const uint8_t *model_active(const model *m) { return m->active; }
-
-/* ---- what travels ---- */
-
-int model_is_packed(const model *m) { return m->active || m->adapter->method->packed; }
-
-int64_t model_packed(const model *m, int index) {
-  if (index >= m->adapter_segment) return adapter_packed(m->adapter, index - m->adapter_segment);
-  return (int64_t)m->segments[index].rows * m->segments[index].cols;
-}
-
-int64_t model_packed_count(const model *m) {
-  int64_t count = 0;
-  for (int i = 0; i < m->segment_count; i++) count += model_packed(m, i);
-  return count;
-}
-
-void model_pack(const model *m, const real *grad, real *message) {
-  memcpy(message, grad, (size_t)m->adapter_offset * sizeof *grad);
-  int64_t at = m->adapter_offset;
-  for (int i = m->adapter_segment; i < m->segment_count; i++) {
-    adapter_pack(m->adapter, i - m->adapter_segment, grad + m->segments[i].offset, message + at);
-    at += model_packed(m, i);
-  }
-}
-
-void model_unpack(const model *m, const real *message, real *grad) {
-  memcpy(grad, message, (size_t)m->adapter_offset * sizeof *grad);
-  int64_t at = m->adapter_offset;
-  for (int i = m->adapter_segment; i < m->segment_count; i++) {
-    adapter_unpack(m->adapter, i - m->adapter_segment, message + at, grad + m->segments[i].offset);
-    at += model_packed(m, i);
-  }
-}
 
 int model_counts(const model *m, method_counts *counts) {
   if (!(m->adapter->method->flags & METHOD_TRAINS_BASE)) return adapter_counts(m->adapter, counts);

@@ -135,7 +135,8 @@ int model_expand(model *m, const real *theta);
 /* Which segments take part in the chosen step, [model_segment_count]; NULL: all of them, always. */
 const uint8_t *model_active(const model *m);
 
-/* Told during backward that grad[0 .. ready) is complete for this call's shard; called often, so that it can also drive communication. */
+/* Told during backward that grad[0 .. ready) is complete for this call's shard; called between products, often with nothing new (a smaller number takes nothing
+ * back), so that it can also drive communication. */
 typedef struct model_progress {
   void (*tell)(void *context, int64_t ready);
   void *context;
@@ -166,6 +167,18 @@ int64_t model_packed(const model *m, int index); /* floats of a segment */
 int64_t model_packed_count(const model *m);
 void model_pack(const model *m, const real *grad, real *message);
 void model_unpack(const model *m, const real *message, real *grad);
+
+/* Whether a message may take its gradient's own place (pack and unpack with message == grad), and up to where it then is the gradient as it stands, so that this
+ * part can leave while backward goes on. Else 0. */
+int64_t model_packs_in_place(const model *m);
+
+/* Embeddings of sentence tasks: only rows of the tokens and positions that occur in a step's batch have a gradient, and every rank knows the whole batch. Told
+ * all sequences of the step (between begin and end, by all ranks alike), the message leaves out the other rows; before the first time it has them all.
+ * model_reaches: whether there is anything to be told. Masked language modelling has a gradient for every word. */
+int model_reaches(const model *m);
+void model_reach_begin(model *m);
+void model_reach(model *m, int length, const int32_t *token);
+void model_reach_end(model *m);
 
 /* Forward only: outputs [sequences][model_output_count] (logits, or the score); *sums += with the labels' loss. Masked language modelling: outputs may be
  * NULL, only the loss is formed. */

@@ -39,6 +39,13 @@ int batch_plan_step(batch_plan *plan, int64_t step) {
   return order_split(plan->length, plan->sequences, plan->shards, plan->scratch, plan->member, plan->first);
 }
 
+void batch_plan_reach(const batch_plan *plan, model *m) {
+  if (!model_reaches(m)) return;
+  model_reach_begin(m);
+  for (int i = 0; i < plan->sequences; i++) model_reach(m, plan->length[i], plan->source->token + plan->source->offset[plan->row[i]]);
+  model_reach_end(m);
+}
+
 void batch_sizes_add(batch_sizes *sizes, const int32_t *lengths, const int32_t *member, int count) {
   int64_t tokens = 0, squares = 0;
   for (int i = 0; i < count; i++) {

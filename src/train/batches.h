@@ -34,6 +34,9 @@ int batch_plan_create(const split *source, int64_t limit, int per_step, int shar
 /* Lays out step `step`. */
 int batch_plan_step(batch_plan *plan, int64_t step);
 
+/* Tells the model all sequences of the step at hand, where that saves something (model_reach). */
+void batch_plan_reach(const batch_plan *plan, model *m);
+
 /* Largest shard in a run (or largest evaluation group). */
 typedef struct batch_sizes {
   int64_t tokens, sequences, squares;

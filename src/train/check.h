@@ -47,7 +47,7 @@ typedef struct check_lines {
 typedef struct check_step {
   int64_t attempt, step;
   double loss, lr, grad_norm, step_s, communication_s;
-  int64_t tokens, payload_bytes, theta_hash;
+  int64_t examples, tokens, payload_bytes, theta_hash, sent_floats, own_examples;
 } check_step;
 
 enum { CHECK_SPLIT_BYTES = 16 };
@@ -87,7 +87,7 @@ typedef struct check_provenance {
 /* Whole numbers of /accounting and /result; CHECK_ABSENT where the file lacks one. */
 #define CHECK_ABSENT INT64_MIN
 typedef struct check_accounting {
-  int64_t trainable, trainable_head, sent_floats, head_floats, tail_floats, sent_bytes_per_step;
+  int64_t trainable, trainable_head, sent_floats, head_floats, tail_floats, sent_bytes_per_step, head_bytes_factors;
 } check_accounting;
 typedef struct check_result {
   int64_t best_step, steps, tokens, gradient_payload_bytes, contaminated;
@@ -111,6 +111,7 @@ typedef struct check_run {
   check_attempt *attempts;
   check_segment *segments;
   int has_hashes;    /* /series/steps has the column theta_hash, which is younger than the table */
+  int has_counts;    /* likewise sent_floats and own_examples */
   check_step *steps; /* the last attempt's row of each step, ascending */
   check_evaluation *evaluations;
   int64_t attempt_count, segment_count, step_count, evaluation_count;

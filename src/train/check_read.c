@@ -96,6 +96,7 @@ static int take_accounting(check_run *r) {
   TRY(take_int(r, "accounting", "sent_floats", 1, &a->sent_floats));
   TRY(take_int(r, "accounting", "head_floats", 1, &a->head_floats));
   TRY(take_int(r, "accounting", "tail_floats", 1, &a->tail_floats));
+  TRY(take_int(r, "accounting", "head_bytes_factors", 0, &a->head_bytes_factors)); /* younger than the others */
   return take_int(r, "accounting", "sent_bytes_per_step", 1, &a->sent_bytes_per_step);
 }
 
@@ -130,9 +131,12 @@ static const field step_columns[] = {WHOLE(check_step, attempt),
                                      REAL(check_step, grad_norm),
                                      REAL(check_step, step_s),
                                      REAL(check_step, communication_s),
+                                     WHOLE(check_step, examples),
                                      WHOLE(check_step, tokens),
                                      WHOLE(check_step, payload_bytes),
-                                     WHOLE(check_step, theta_hash)};
+                                     WHOLE(check_step, theta_hash),
+                                     WHOLE(check_step, sent_floats),
+                                     WHOLE(check_step, own_examples)};
 #define VALUE(name, kind) \
   { name, NULL, FIELD_DOUBLE, 1, offsetof(check_evaluation, value) + (kind) * sizeof(double) }
 static const field evaluation_columns[] = {WHOLE(check_evaluation, attempt),    WHOLE(check_evaluation, step),
@@ -170,6 +174,8 @@ static int take_table(check_run *r, const table *t, void *rows, int64_t *count) 
   for (int i = 0; i < t->field_count; i++) {
     if (!strcmp(t->fields[i].name, "theta_hash")) {
       r->has_hashes = present[i];
+    } else if (!strcmp(t->fields[i].name, "sent_floats") || !strcmp(t->fields[i].name, "own_examples")) {
+      r->has_counts = present[i];
     } else if (!present[i]) {
       free(read);
       *count = 0;

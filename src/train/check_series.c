@@ -1,4 +1,4 @@
-/* The steps: all of them there, in order, finite, at the scheduled rate, with the payload and the hashes that the settings ask for. */
+/* The steps: all of them there, in order, finite, at the scheduled rate, with the hashes that the settings ask for. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,28 +6,14 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "method/method.h"
 #include "train/check_private.h"
 #include "train/internal.h"
 
-enum { FEWEST_FOR_MEAN = 8, DEVIATIONS = 6 };
-
-/* Rows that break one rule: the first is described, the others are counted. */
-typedef struct finding {
-  char text[400];
-  int64_t count;
-} finding;
-
-static int report(check_run *r, const finding *f) {
+int check_say(check_run *r, const check_finding *f) {
   if (!f->count) return ERROR_NONE;
   if (f->count == 1) return CHECK_REASON(r, "%s", f->text);
   return CHECK_REASON(r, "%s; and %lld more such steps", f->text, (long long)f->count - 1);
 }
-
-#define FIND(finding, ...)                                                               \
-  do {                                                                                   \
-    if (!(finding).count++) snprintf((finding).text, sizeof(finding).text, __VA_ARGS__); \
-  } while (0)
 
 /* ---- one row per step ---- */
 
@@ -40,7 +26,7 @@ static int by_step(const void *x, const void *y) {
 /* Rows that were never written whole (a finished file has none), and of steps that there cannot be, are left out. */
 static int drop_impossible(check_run *r) {
   int64_t kept = 0, unwritten = 0, last = r->config ? r->config->train.steps : INT32_MAX;
-  finding beyond = {.count = 0};
+  check_finding beyond = {.count = 0};
   for (int64_t i = 0; i < r->step_count; i++) {
     const check_step *s = &r->steps[i];
     int is_whole = s->attempt > 0, is_possible = s->step >= 1 && s->step <= last;
@@ -50,23 +36,23 @@ static int drop_impossible(check_run *r) {
   }
   r->step_count = kept;
   if (unwritten && r->is_complete) TRY(CHECK_REASON(r, "/series/steps: %lld rows were never written whole", (long long)unwritten));
-  return report(r, &beyond);
+  return check_say(r, &beyond);
 }
 
 /* As they were written: within an attempt step after step, each attempt behind the one before. */
 static int check_row_order(check_run *r) {
-  finding f = {.count = 0};
+  check_finding f = {.count = 0};
   for (int64_t i = 1; i < r->step_count; i++) {
     const check_step *before = &r->steps[i - 1], *s = &r->steps[i];
     if (s->attempt < before->attempt || (s->attempt == before->attempt && s->step < before->step))
       FIND(f, "/series/steps: step %lld of attempt %lld stands behind step %lld of attempt %lld", (long long)s->step, (long long)s->attempt,
            (long long)before->step, (long long)before->attempt);
   }
-  return report(r, &f);
+  return check_say(r, &f);
 }
 
 static int keep_last_attempts(check_run *r) {
-  finding twice = {.count = 0};
+  check_finding twice = {.count = 0};
   int64_t kept = 0;
   for (int64_t i = 0; i < r->step_count; i++) {
     const check_step *s = &r->steps[i];
@@ -79,12 +65,12 @@ static int keep_last_attempts(check_run *r) {
     }
   }
   r->step_count = kept;
-  return report(r, &twice);
+  return check_say(r, &twice);
 }
 
 /* Up to the last step of a finished run, else up to the last one that was written. */
 static int check_gaps(check_run *r) {
-  finding missing = {.count = 0};
+  check_finding missing = {.count = 0};
   int64_t next = 1, last = r->is_complete && r->config ? r->config->train.steps : 0;
   for (int64_t i = 0; i <= r->step_count; i++) {
     int64_t step = i < r->step_count ? r->steps[i].step : last + 1;
@@ -94,13 +80,13 @@ static int check_gaps(check_run *r) {
     }
     next = step + 1;
   }
-  return report(r, &missing);
+  return check_say(r, &missing);
 }
 
 /* ---- what each row says ---- */
 
 static int check_numbers(check_run *r) {
-  finding loss = {.count = 0}, norm = {.count = 0}, rate = {.count = 0};
+  check_finding loss = {.count = 0}, norm = {.count = 0}, rate = {.count = 0};
   for (int64_t i = 0; i < r->step_count; i++) {
     const check_step *s = &r->steps[i];
     if (!isfinite(s->loss)) FIND(loss, "step %lld: the loss is %g", (long long)s->step, s->loss);
@@ -110,14 +96,14 @@ static int check_numbers(check_run *r) {
     double lr = optim_share(&options, s->step - 1) * r->config->train.lr;
     if (!(fabs(s->lr - lr) <= 1e-12 * fabs(lr))) FIND(rate, "step %lld: the learning rate is %.9g, by the schedule it is %.9g", (long long)s->step, s->lr, lr);
   }
-  TRY(report(r, &loss));
-  TRY(report(r, &norm));
-  return report(r, &rate);
+  TRY(check_say(r, &loss));
+  TRY(check_say(r, &norm));
+  return check_say(r, &rate);
 }
 
 /* float sums leave a hash at every comparison of ranks, exact ones after every step; 0: not taken. */
 static int check_hashes(check_run *r) {
-  finding missing = {.count = 0}, surplus = {.count = 0};
+  check_finding missing = {.count = 0}, surplus = {.count = 0};
   if (!r->config || !r->has_hashes) return ERROR_NONE;
   int64_t every = r->config->check_every;
   for (int64_t i = 0; i < r->step_count; i++) {
@@ -134,72 +120,8 @@ static int check_hashes(check_run *r) {
                          (uint64_t)s->theta_hash, (uint64_t)digest));
     }
   }
-  TRY(report(r, &missing));
-  return report(r, &surplus);
-}
-
-/* ---- payload ---- */
-
-/* Bytes of a step's message with so many of the method's numbers (run.c, measure_message). */
-static int64_t message_bytes(const check_run *r, int64_t numbers) {
-  const check_accounting *a = &r->accounting;
-  if (check_is_exact(r)) return 8 * (numbers + a->head_floats + a->tail_floats - 1) + r->segment_count + 2;
-  return 4 * (numbers + a->head_floats + a->tail_floats);
-}
-
-/* Whether what travels is drawn anew in each step; then the accounting holds the mean. */
-static int payload_varies(const check_run *r) {
-  const method *m;
-  const check_accounting *a = &r->accounting;
-  if (r->config->payload == PAYLOAD_DENSE || a->sent_floats == a->trainable - a->trainable_head || method_find(r->config->method.name, &m)) return 0;
-  return m->choose != NULL;
-}
-
-static int check_fixed_payload(check_run *r, int64_t bytes) {
-  finding f = {.count = 0};
-  for (int64_t i = 0; i < r->step_count; i++)
-    if (r->steps[i].payload_bytes != bytes)
-      FIND(f, "step %lld: payload_bytes is %lld, by the accounting it is %lld", (long long)r->steps[i].step, (long long)r->steps[i].payload_bytes,
-           (long long)bytes);
-  return report(r, &f);
-}
-
-/* Drawn sub-networks: each step between nothing and all of the method's numbers, and the mean where it may be. */
-static int check_drawn_payload(check_run *r, int64_t mean) {
-  const check_accounting *a = &r->accounting;
-  int64_t least = message_bytes(r, 0), most = message_bytes(r, a->trainable - a->trainable_head), unit = check_is_exact(r) ? 8 : 4;
-  double n = (double)r->step_count, sum = 0, squares = 0;
-  finding f = {.count = 0};
-  for (int64_t i = 0; i < r->step_count; i++) {
-    int64_t bytes = r->steps[i].payload_bytes;
-    if (bytes < least || bytes > most || (bytes - least) % unit)
-      FIND(f, "step %lld: payload_bytes is %lld; a drawn path sends %lld to %lld, in steps of %lld", (long long)r->steps[i].step, (long long)bytes,
-           (long long)least, (long long)most, (long long)unit);
-    sum += (double)bytes;
-  }
-  TRY(report(r, &f));
-  if (n < FEWEST_FOR_MEAN) return ERROR_NONE;
-  for (int64_t i = 0; i < r->step_count; i++) squares += pow((double)r->steps[i].payload_bytes - sum / n, 2);
-  double room = DEVIATIONS * sqrt(squares / (n - 1) / n) + (double)unit;
-  if (fabs(sum / n - (double)mean) <= room) return ERROR_NONE;
-  return CHECK_REASON(r, "payload_bytes: the mean over %lld steps is %.0f, by the accounting %lld (drawn paths: give or take %.0f)", (long long)r->step_count,
-                      sum / n, (long long)mean, room);
-}
-
-static int check_payload(check_run *r) {
-  const check_accounting *a = &r->accounting;
-  if (!r->config || !r->segments || r->provenance.ranks < 1) return ERROR_NONE;
-  const int64_t parts[] = {a->trainable, a->trainable_head, a->sent_floats, a->head_floats, a->tail_floats, a->sent_bytes_per_step};
-  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-    if (parts[i] == CHECK_ABSENT) return ERROR_NONE;
-    if (parts[i] < 0 || parts[i] > INT64_MAX / 64) return CHECK_REASON(r, "/accounting holds an impossible number: %lld", (long long)parts[i]);
-  }
-  int64_t bytes = message_bytes(r, a->sent_floats);
-  if (a->sent_bytes_per_step != bytes)
-    return CHECK_REASON(r, "/accounting: sent_bytes_per_step is %lld, but %lld + %lld + %lld numbers make %lld bytes", (long long)a->sent_bytes_per_step,
-                        (long long)a->sent_floats, (long long)a->head_floats, (long long)a->tail_floats, (long long)bytes);
-  if (r->provenance.ranks == 1) return check_fixed_payload(r, 0);
-  return payload_varies(r) ? check_drawn_payload(r, bytes) : check_fixed_payload(r, bytes);
+  TRY(check_say(r, &missing));
+  return check_say(r, &surplus);
 }
 
 /* ---- sums over the steps ---- */

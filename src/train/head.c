@@ -1,7 +1,6 @@
 /* The task head in a step's traffic. Its gradient is a sum of outer products, one (or, with a dense layer, two) per example. Where the rows of all examples are
  * fewer bytes than the sum, they travel instead (head_reduce=factors): an all-gather behind the sum, and every rank forms the gradient of the whole batch. */
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -26,7 +25,8 @@ int head_settle(run *r, int64_t rest_bytes, int64_t width) {
   a->dense_wire_bytes = llround(comm_sum_bytes(ranks, (double)(rest_bytes + a->dense_bytes)) - comm_sum_bytes(ranks, (double)rest_bytes));
   if (row == 0) {
     if (c->head_reduce == HEAD_REDUCE_FACTORS)
-      return FAIL(ERROR_USAGE, "leave head_reduce out", "head_reduce=factors: the head of masked language modelling works on tokens, not on one vector per example");
+      return FAIL(ERROR_USAGE, "leave head_reduce out",
+                  "head_reduce=factors: the head of masked language modelling works on tokens, not on one vector per example");
     return c->head_reduce < 0 ? config_resolve(c, "head_reduce", "dense") : ERROR_NONE;
   }
   double own = mean_examples(r) / ranks * (double)row * (double)sizeof(real);

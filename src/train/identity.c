@@ -23,6 +23,7 @@ int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], ch
   hash_add_text(h, line);
   /* Newer keys only where they say something: what older files are called stays true. */
   if (c->head_reduce == HEAD_REDUCE_FACTORS) hash_add_text(h, ";head_reduce=factors");
+  if (c->node_reduce == NODE_REDUCE_ON) hash_add_text(h, ";node_reduce=on");
   if (*c->network) {
     snprintf(line, sizeof line, ";network=%.200s", c->network);
     hash_add_text(h, line);

@@ -37,6 +37,7 @@ typedef struct step_result {
   int64_t count, tokens;
   int64_t my_tokens;
   int64_t theta_hash;                /* of theta after the update, with an exact sum and where ranks are compared; else 0 */
+  int64_t sent_floats, my_examples;  /* numbers of the method in this step's message; examples in this rank's shards */
   int64_t payload_bytes, wire_bytes; /* this rank's, of the gradient; wire -1: not measured */
   int sampled;                       /* a barrier told waiting from transfer              */
   step_times times;

@@ -20,7 +20,7 @@ typedef struct step_row {
   double loss, lr, grad_norm;
   int64_t examples, tokens;
   double step_s, expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s;
-  int64_t payload_bytes, theta_hash, wire_bytes;
+  int64_t payload_bytes, theta_hash, wire_bytes, sent_floats, own_examples;
   double wait_s, work_mean_s, work_max_s;
 } step_row;
 
@@ -43,6 +43,8 @@ static const field step_fields[] = {
     {"payload_bytes", "bytes", FIELD_INT64, 1, offsetof(step_row, payload_bytes)},
     {"theta_hash", "1", FIELD_INT64, 1, offsetof(step_row, theta_hash)},
     {"wire_bytes", "bytes", FIELD_INT64, 1, offsetof(step_row, wire_bytes)},
+    {"sent_floats", "1", FIELD_INT64, 1, offsetof(step_row, sent_floats)},
+    {"own_examples", "1", FIELD_INT64, 1, offsetof(step_row, own_examples)},
     {"wait_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, wait_s)},
     {"work_mean_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, work_mean_s)},
     {"work_max_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, work_max_s)},
@@ -180,6 +182,7 @@ static int put_accounting(record *rec) {
   int64_t head = model_role_count(r->model, SEGMENT_HEAD), activation = 0;
   TRY(model_counts(r->model, &counts));
   if (r->config->payload == PAYLOAD_DENSE) counts.sent_floats = counts.trainable;
+  counts.sent_floats -= r->left_out;
   for (int t = 0; t < r->threads; t++) activation += model_workspace_bytes(r->workspaces[t]);
   const struct {
     const char *name;
@@ -219,6 +222,7 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "ranks", "%d", comm_size(r->comm));
   provenance_add(&p, "nodes", "%d", comm_nodes(r->comm));
   provenance_add(&p, "threads", "%d", r->threads);
+  provenance_add(&p, "node_reduce", "%s", r->adds_on_node ? "on" : "off");
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
   provenance_add(&p, "order_hash", "%s", r->order_hash);
@@ -305,6 +309,8 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
                         .payload_bytes = s->payload_bytes,
                         .theta_hash = s->theta_hash,
                         .wire_bytes = s->wire_bytes,
+                        .sent_floats = s->sent_floats,
+                        .own_examples = s->my_examples,
                         .wait_s = s->sampled ? s->times.wait_s : NAN,
                         .work_mean_s = s->sampled ? s->times.work_mean_s : NAN,
                         .work_max_s = s->sampled ? s->times.work_max_s : NAN};

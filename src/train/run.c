@@ -213,12 +213,27 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
+/* Numbers that stay at home because no rank's batch reaches them, in the mean over the run's steps. */
+static int measure_left_out(run *r) {
+  if (r->config->payload == PAYLOAD_DENSE || !model_reaches(r->model)) return ERROR_NONE;
+  double sum = 0;
+  for (int64_t step = 0; step < r->steps; step++) {
+    TRY(batch_plan_step(&r->plan, step));
+    batch_plan_reach(&r->plan, r->model);
+    sum += (double)(r->theta_count - model_packed_count(r->model));
+  }
+  r->left_out = llround(sum / (double)r->steps);
+  return ERROR_NONE;
+}
+
 /* The head is a part of a step's message or travels beside it. */
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
+  TRY(measure_left_out(r));
   int is_exact = r->config->reduce == REDUCE_EXACT, width = is_exact ? 8 : 4;
-  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats, segments = model_segment_count(r->model);
+  int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats - r->left_out;
+  int64_t segments = model_segment_count(r->model);
   TRY(head_settle(r, width * payload_of(is_exact, numbers, segments).sums, width));
   r->message_bytes = payload_of(is_exact, numbers, segments).bytes + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
@@ -227,14 +242,18 @@ static int measure_message(run *r) {
 /* What a step's sum needs. Ranks rely on each other after this: nothing more is taken later. */
 static int take_message(run *r) {
   size_t count = (size_t)r->theta_count + TAIL_FLOATS;
-  int packs = model_is_packed(r->model) && r->config->payload == PAYLOAD_COMPACT;
+  int packs = model_is_packed(r->model) && r->config->payload == PAYLOAD_COMPACT, in_place = packs && model_packs_in_place(r->model);
   r->message = r->gradient[0];
-  if (packs) TRY(arena_take(r->memory, count, sizeof(real), &r->packed));
-  if (r->config->reduce == REDUCE_FLOAT) return comm_sum_begin(r->comm, r->message, (int64_t)count);
+  if (in_place) r->packed = r->message;
+  else if (packs) TRY(arena_take(r->memory, count, sizeof(real), &r->packed));
+  if (r->config->reduce == REDUCE_FLOAT) return ERROR_NONE;
   TRY(arena_take(r->memory, (size_t)model_segment_count(r->model), sizeof *r->segment_counts, &r->segment_counts));
   if (packs) {
     TRY(arena_take(r->memory, (size_t)r->threads, sizeof *r->thread_packed, &r->thread_packed));
-    for (int t = 0; t < r->threads; t++) TRY(arena_take(r->memory, count, sizeof(real), &r->thread_packed[t]));
+    for (int t = 0; t < r->threads; t++) {
+      if (in_place) r->thread_packed[t] = r->gradient[t];
+      else TRY(arena_take(r->memory, count, sizeof(real), &r->thread_packed[t]));
+    }
   }
   return exact_create(r->model, r->theta_count, r->threads, r->shards, r->memory, &r->exact);
 }
@@ -297,6 +316,17 @@ static int prepare_output(run *r) {
   return *c->output.export_dir ? export_prepare(c, c->output.export_dir) : ERROR_NONE;
 }
 
+/* Ranks that were started with other words are found out in identify, and must not wait for each other here. */
+static int settle_sum(run *r) {
+  double wanted = r->config->node_reduce == NODE_REDUCE_ON;
+  TRY(comm_max_doubles(r->comm, COMM_CONTROL, &wanted, 1));
+  if (wanted == 0) return ERROR_NONE;
+  TRY(comm_sum_setup(r->comm, COMM_BUCKET_BYTES, 1, &r->adds_on_node));
+  if (!r->adds_on_node && comm_nodes(r->comm) < comm_size(r->comm))
+    log_warning("node_reduce: the shared memory of some node is too small (/dev/shm): its ranks are treated as any others");
+  return ERROR_NONE;
+}
+
 /* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */
 static int check_one_build(run *r) {
   char text[256];
@@ -317,8 +347,8 @@ static int identify(run *r) {
   if (!code) code = hash_file("/proc/self/exe", r->binary_hash);
   TRY(comm_agree(r->comm, code));
   /* With what decides who waits for whom, and is no part of the experiment. */
-  snprintf(text, sizeof text, "%s %lld %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload, (long long)conf->head_reduce,
-           (long long)conf->check_every, (long long)conf->sample_every);
+  snprintf(text, sizeof text, "%s %lld %lld %lld %lld %lld %lld", r->experiment_id, (long long)conf->reduce, (long long)conf->payload,
+           (long long)conf->node_reduce, (long long)conf->head_reduce, (long long)conf->check_every, (long long)conf->sample_every);
   TRY(comm_same_text(r->comm, text, &same));
   if (!same) return FAIL(ERROR_INPUT, "give all ranks the same arguments and equal copies of the data", "the ranks' configurations or data sets differ");
   return conf->reduce == REDUCE_EXACT ? check_one_build(r) : ERROR_NONE;
@@ -355,6 +385,7 @@ static int assemble(run *r, int training) {
   char directory[4096] = "";
   TRY(comm_agree(r->comm, assemble_alone(r, training, directory, sizeof directory)));
   TRY(load_model(r, directory));
+  if (training) TRY(settle_sum(r));
   TRY(identify(r));
   TRY(comm_agree(r->comm, take_memory(r, training)));
   TRY(comm_agree(r->comm, model_init_theta(r->model, r->theta)));

@@ -18,8 +18,8 @@
 #include "train/metrics.h"
 #include "train/payload.h"
 
-/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is sent
- * for it (comm_sum_bytes). */
+/* What the task head adds to the bytes of a step and rank, in the mean over both: as a part of the sum, and as factors. Payload, and an estimate of what is
+ * sent for it (comm_sum_bytes). */
 typedef struct head_account {
   int64_t dense_bytes, factor_bytes, dense_wire_bytes, factor_wire_bytes;
 } head_account;
@@ -49,7 +49,9 @@ typedef struct run {
   real *head_rows;              /* [examples of a step][model_head_row] shard after shard          */
   int64_t *head_first;          /* [ranks + 1] where the rows of each rank begin, in floats       */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
-  real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it; NULL: all      */
+  int adds_on_node;             /* large vectors are first added in the node's shared memory                */
+  int64_t left_out;             /* numbers of theta that the step's batch does not reach and that do not travel; mean over the steps */
+  real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it, message itself where it is packed in place; NULL: all */
   real **thread_packed;         /* [threads] the same of a shard, for an exact sum; NULL likewise */
   exact *exact;                 /* NULL: sums in floats                                           */
   int64_t *segment_counts;      /* [segments] numbers of each in a message                        */

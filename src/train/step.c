@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -11,13 +12,18 @@
 #include "train/internal.h"
 
 /* Threads tell how far their gradient is complete during their last shard. Thread 0, the only one that may call MPI, adds finished ranges of all threads into
- * the message and hands them to the sum, which hides the transfer behind the rest of backward. */
+ * the message and hands them to the sum, which hides the transfer behind the rest of backward: between its own products, and when it has no more of them, until
+ * the other threads are done. */
 typedef struct overlap {
   run *r;
   _Atomic int64_t *ready; /* [threads] */
+  _Atomic int working;    /* threads' parts that are not done */
   int64_t combined;       /* message[apart .. combined) holds all threads' sum */
+  int64_t early;          /* message[apart .. early) may leave before all of it is known */
   int code;
 } overlap;
+
+enum { DRIVE_PAUSE_NS = 50000 }; /* between looks at the network while others compute: well below what a bucket takes on any */
 
 typedef struct overlap_seat {
   overlap *shared;
@@ -36,13 +42,23 @@ static void drive(overlap *o) {
     if (ready < upto) upto = ready;
   }
   if (upto > o->combined) combine(o, upto);
-  if (!o->code) o->code = comm_sum_ready(o->r->comm, o->combined - o->r->apart);
+  if (!o->code && o->early) o->code = comm_sum_ready(o->r->comm, (o->combined < o->early ? o->combined : o->early) - o->r->apart);
 }
 
+/* Only the thread itself writes its place. */
 static void tell(void *context, int64_t ready) {
   overlap_seat *seat = context;
-  atomic_store_explicit(&seat->shared->ready[seat->thread], ready, memory_order_release);
+  _Atomic int64_t *place = &seat->shared->ready[seat->thread];
+  if (ready > atomic_load_explicit(place, memory_order_relaxed)) atomic_store_explicit(place, ready, memory_order_release);
   if (seat->thread == 0) drive(seat->shared);
+}
+
+static void drive_while_others_work(overlap *o) {
+  const struct timespec pause = {.tv_nsec = DRIVE_PAUSE_NS};
+  while (atomic_load_explicit(&o->working, memory_order_acquire) > 0) {
+    drive(o);
+    nanosleep(&pause, NULL);
+  }
 }
 
 static void add_sums(model_sums *to, const model_sums *from) {
@@ -66,7 +82,7 @@ static int work_shards(run *r, overlap *o, int64_t step, int64_t begin, int64_t 
   overlap_seat seat = {o, thread};
   model_progress progress = {tell, &seat};
   clear_gradient(r, thread);
-  for (int64_t s = begin; s < end; s++) TRY(work_shard(r, step, s, thread, sums, s + 1 == end && !r->packed ? &progress : NULL));
+  for (int64_t s = begin; s < end; s++) TRY(work_shard(r, step, s, thread, sums, s + 1 == end && o->early ? &progress : NULL));
   TRY(model_gather(r->model, r->workspaces[thread], r->gradient[thread]));
   atomic_store_explicit(&o->ready[thread], r->theta_count, memory_order_release);
   return ERROR_NONE;
@@ -104,16 +120,22 @@ static int work(run *r, overlap *o, int64_t step, model_sums *total, step_times 
   order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &mine_begin, &mine_end);
   for (int t = 0; t < r->threads; t++) sums[t] = (model_sums){0};
     /* A loop, so that a smaller team than asked for (OMP_THREAD_LIMIT) still does all of it; number 0 falls to the master thread. */
-#pragma omp parallel for num_threads(r->threads) schedule(static, 1)
-  for (int t = 0; t < r->threads; t++) {
-    int64_t begin, end;
-    order_share(mine_end - mine_begin, r->threads, t, &begin, &end);
-    int code = o ? work_shards(r, o, step, mine_begin + begin, mine_begin + end, t, &sums[t])
-                 : work_shards_exactly(r, step, mine_begin + begin, mine_begin + end, t, &sums[t]);
-    if (code) {
+#pragma omp parallel num_threads(r->threads)
+  {
+#pragma omp for schedule(static, 1) nowait
+    for (int t = 0; t < r->threads; t++) {
+      int64_t begin, end;
+      order_share(mine_end - mine_begin, r->threads, t, &begin, &end);
+      int code = o ? work_shards(r, o, step, mine_begin + begin, mine_begin + end, t, &sums[t])
+                   : work_shards_exactly(r, step, mine_begin + begin, mine_begin + end, t, &sums[t]);
+      if (code) {
 #pragma omp critical
-      failed = *error_last();
+        failed = *error_last();
+      }
+      if (o) atomic_fetch_sub_explicit(&o->working, 1, memory_order_release);
     }
+#pragma omp master
+    if (o && o->early) drive_while_others_work(o);
   }
   times->work_cpu_s += clock_process_cpu_s() - cpu_before;
   *total = (model_sums){0};
@@ -136,11 +158,13 @@ static void set_result(step_result *result, const model_sums *all) {
 static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   int64_t theta = r->theta_count;
   _Atomic int64_t ready[r->threads];
-  overlap o = {.r = r, .ready = ready, .combined = r->apart};
+  overlap o = {.r = r,
+               .ready = ready,
+               .combined = r->apart,
+               .early = !r->packed ? theta : r->packed == r->message ? model_packs_in_place(r->model) : 0};
   model_sums mine = {0};
   for (int t = 0; t < r->threads; t++) atomic_init(&ready[t], 0);
-  /* What a rank in trouble cannot know is how many numbers the others send, if that differs from step to step: then they agree first. */
-  if (model_active(r->model) && r->packed) TRY(comm_agree(r->comm, code));
+  atomic_init(&o.working, r->threads);
   int64_t count = (r->packed ? model_packed_count(r->model) : theta) - r->apart;
   real *message = (r->packed ? r->packed : r->message) + r->apart;
   int begun = comm_sum_begin(r->comm, message, count + TAIL_FLOATS);
@@ -160,9 +184,9 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   wait_if_sampled(r, result);
   TRY(comm_sum_end(r->comm));
   if (tail[TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
-  if (r->packed) model_unpack(r->model, r->packed, r->message);
-  TRY(head_form(r, &result->times));
   set_result(result, &(model_sums){.loss = (double)tail[TAIL_LOSS], .count = (int64_t)tail[TAIL_COUNT], .tokens = (int64_t)tail[TAIL_TOKENS]});
+  if (r->packed) model_unpack(r->model, r->packed, r->message); /* the tail may be in the way */
+  TRY(head_form(r, &result->times));
   result->my_tokens = mine.tokens;
   return ERROR_NONE;
 }
@@ -195,13 +219,24 @@ static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
   return ERROR_NONE;
 }
 
+/* What the bytes of this step follow from. */
+static void count_message(const run *r, step_result *result) {
+  int64_t begin, end;
+  order_share(r->shards, comm_size(r->comm), comm_rank(r->comm), &begin, &end);
+  result->my_examples = r->plan.first[end] - r->plan.first[begin];
+  result->sent_floats = (r->packed ? model_packed_count(r->model) : r->theta_count) - model_role_count(r->model, SEGMENT_HEAD);
+}
+
 int step_gradient(run *r, int64_t step, step_result *result) {
   *result = (step_result){0};
   double start = clock_wall_s();
-  int code = r->pending.code ? error_restore(&r->pending) : batch_plan_step(&r->plan, step);
-  if (!code) code = model_choose(r->model, step);
-  if (!code) code = model_expand(r->model, r->theta);
+  /* Also by a rank in trouble: what every rank knows of a step decides how many numbers travel. It fails on all ranks or on none. */
+  TRY(batch_plan_step(&r->plan, step));
+  TRY(model_choose(r->model, step));
+  if (r->packed) batch_plan_reach(&r->plan, r->model);
+  int code = r->pending.code ? error_restore(&r->pending) : model_expand(r->model, r->theta);
   result->times.expand_s = clock_wall_s() - start;
+  count_message(r, result);
   int64_t every = r->config->sample_every;
   result->sampled = comm_size(r->comm) > 1 && every > 0 && (step + 1) % every == 0;
   comm_meter before = comm_meter_read(r->comm, COMM_GRADIENT);

@@ -39,6 +39,28 @@ static inline void compare_message(const gradient_case *c, const stand *s) {
   free(back);
 }
 
+/* Told the batch, the message leaves out rows that no token reaches, and may take the place of the gradient that it is made of. */
+static inline void compare_reached(const gradient_case *c, stand *s) {
+  model *m = s->model;
+  const batch *b = &s->batch.view;
+  int64_t whole = model_packed_count(m), early = model_packs_in_place(m);
+  real *place = must_take((size_t)s->count, sizeof *place);
+  model_reach_begin(m);
+  for (int i = 0; i < b->sequences; i++) model_reach(m, b->first[i + 1] - b->first[i], b->token + b->first[i]);
+  model_reach_end(m);
+  compare_message(c, s);
+  int64_t count = model_packed_count(m);
+  assert_true(count < whole);
+  assert_true(early > 0 && early < count);
+  memcpy(place, s->grad, (size_t)s->count * sizeof *place);
+  model_pack(m, place, place);
+  assert_memory_equal(place, s->grad, (size_t)early * sizeof *place);
+  for (int64_t i = count; i < s->count; i++) place[i] = (real)NAN; /* the sums' tail, and what was there before */
+  model_unpack(m, place, place);
+  assert_memory_equal(place, s->grad, (size_t)s->count * sizeof *place);
+  free(place);
+}
+
 /* A path is drawn per step: the mean over many is what is counted. */
 static inline void compare_drawn_counts(const gradient_case *c, stand *s, int64_t head, int64_t sent) {
   enum { DRAWS = 600 };
@@ -69,6 +91,8 @@ static void compact_equals_dense(void **state) {
     }
     if (model_active(s->model)) compare_drawn_counts(&c, s, head, counts.sent_floats);
     else assert_true(model_packed_count(s->model) == head + counts.sent_floats);
+    if (model_reaches(s->model)) compare_reached(&c, s);
+    else assert_true(model_packs_in_place(s->model) == 0);
     stand_destroy(s);
   }
 }

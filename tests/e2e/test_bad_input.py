@@ -248,7 +248,7 @@ class BadInput(Case):
     def test_ranks_with_other_words(self):
         """Two ranks that were not told the same train nothing."""
         for one, other in (({}, {"seed": "2"}), ({}, {"method": "full"}), ({}, {"task__data": self.data_with(seed=9)}), ({"reduce": "exact"}, {}), ({"check_every": "1"}, {}),
-                           ({"payload": "dense"}, {"payload": "compact"}), ({"head_reduce": "dense"}, {"head_reduce": "factors"})):
+                           ({"payload": "dense"}, {"payload": "compact"}), ({"node_reduce": "on"}, {}), ({"head_reduce": "dense"}, {"head_reduce": "factors"})):
             first = [PROGRAM, *self.train_words(**one)]
             second = [PROGRAM, *self.train_words(**other)]
             shutil.rmtree(self.at("runs"), ignore_errors=True)

@@ -117,7 +117,9 @@ class Check(Case):
         cases = {"glora-random": {"method": "glora", "method__path": "random", "train__steps": "20"}, "vblora": {"method": "vblora"},
                  "full": {"method": "full", "output__theta": "auto", "train__lr": "1e-3"}, "dense": {"method": "vblora", "payload": "dense"},
                  "mlm": {"method": "full", "task__data": mlm, "train__lr": "1e-3"}, "regress": {"method": "red", "task__data": regress},
-                 "last": {"method": "tied", "train__keep": "last", "output__predictions": "false"}, "unchecked": {"check_every": "0", "train__schedule": "cosine"}}
+                 "last": {"method": "tied", "train__keep": "last", "output__predictions": "false"}, "unchecked": {"check_every": "0", "train__schedule": "cosine"},
+                 "factors": {"head_reduce": "factors", "train__batch": "24"}, "deep factors": {"head_reduce": "factors", "model__head": "tanh", "task__data": regress, "method": "red"},
+                 "drawn factors": {"head_reduce": "factors", "method": "glora", "method__path": "random", "train__steps": "20"}}
         for name, changed in cases.items():
             for reduce in ("float", "exact"):
                 with self.subTest(case=name, reduce=reduce):
@@ -225,10 +227,43 @@ class Check(Case):
     def test_drawn_payloads(self):
         run = self.run_of("drawn", method="glora", method__path="random", train__steps="20")
         self.assertGreater(len(set(read(run, "series/steps")["payload_bytes"].tolist())), 5)
-        for edit, reason in ((cell("payload_bytes", 6, 3), "a drawn path sends"), (cell("payload_bytes", 6, lambda bytes: bytes + 1), "a drawn path sends"),
-                             (rows(lambda table: table.__setitem__("payload_bytes", np.max(table["payload_bytes"]))), "the mean over 20 steps")):
+
+        def widest(table):
+            for name in ("payload_bytes", "sent_floats"):
+                table[name] = np.max(table[name])
+
+        for edit, reason in ((cell("payload_bytes", 6, 3), "step 7: payload_bytes is 3"), (cell("payload_bytes", 6, lambda bytes: bytes + 4), "step 7: payload_bytes is"),
+                             (cell("sent_floats", 6, -1), "step 7: sent_floats is -1"), (cell("sent_floats", 4, 10**9), "step 5: sent_floats is 1000000000"),
+                             (rows(widest), "the mean over 20 steps")):
             _, (reasons,) = self.check(self.edited(run, edit), status=1)
             self.assertIn(reason, reasons)
+
+    def test_full_fine_tuning_sends_what_its_batches_reach(self):
+        run = self.run_of("reached", method="full")
+        sent = read(run, "series/steps")["sent_floats"]
+        self.assertGreater(len(set(sent.tolist())), 1)
+        self.assertAlmostEqual(float(np.mean(sent)), attribute(run, "accounting", "sent_floats"), delta=0.51)
+        self.check(run)
+
+        dense = self.run_of("reached-dense", method="full", payload="dense")
+        self.assertEqual(set(read(dense, "series/steps")["sent_floats"].tolist()), {attribute(dense, "accounting", "trainable_method")})
+        for edit, reason in ((cell("payload_bytes", 2, lambda bytes: bytes + 4), "step 3: payload_bytes is"),
+                             (lambda file: [cell("sent_floats", row, lambda value: value - 400)(file) for row in range(len(sent))], "the mean over")):
+            _, (reasons,) = self.check(self.edited(run, edit), status=1)
+            self.assertIn(reason, reasons)
+
+    def test_the_head_as_factors(self):
+        """Rank 0's rows differ from step to step: whole rows, of no more examples than the step has, and in the mean what the accounting says."""
+        run = self.run_of("rows", head_reduce="factors", model__head="tanh")
+        for edit, reason in ((cell("payload_bytes", 6, lambda bytes: bytes + 4), "step 7: payload_bytes is"), (cell("payload_bytes", 2, 0), "step 3: payload_bytes is 0"),
+                             (cell("own_examples", 2, 99), "step 3: sent_floats is"), (cell("own_examples", 2, lambda own: own - 1), "step 3: payload_bytes is"),
+                             (attrs("accounting", head_bytes_factors=100), "head_bytes_factors 100 make it"),
+                             (lambda file: (attrs("accounting", head_bytes_factors=100)(file),
+                                            attrs("accounting", sent_bytes_per_step=int(file["accounting"].attrs["sent_bytes_per_step"]) - 3168 + 100)(file)),
+                              "head_bytes_factors is 100, but the steps' examples make 3168")):
+            _, (reasons,) = self.check(self.edited(run, edit), status=1)
+            self.assertIn(reason, reasons)
+        self.check(self.run_of("rows-alone", 1, head_reduce="factors"))
 
     def test_one_rank_sends_nothing(self):
         _, (reasons,) = self.check(self.edited(self.float[0], cell("payload_bytes", 0, 100)), status=1)

@@ -12,7 +12,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import MPIRUN, PROGRAM, Case, attribute, call, losses, main, methods, np, peftscale, read, train  # noqa: E402
+from harness import MPIRUN, PROGRAM, Case, attribute, call, losses, main, make_tiny, methods, np, peftscale, read, train  # noqa: E402
 
 LAYOUTS = [(ranks, threads) for ranks in (1, 2, 3, 4, 6, 8) for threads in (1, 2)]
 HEAD_LAYOUTS = [(ranks, threads) for ranks in (1, 2, 3, 4, 6) for threads in (1, 2)]
@@ -60,7 +60,12 @@ class ExactSum(Case):
                 self.assertEqual(rows["compact"]["theta_hash"].tolist(), rows["dense"]["theta_hash"].tolist())
                 self.assertEqual(attribute(runs["compact"], "result", "theta_hash"), attribute(runs["dense"], "result", "theta_hash"))
                 sent = {payload: float(np.mean(row["payload_bytes"])) for payload, row in rows.items()}
-                if name in ("vblora", "glora-random"):
+                if name == "full":  # rows of embeddings that no token of the batch reaches
+                    self.assertLess(sent["compact"], sent["dense"])
+                    numbers = sent["dense"] - sent["compact"]
+                    self.assertAlmostEqual(attribute(runs["dense"], "accounting", "sent_bytes_per_step") - attribute(runs["compact"], "accounting", "sent_bytes_per_step"),
+                                           numbers, delta=8)
+                elif name in ("vblora", "glora-random"):
                     self.assertLess(sent["compact"], 0.8 * sent["dense"])
                 else:
                     self.assertEqual(sent["compact"], sent["dense"])
@@ -80,6 +85,24 @@ class ExactSum(Case):
                         self.assertEqual(attribute(run, "", "experiment_id"), attribute(wanted, "", "experiment_id"))
                         if way == "factors":
                             self.assertEqual(attribute(run, "accounting", "head_reduce"), "factors")
+
+    def test_large_vectors_in_any_way(self):
+        """A theta of several buckets: one rank, a ring, and ranks that add in their node's shared memory first, compact and dense: one trajectory."""
+        model = make_tiny.write_model(self.at("wide"), width=256, layers=4, heads=4, ffn=1024, seed=2)
+        data = make_tiny.write_dataset(self.at("narrow.h5"), counts=(24, 6, 6), longest=24, seed=3)
+        wanted, run_ids = None, set()
+        for ranks, threads, node_reduce, payload in ((1, 1, "off", "compact"), (2, 2, "off", "dense"), (2, 1, "on", "compact"), (3, 1, "on", "dense"), (3, 1, "off", "compact"),
+                                                     (4, 1, "on", "compact"), (6, 1, "off", "compact"), (6, 1, "on", "compact")):
+            with self.subTest(ranks=ranks, node_reduce=node_reduce, payload=payload):
+                run = self.run_case(f"large-{node_reduce}", "full", ranks, threads, node_reduce=node_reduce, payload=payload, model__path=model, task__data=data, train__batch="24",
+                                    train__lr="1e-4", output__theta="false")
+                self.assertGreater(attribute(run, "accounting", "sent_bytes_per_step"), 3 * (4 << 20))
+                self.assertEqual(attribute(run, "provenance", "node_reduce"), node_reduce)
+                hashes = read(run, "series/steps")["theta_hash"].tolist()
+                wanted = wanted or hashes
+                self.assertEqual(hashes, wanted)
+                run_ids.add(attribute(run, "", "run_id"))
+        self.assertEqual(len(run_ids), 8)
 
     def test_close_to_the_float_sum(self):
         for name, method, extra in CASES:

@@ -58,7 +58,9 @@ class RankEquality(Case):
         data = make_tiny.write_dataset(self.at("narrow.h5"), counts=(24, 6, 6), longest=24, seed=3)
         run = self.curves("wide", [(1, 1), (1, 2), (2, 2), (3, 1), (4, 2)], method="full", model__path=model, task__data=data, train__batch="8", train__lr="1e-4",
                           train__lr_head="2e-3", output__theta="false")
-        self.assertGreater(attribute(run, "accounting", "trainable"), 3 * BUCKET_FLOATS)
+        self.assertGreater(attribute(run, "accounting", "sent_floats"), 3 * BUCKET_FLOATS)
+        self.curves("wide-node", [(1, 1), (2, 2), (3, 1), (4, 1)], method="full", model__path=model, task__data=data, train__batch="8", train__lr="1e-4",
+                    train__lr_head="2e-3", output__theta="false", node_reduce="on")
 
     def test_masked_language_model(self):
         """The count that the gradient is divided by is of masked tokens, which no rank knows alone."""

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "comm/internal.h" /* the size of a bucket */
+#include "comm/internal.h" /* nodes can be made up */
 #include "support/checks.h"
 
 static int rank, size;
@@ -72,15 +72,85 @@ static void sum(int64_t count, int64_t pace) {
   free(vector);
 }
 
-static void sums(void) {
-  const int64_t b = BUCKET_FLOATS, counts[] = {1, 2, 3, 1000, b - 1, b, b + 1, 2 * b - 1, 2 * b, 2 * b + 5, 4 * b + 3};
-  const int64_t paces[] = {0, 100000, b, b + 17, 5 * b};
+/* Numbers beyond a float's or a double's whole numbers. */
+static int64_t integer(int64_t i, int r) { return ((int64_t)1 << 60) / (r + 2) - i * 1000003 * (r % 2 ? 1 : -1); }
+
+static void sum_integers(int64_t count) {
+  int64_t *values = malloc((size_t)(count + 1) * sizeof *values), wrong = 0;
+  CHECK(values != NULL);
+  if (!values) return;
+  for (int64_t i = 0; i < count; i++) values[i] = integer(i, rank);
+  values[count] = 77;
+  comm_meter before = comm_meter_read(world, COMM_CONTROL);
+  CHECK_DONE(comm_sum_integers(world, COMM_CONTROL, values, count));
+  for (int64_t i = 0; i < count; i++) {
+    int64_t wanted = 0;
+    for (int r = 0; r < size; r++) wanted += integer(i, r);
+    wrong += values[i] != wanted;
+  }
+  CHECK(wrong == 0);
+  CHECK(values[count] == 77);
+  CHECK(comm_meter_read(world, COMM_CONTROL).payload_bytes - before.payload_bytes == (size > 1 ? count * (int64_t)sizeof *values : 0));
+  free(values);
+}
+
+/* Around the borders of buckets of b numbers, and beyond what is on its way at a time. */
+static void sums_with(int64_t b) {
+  const int64_t counts[] = {1, 2, 3, 1000, b - 1, b, b + 1, 2 * b - 1, 2 * b, 2 * b + 5, 4 * b + 3, 13 * b + 1};
+  const int64_t paces[] = {0, b / 10, b, b + 17, 5 * b};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
     for (size_t j = 0; j < sizeof paces / sizeof *paces; j++)
       if (counts[i] > 1000 || j == 0) sum(counts[i], paces[j]);
-  sum(3 * b + 1, 100000 + 1000 * rank); /* every rank reports in its own steps, as shards of other lengths do */
-  sum(3 * b + 1, rank % 2 ? 0 : 50000);
+  sum(3 * b + 1, b / 10 + b / 100 * rank); /* every rank reports in its own steps, as shards of other lengths do */
+  sum(3 * b + 1, rank % 2 ? 0 : b / 20);
+  sum(13 * b + 1, rank ? 0 : b / 3);
   sum(7, 1);
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) sum_integers(counts[i]);
+}
+
+/* Ranks of this machine as if they were on several: each rank's node, by number. */
+static void sums_on_nodes(const int *node_of) {
+  MPI_Comm whole = world->node;
+  const int node_rank = world->node_rank, node_size = world->node_size, nodes = world->nodes;
+  int is_on_node = -1, first = 0, last = 0, most = 0;
+  MPI_Comm_split(world->world, node_of[rank], rank, &world->node);
+  MPI_Comm_rank(world->node, &world->node_rank);
+  MPI_Comm_size(world->node, &world->node_size);
+  for (int r = 0; r < size; r++) last = node_of[r] > last ? node_of[r] : last;
+  world->nodes = last + 1;
+  MPI_Allreduce(&world->node_size, &most, 1, MPI_INT, MPI_MAX, world->world);
+  for (int on_node = 0; on_node < 2; on_node++) {
+    CHECK_DONE(comm_sum_setup(world, 1 << 14, on_node, &is_on_node));
+    CHECK(is_on_node == (on_node && most > 1));
+    sums_with(1 << 12);
+  }
+  CHECK_DONE(comm_sum_setup(world, COMM_BUCKET_BYTES, 0, &first));
+  MPI_Comm_free(&world->node);
+  world->node = whole;
+  world->node_rank = node_rank;
+  world->node_size = node_size;
+  world->nodes = nodes;
+}
+
+static void sums(void) {
+  static const int one[4] = {0}, pairs[4] = {0, 0, 1, 1}, turns[4] = {0, 1, 0, 1}, uneven[4] = {0, 0, 0, 1}, alone[4] = {0, 1, 2, 3};
+  const int *const nodes[] = {one, pairs, turns, uneven, alone};
+  int is_on_node;
+  sum(5, 0);
+  sum(3 * (COMM_BUCKET_BYTES / 4) + 5, 300000); /* as it is without a setup */
+  for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+    if (size > 1 || i == 0) sums_on_nodes(nodes[i]);
+  /* More than any shared memory holds: all agree to do without, and do. */
+  const int node_size = world->node_size;
+  world->node_size = 1 << 24;
+  CHECK_DONE(comm_sum_setup(world, 1 << 20, 1, &is_on_node));
+  world->node_size = node_size;
+  CHECK(!is_on_node);
+  sum(1000000, 0);
+  CHECK_DONE(comm_sum_setup(world, 8, 0, &is_on_node)); /* the smallest buckets, with fewer numbers than ranks */
+  sum(101, 7);
+  sum_integers(101);
+  CHECK_DONE(comm_sum_setup(world, COMM_BUCKET_BYTES, 0, &is_on_node));
 }
 
 static void doubles(void) {

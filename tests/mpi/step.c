@@ -74,7 +74,7 @@ static double distance(const run *r, const double *wanted, const real *found, do
 }
 
 /* What the ranks give to a step's sum, and, where the head is no part of it, the rows of the own examples. */
-static int64_t payload_of(const run *r) {
+static int64_t given_bytes(const run *r) {
   int64_t begin, end, numbers = (r->packed ? model_packed_count(r->model) : r->theta_count) - r->apart, row = r->apart ? model_head_row(r->model) : 0;
   if (comm_size(world) == 1) return 0;
   order_share(r->shards, comm_size(world), comm_rank(world), &begin, &end);
@@ -104,7 +104,7 @@ static void compare_from(const char *path, const char *const *words, int threads
     reference(r, step, wanted, &sums);
     int64_t before = comm_meter_read(world, COMM_GRADIENT).payload_bytes;
     CHECK_DONE(step_gradient(r, step, &result));
-    CHECK(comm_meter_read(world, COMM_GRADIENT).payload_bytes - before == payload_of(r));
+    CHECK(comm_meter_read(world, COMM_GRADIENT).payload_bytes - before == given_bytes(r));
     const char *at = "";
     double miss = distance(r, wanted, r->message, least_share, &at);
     if (!(miss < 1e-5)) fprintf(stderr, "%s, %d threads, step %lld: the gradient of %s differs by %.1e\n", words[0], threads, (long long)step, at, miss);
@@ -265,6 +265,38 @@ static void choice(const char *path) {
   }
 }
 
+/* Full fine-tuning of a sentence task sends the embeddings' rows of the tokens and positions in the batch, to the byte, and counts their mean. */
+static void reached_rows(const char *path, const char *reduce_word, const char *payload_word) {
+  const char *const words[] = {"method=full", "model.width=32", "head_reduce=dense", reduce_word, payload_word, "task.limit=9", NULL};
+  run *r = NULL;
+  CHECK_DONE(make_run(path, words, 2, &r));
+  if (!r) return;
+  const batch_plan *plan = &r->plan;
+  const int packs = r->config->payload == PAYLOAD_COMPACT;
+  double mean = 0;
+  for (int64_t step = 0; step < STEPS; step++) {
+    step_result result;
+    char seen[TINY_VOCABULARY] = {0};
+    int64_t words_missing = TINY_VOCABULARY, longest = 0;
+    CHECK_DONE(step_gradient(r, step, &result));
+    for (int i = 0; i < plan->sequences; i++) {
+      longest = plan->length[i] > longest ? plan->length[i] : longest;
+      for (int j = 0; j < plan->length[i]; j++) {
+        char *token = &seen[plan->source->token[plan->source->offset[plan->row[i]] + j]];
+        words_missing -= !*token;
+        *token = 1;
+      }
+    }
+    int64_t missing = packs ? 32 * (words_missing + 128 - longest) : 0, numbers = r->theta_count - missing;
+    mean += (double)missing / STEPS;
+    int64_t wanted = r->exact ? 8 * (numbers + 3) + model_segment_count(r->model) + 2 : 4 * (numbers + 4);
+    CHECK(result.payload_bytes == (comm_size(world) > 1 ? wanted : 0));
+  }
+  CHECK(llabs(r->left_out - (int64_t)(mean + 0.5)) <= 1);
+  CHECK((mean > 0) == packs);
+  run_destroy(r);
+}
+
 int main(int argc, char **argv) {
   char path[64];
   if (checks_begin(&argc, &argv)) return 1;
@@ -278,10 +310,20 @@ int main(int argc, char **argv) {
     compare(path, masked, 2, 0);
     for (int threads = 1; threads <= 2; threads++) compare(path, large, threads, 1500000);
     variants(path);
+    for (int on_node = 0; on_node < 2; on_node++) {
+      const char *const bucketed[] = {"method=full", "model.layers=2", "model.width=256", "model.ffn=1024", on_node ? "node_reduce=on" : "node_reduce=off",
+                                      on_node ? "reduce=float" : "reduce=exact", "payload=dense", NULL};
+      compare(path, bucketed, 1 + on_node, 1500000);
+    }
+    reached_rows(path, "reduce=float", "payload=compact");
+    reached_rows(path, "reduce=exact", "payload=compact");
+    reached_rows(path, "reduce=float", "payload=dense");
     trouble(path, "method=lora", "model.width=32", "reduce=float");
     trouble(path, "method=vblora", "model.width=32", "reduce=float");
     trouble(path, "method=glora", "method.path=random", "reduce=float");
     trouble(path, "method=glora", "method.path=random", "reduce=exact");
+    trouble(path, "method=full", "model.width=32", "reduce=float");
+    trouble(path, "method=full", "model.width=256", "node_reduce=on");
     drift(path);
     factors(path);
     choice(path);

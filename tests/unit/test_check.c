@@ -37,7 +37,7 @@ typedef struct step_row {
   int32_t attempt;
   int64_t step;
   double loss, lr, grad_norm, step_s, communication_s;
-  int64_t tokens, payload_bytes, theta_hash;
+  int64_t examples, tokens, payload_bytes, theta_hash;
 } step_row;
 #define WHOLE(type, name) \
   { #name, "1", FIELD_INT64, 1, offsetof(type, name) }
@@ -50,6 +50,7 @@ static const field step_fields[] = {{"attempt", "1", FIELD_INT32, 1, offsetof(st
                                     REAL(step_row, grad_norm),
                                     REAL(step_row, step_s),
                                     REAL(step_row, communication_s),
+                                    WHOLE(step_row, examples),
                                     WHOLE(step_row, tokens),
                                     WHOLE(step_row, payload_bytes),
                                     WHOLE(step_row, theta_hash)};
