@@ -97,7 +97,8 @@ int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t co
 /* ---- what that puts on a wire (estimate.c) ---- */
 
 /* Not collective. An estimate: bytes that a rank sends, in the mean of `ranks`, for the sum of a vector of so many bytes: above COMM_BUCKET_BYTES, without
- * a reduction on the node, 2 (n - 1) / n S; else by the algorithm that Open MPI 4.1 chooses for this size and number of ranks. With p the largest power of two in n ranks, e = n - p and S the bytes:
+ * a reduction on the node, 2 (n - 1) / n S (our own ring); else by the algorithm that Open MPI 4.1 chooses for this size and number of ranks. With p the
+ * largest power of two in n ranks, e = n - p and S the bytes:
  *   small (recursive doubling)  (p log2 p + 2 e) / n S         n = 2: S, 3: 4/3 S, 4: 2 S, 6: 2 S, 8: 3 S
  *   large (Rabenseifner)        (2 (p - 1) + 5/2 e) / n S      n = 2: S, 3: 3/2 S, 4: 3/2 S, 6: 11/6 S, 8: 7/4 S
  * large: from 8 KiB on with 4 to 15 ranks, 256 KiB with 3. What a longer message costs more is the difference of two such figures, and may be negative where

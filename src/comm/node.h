@@ -1,9 +1,9 @@
 /* Sums in which the ranks of a node first add in memory that they share, so that what travels between nodes is one vector per node, not one per rank. Not for
  * others than src/comm.
  *
- * A piece lies in a slot of the node's window: each rank's numbers, and the result. The ranks with the lowest numbers on their node, as many as the smallest node
- * has, own a slice each: they add it over the node's ranks in order of rank, then with the owners of the same slice on the other nodes (ring.h), all at the same
- * time. Between these stages the ranks of the node meet:
+ * A piece lies in a slot of the node's window: each rank's numbers, and the result. The ranks with the lowest numbers on their node, as many as the smallest
+ * node has, own a slice each: they add it over the node's ranks in order of rank, then with the owners of the same slice on the other nodes (ring.h), all at
+ * the same time. Between these stages the ranks of the node meet:
  *
  *   node_give (own numbers into the window), meet, node_slice + ring (owners), meet, node_take
  *

@@ -20,9 +20,7 @@ void sum_add(sum_type type, int64_t count, const void *from, void *to) {
   else add_integers(count, from, to);
 }
 
-int64_t ring_chunk_bytes(sum_type type, int64_t count, int size) {
-  return size > 1 ? (count + size - 1) / size * sum_width(type) : 0;
-}
+int64_t ring_chunk_bytes(sum_type type, int64_t count, int size) { return size > 1 ? (count + size - 1) / size * sum_width(type) : 0; }
 
 /* Chunk `index` (of any sign) of the piece. */
 static char *chunk(const ring *r, int index, int64_t *count) {

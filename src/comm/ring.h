@@ -4,8 +4,9 @@
  * the piece, one direction after the other; its ring returns wrong sums in place in some releases. Here every rank sends 2 (n - 1) / n times the piece, both
  * directions at once, which no algorithm undercuts. It takes 2 (n - 1) turns, so several pieces should be on their way at a time.
  *
- * Turn t < n - 1: chunk rank - t goes to the right, chunk rank - t - 1 comes from the left and is added to the own; afterwards chunk rank + 1 is complete, and the same
- * way of counting takes the complete chunks round in as many turns. A number's terms are added in one order, on one rank: all ranks hold the same bits.
+ * Turn t < n - 1: chunk rank - t goes to the right, chunk rank - t - 1 comes from the left and is added to the own; afterwards chunk rank + 1 is complete, and
+ * the same way of counting takes the complete chunks round in as many turns. A number's terms are added in one order, on one rank: all ranks hold the same
+ * bits.
  */
 #ifndef PEFTSCALE_COMM_RING_H
 #define PEFTSCALE_COMM_RING_H

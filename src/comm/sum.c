@@ -1,6 +1,6 @@
 /* The one sum of a step. A small vector is one blocking all-reduce, which is fastest; a large one goes in buckets, started as soon as backward has finished
- * them and driven on by the calls that report further ranges, so that the transfer hides behind the arithmetic. Several buckets are on their way at a time: while
- * one is being added the others keep the link busy. */
+ * them and driven on by the calls that report further ranges, so that the transfer hides behind the arithmetic. Several buckets are on their way at a time:
+ * while one is being added the others keep the link busy. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -62,8 +62,7 @@ static int take_slots(comm *c, sum_state *s) {
   s->incoming = malloc(count * (size_t)chunk + 1);
   if (!s->slots || !s->requests || !s->incoming) return FAIL(ERROR_MEMORY, NULL, "out of memory for sums: %lld bytes", (long long)(chunk * s->slot_count));
   for (size_t i = 0; i < 2 * count; i++) s->requests[i] = MPI_REQUEST_NULL;
-  for (size_t i = 0; i < count; i++)
-    s->slots[i].ring = (ring){.over = s->line, .incoming = s->incoming + (int64_t)i * chunk, .requests = &s->requests[2 * i]};
+  for (size_t i = 0; i < count; i++) s->slots[i].ring = (ring){.over = s->line, .incoming = s->incoming + (int64_t)i * chunk, .requests = &s->requests[2 * i]};
   return ERROR_NONE;
 }
 

@@ -32,7 +32,8 @@ typedef struct config {
   int64_t seed;
   int64_t shards;          /* auto: ceil(batch x mean length / 256), at least 2       */
   int64_t threads;         /* execution: threads per rank, each working on whole shards */
-  int64_t reduce, payload, node_reduce; /* execution: config_reduce, config_payload, config_node_reduce */
+  int64_t reduce, payload; /* execution: config_reduce, config_payload                */
+  int64_t node_reduce;     /* execution: config_node_reduce                           */
   int64_t head_reduce;     /* execution: config_head_reduce; auto: by bytes           */
   int64_t check_every;     /* steps between comparisons of the ranks' theta; 0: never */
   int64_t sample_every;    /* steps between those in which waiting is told from transfer; 0: never */

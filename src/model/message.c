@@ -1,5 +1,5 @@
-/* What travels of a gradient: all but the numbers that every rank knows to be zero. A method knows some of its own (adapter_pack); of embeddings those rows have
- * a gradient that the step's batch reaches. */
+/* What travels of a gradient: all but the numbers that every rank knows to be zero. A method knows some of its own (adapter_pack); of embeddings those rows
+ * have a gradient that the step's batch reaches. */
 #include <string.h>
 
 #include "base/error.h"

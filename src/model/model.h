@@ -168,8 +168,8 @@ int64_t model_packed_count(const model *m);
 void model_pack(const model *m, const real *grad, real *message);
 void model_unpack(const model *m, const real *message, real *grad);
 
-/* Whether a message may take its gradient's own place (pack and unpack with message == grad), and up to where it then is the gradient as it stands, so that this
- * part can leave while backward goes on. Else 0. */
+/* Whether a message may take its gradient's own place (pack and unpack with message == grad), and up to where it then is the gradient as it stands, so that
+ * this part can leave while backward goes on. Else 0. */
 int64_t model_packs_in_place(const model *m);
 
 /* Embeddings of sentence tasks: only rows of the tokens and positions that occur in a step's batch have a gradient, and every rank knows the whole batch. Told

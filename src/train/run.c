@@ -235,7 +235,8 @@ static int measure_message(run *r) {
   int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats - r->left_out;
   int64_t segments = model_segment_count(r->model);
   TRY(head_settle(r, width * payload_of(is_exact, numbers, segments).sums, width));
-  r->message_bytes = payload_of(is_exact, numbers, segments).bytes + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
+  r->message_bytes =
+      payload_of(is_exact, numbers, segments).bytes + (r->config->head_reduce == HEAD_REDUCE_FACTORS ? r->head.factor_bytes : r->head.dense_bytes);
   return ERROR_NONE;
 }
 

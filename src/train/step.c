@@ -158,10 +158,7 @@ static void set_result(step_result *result, const model_sums *all) {
 static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   int64_t theta = r->theta_count;
   _Atomic int64_t ready[r->threads];
-  overlap o = {.r = r,
-               .ready = ready,
-               .combined = r->apart,
-               .early = !r->packed ? theta : r->packed == r->message ? model_packs_in_place(r->model) : 0};
+  overlap o = {.r = r, .ready = ready, .combined = r->apart, .early = !r->packed ? theta : r->packed == r->message ? model_packs_in_place(r->model) : 0};
   model_sums mine = {0};
   for (int t = 0; t < r->threads; t++) atomic_init(&ready[t], 0);
   atomic_init(&o.working, r->threads);

@@ -311,8 +311,14 @@ int main(int argc, char **argv) {
     for (int threads = 1; threads <= 2; threads++) compare(path, large, threads, 1500000);
     variants(path);
     for (int on_node = 0; on_node < 2; on_node++) {
-      const char *const bucketed[] = {"method=full", "model.layers=2", "model.width=256", "model.ffn=1024", on_node ? "node_reduce=on" : "node_reduce=off",
-                                      on_node ? "reduce=float" : "reduce=exact", "payload=dense", NULL};
+      const char *const bucketed[] = {"method=full",
+                                      "model.layers=2",
+                                      "model.width=256",
+                                      "model.ffn=1024",
+                                      on_node ? "node_reduce=on" : "node_reduce=off",
+                                      on_node ? "reduce=float" : "reduce=exact",
+                                      "payload=dense",
+                                      NULL};
       compare(path, bucketed, 1 + on_node, 1500000);
     }
     reached_rows(path, "reduce=float", "payload=compact");
