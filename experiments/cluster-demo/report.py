@@ -4,9 +4,10 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -58,9 +59,26 @@ class Timed:
         return float(self.exposed_s.sum() / self.step_s.sum())
 
 
+Found = TypeVar("Found")
+
+
+def read_one(path: Path, read: Callable[[h5py.File], Found]) -> Found:
+    """Raises Unusable with the path for whatever is wrong with a file."""
+    try:
+        with h5py.File(path, "r") as file:
+            return read(file)
+    except Unusable as reason:
+        raise Unusable(f"{path}: {reason}") from None
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        raise Unusable(f"{path}: broken: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+
+
+def read_all(folder: Path, read: Callable[[h5py.File], Found]) -> Iterator[tuple[Path, Found]]:
+    return ((path, read_one(path, read)) for path in sorted(folder.glob("*.h5")))
+
+
 def payload_of(path: Path) -> int:
-    with h5py.File(path, "r") as file:
-        return int(need(file, "accounting", "sent_bytes_per_step"))
+    return read_one(path, lambda file: int(need(file, "accounting", "sent_bytes_per_step")))
 
 
 def settings_of(file: h5py.File) -> dict[str, str]:
@@ -76,20 +94,17 @@ def settings_of(file: h5py.File) -> dict[str, str]:
     return found
 
 
-def open_all(folder: Path) -> Iterator[tuple[Path, h5py.File]]:
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path, "r") as file:
-            yield path, file
-
-
 def find_mixtures(results: Path) -> list[str]:
     """What was measured by several programs, or on several kinds of processor, cannot stand in one table: a line for each."""
+    def origins(file: h5py.File) -> dict[str, str]:
+        attributes = file["provenance"].attrs
+        return {name: as_text(attributes[name])[:16] for name in ("commit", "dirty", "binary_hash", "blas_core", "cpu", "ranks") if name in attributes}
+
     values: dict[str, dict[str, list[str]]] = {}
     for folder in ("final", "timed", "calibration"):
-        for path, file in open_all(results / folder):
-            for name in ("commit", "dirty", "binary_hash", "blas_core", "cpu", "ranks"):
-                if name in file["provenance"].attrs:
-                    values.setdefault(name, {}).setdefault(as_text(file["provenance"].attrs[name])[:16], []).append(f"{folder}/{path.name}")
+        for path, found in read_all(results / folder, origins):
+            for name, value in found.items():
+                values.setdefault(name, {}).setdefault(value, []).append(f"{folder}/{path.name}")
     lines = []
     for name, found in values.items():
         if len(found) > 1:
@@ -97,31 +112,35 @@ def find_mixtures(results: Path) -> list[str]:
     return lines + (["DIRTY: the program was built from changed sources."] if "1" in values.get("dirty", {}) else [])
 
 
+def read_final(file: h5py.File) -> Final:
+    check_kind(file)
+    rows = newest(need(file, "evaluation"), "step", "split")
+    curve = [(int(row["step"]), float(row["metric"])) for row in rows if row["split"] == b"validation"]
+    return Final(settings_of(file)["method"], int(need(file, "accounting", "sent_bytes_per_step")), int(need(file, "accounting", "trainable_method")),
+                 as_text(need(file, "result", "metric")), curve)
+
+
 def read_finals(folder: Path) -> dict[str, Final]:
-    finals = {}
-    for _, file in open_all(folder):
-        check_kind(file)
-        rows = newest(need(file, "evaluation"), "step", "split")
-        curve = [(int(row["step"]), float(row["metric"])) for row in rows if row["split"] == b"validation"]
-        method = settings_of(file)["method"]
-        payload, trainable = (int(need(file, "accounting", name)) for name in ("sent_bytes_per_step", "trainable_method"))
-        finals[method] = Final(method, payload, trainable, as_text(need(file, "result", "metric")), curve)
-    return finals
+    return {final.method: final for _, final in read_all(folder, read_final)}
+
+
+def read_timed_run(file: h5py.File) -> tuple[tuple[str, str], tuple]:
+    """(method, link) and (steps, bytes on the wire per step and rank, whether it was disturbed)."""
+    check_kind(file)
+    settings = settings_of(file)
+    rows = newest(need(file, "series/steps"), "step")[WARM_STEPS:]
+    if as_text(need(file, "provenance", "wire")) != "tcp":
+        raise Unusable("its ranks did not talk over TCP")
+    ranks = need(file, "series/ranks")
+    count = int(need(file, "attempts")[-1]["ranks"])
+    total = int(ranks["wire_bytes"].sum()) if np.all(ranks["wire_bytes"] >= 0) else math.nan
+    return (settings["method"], settings["network"]), (rows, total / count / (len(rows) + WARM_STEPS), int(need(file, "result", "contaminated")) > 0)
 
 
 def read_timed(folder: Path) -> dict[tuple[str, str], Timed]:
     parts: dict[tuple[str, str], list[tuple]] = {}
-    for path, file in open_all(folder):
-        check_kind(file)
-        settings = settings_of(file)
-        rows = newest(need(file, "series/steps"), "step")[WARM_STEPS:]
-        if as_text(need(file, "provenance", "wire")) != "tcp":
-            raise Unusable(f"{path}: its ranks did not talk over TCP")
-        ranks = need(file, "series/ranks")
-        count = int(need(file, "attempts")[-1]["ranks"])
-        total = int(ranks["wire_bytes"].sum()) if np.all(ranks["wire_bytes"] >= 0) else math.nan
-        sent = total / count / (len(rows) + WARM_STEPS)
-        parts.setdefault((settings["method"], settings["network"]), []).append((rows, sent, int(need(file, "result", "contaminated")) > 0))
+    for _, (key, part) in read_all(folder, read_timed_run):
+        parts.setdefault(key, []).append(part)
     timed = {}
     for (method, link), runs in parts.items():
         rows = np.concatenate([each[0] for each in runs])
@@ -152,22 +171,23 @@ def judge(median_s: float, sent_bytes: float, link: str, latency_s: float) -> st
     return RIGHT if median_s <= (1 + TOLERANCE) * (ideal + latency_s) else SLOW
 
 
+def read_sums(file: h5py.File) -> tuple[str, list[Sum]]:
+    if as_text(file.attrs.get("kind", "")) != "peftscale comm" or as_text(need(file, "/", "status")) != "complete":
+        raise Unusable("not a finished file of `peftscale comm`")
+    link = as_text(need(file, "/", "network"))
+    cases, repetitions = need(file, "cases"), need(file, "repetitions")
+    sums: list[Sum] = []
+    for case in np.sort(cases, order="payload_bytes"):
+        own = repetitions[repetitions["case"] == case["case"]]
+        payload, median = int(case["payload_bytes"]), float(np.median(own["seconds"]))
+        sent = float(np.mean(own["wire_bytes_mean"])) if np.all(own["wire_bytes_mean"] >= 0) else float(payload)
+        latency = sums[0].median_s if sums else median  # of the smallest size
+        sums.append(Sum(payload, median, float(np.percentile(own["seconds"], 90)), sent, judge(median, sent, link, latency)))
+    return link, sums
+
+
 def read_calibration(folder: Path) -> dict[str, list[Sum]]:
-    calibration = {}
-    for path, file in open_all(folder):
-        if as_text(file.attrs.get("kind", "")) != "peftscale comm" or as_text(need(file, "/", "status")) != "complete":
-            raise Unusable(f"{path}: not a finished file of `peftscale comm`")
-        link = as_text(need(file, "/", "network"))
-        cases, repetitions = need(file, "cases"), need(file, "repetitions")
-        sums = []
-        for case in np.sort(cases, order="payload_bytes"):
-            own = repetitions[repetitions["case"] == case["case"]]
-            payload, median = int(case["payload_bytes"]), float(np.median(own["seconds"]))
-            sent = float(np.mean(own["wire_bytes_mean"])) if np.all(own["wire_bytes_mean"] >= 0) else float(payload)
-            latency = sums[0].median_s if sums else median  # of the smallest size
-            sums.append(Sum(payload, median, float(np.percentile(own["seconds"], 90)), sent, judge(median, sent, link, latency)))
-        calibration[link] = sums
-    return calibration
+    return dict(found for _, found in read_all(folder, read_sums))
 
 
 def verdict_of(calibration: dict[str, list[Sum]], payload_bytes: int, link: str) -> str:

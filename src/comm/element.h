@@ -11,7 +11,7 @@ typedef enum element_kind { ELEMENT_FLOAT_SUM, ELEMENT_INT64_SUM, ELEMENT_BYTE_M
 
 typedef struct element_ops {
   int bytes;
-  /* into[i] = into[i] (+ or max) from[i], i < count */
+  /* into[i] = into[i] (+ or max) from[i], i < count; they do not overlap */
   void (*combine)(int64_t count, const void *from, void *into);
 } element_ops;
 

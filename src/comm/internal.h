@@ -43,7 +43,7 @@ int comm_room_for(comm *c, size_t bytes);
 /* Collective. What sum.c holds is given back. */
 void sum_destroy(comm *c);
 
-/* Whether buckets are on their way. */
+/* Whether buckets have left, and not all of them are back. */
 int sum_is_under_way(const comm *c);
 
 /* Adds a call to a meter. */

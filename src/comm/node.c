@@ -97,24 +97,24 @@ int node_meet(node_sum *n, int slot, MPI_Request *request) {
 
 void node_met(node_sum *n) { MPI_Win_sync(n->window); }
 
-void node_give(node_sum *n, int slot, sum_type type, int64_t count, const void *numbers) {
-  memcpy(n->given[n->rank] + slot * n->slot_bytes, numbers, (size_t)(count * sum_width(type)));
+void node_give(node_sum *n, int slot, element_kind type, int64_t count, const void *numbers) {
+  memcpy(n->given[n->rank] + slot * n->slot_bytes, numbers, (size_t)(count * elements[type].bytes));
 }
 
-void node_take(const node_sum *n, int slot, sum_type type, int64_t count, void *numbers) {
-  memcpy(numbers, n->result + slot * n->slot_bytes, (size_t)(count * sum_width(type)));
+void node_take(const node_sum *n, int slot, element_kind type, int64_t count, void *numbers) {
+  memcpy(numbers, n->result + slot * n->slot_bytes, (size_t)(count * elements[type].bytes));
 }
 
-void node_slice(node_sum *n, int slot, sum_type type, int64_t count, ring *r) {
+void node_slice(node_sum *n, int slot, element_kind type, int64_t count, ring *r) {
   r->over = n->peers;
   r->rank = n->node;
   r->size = n->nodes;
   r->type = type;
   r->count = 0;
   if (n->peers == MPI_COMM_NULL) return;
-  int64_t begin = count * n->rank / n->owners, end = count * (n->rank + 1) / n->owners, place = slot * n->slot_bytes + begin * sum_width(type);
+  int64_t begin = count * n->rank / n->owners, end = count * (n->rank + 1) / n->owners, place = slot * n->slot_bytes + begin * elements[type].bytes;
   r->count = end - begin;
   r->values = n->result + place;
-  memcpy(r->values, n->given[0] + place, (size_t)(r->count * sum_width(type)));
-  for (int i = 1; i < n->size; i++) sum_add(type, r->count, n->given[i] + place, r->values);
+  memcpy(r->values, n->given[0] + place, (size_t)(r->count * elements[type].bytes));
+  for (int i = 1; i < n->size; i++) elements[type].combine(r->count, n->given[i] + place, r->values);
 }

@@ -30,11 +30,11 @@ int64_t node_sum_slice(const node_sum *n, int64_t count);
 int node_meet(node_sum *n, int slot, MPI_Request *request);
 void node_met(node_sum *n);
 
-void node_give(node_sum *n, int slot, sum_type type, int64_t count, const void *numbers);
-void node_take(const node_sum *n, int slot, sum_type type, int64_t count, void *numbers);
+void node_give(node_sum *n, int slot, element_kind type, int64_t count, const void *numbers);
+void node_take(const node_sum *n, int slot, element_kind type, int64_t count, void *numbers);
 
 /* Adds this rank's slice over the node and makes it the piece of a ring, whose tag, incoming and requests are left to the caller. Not an owner: a ring of one
  * rank, which is done at once. */
-void node_slice(node_sum *n, int slot, sum_type type, int64_t count, ring *r);
+void node_slice(node_sum *n, int slot, element_kind type, int64_t count, ring *r);
 
 #endif

@@ -1,32 +1,16 @@
 #include "comm/ring.h"
 
 #include "base/error.h"
+#include "comm/allreduce.h"
 #include "comm/internal.h"
 
-int64_t sum_width(sum_type type) { return type == SUM_FLOATS ? (int64_t)sizeof(float) : (int64_t)sizeof(int64_t); }
-
-static void add_floats(int64_t count, const float *restrict from, float *restrict to) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; i++) to[i] += from[i];
-}
-
-static void add_integers(int64_t count, const int64_t *restrict from, int64_t *restrict to) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; i++) to[i] += from[i];
-}
-
-void sum_add(sum_type type, int64_t count, const void *from, void *to) {
-  if (type == SUM_FLOATS) add_floats(count, from, to);
-  else add_integers(count, from, to);
-}
-
-int64_t ring_chunk_bytes(sum_type type, int64_t count, int size) { return size > 1 ? (count + size - 1) / size * sum_width(type) : 0; }
+int64_t ring_chunk_bytes(element_kind type, int64_t count, int size) { return size > 1 ? (count + size - 1) / size * elements[type].bytes : 0; }
 
 /* Chunk `index` (of any sign) of the piece. */
 static char *chunk(const ring *r, int index, int64_t *count) {
   int64_t i = ((index % r->size) + r->size) % r->size, begin = r->count * i / r->size;
   *count = r->count * (i + 1) / r->size - begin;
-  return r->values + begin * sum_width(r->type);
+  return r->values + begin * elements[r->type].bytes;
 }
 
 static int adds(const ring *r) { return r->turn < r->size - 1; }
@@ -36,7 +20,7 @@ static int outgoing(const ring *r) { return r->rank - r->turn; }
 static int arriving(const ring *r) { return outgoing(r) - 1; }
 
 static int begin_turn(ring *r) {
-  const MPI_Datatype type = r->type == SUM_FLOATS ? MPI_FLOAT : MPI_INT64_T;
+  const MPI_Datatype type = allreduce_type(r->type);
   int64_t in_count, out_count;
   char *in = chunk(r, arriving(r), &in_count), *out = chunk(r, outgoing(r), &out_count);
   TRY(comm_check(MPI_Irecv(adds(r) ? r->incoming : in, (int)in_count, type, (r->rank + r->size - 1) % r->size, r->tag, r->over, &r->requests[0]), "MPI_Irecv"));
@@ -46,7 +30,7 @@ static int begin_turn(ring *r) {
 static void end_turn(ring *r) {
   int64_t count;
   char *own = chunk(r, arriving(r), &count);
-  if (adds(r)) sum_add(r->type, count, r->incoming, own);
+  if (adds(r)) elements[r->type].combine(count, r->incoming, own);
   r->turn++;
 }
 

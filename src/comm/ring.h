@@ -14,13 +14,13 @@
 #include <mpi.h>
 #include <stdint.h>
 
-typedef enum sum_type { SUM_FLOATS, SUM_INTEGERS } sum_type;
+#include "comm/element.h"
 
 typedef struct ring {
   MPI_Comm over;
   int rank, size; /* in it */
   int tag;        /* tells the pieces on their way apart */
-  sum_type type;
+  element_kind type;
   char *values; /* [count] the own numbers, then the sums */
   int64_t count;
   char *incoming;        /* a chunk, see ring_chunk_bytes */
@@ -28,13 +28,8 @@ typedef struct ring {
   int turn;
 } ring;
 
-int64_t sum_width(sum_type type); /* bytes of a number */
-
-/* to += from, number by number. */
-void sum_add(sum_type type, int64_t count, const void *from, void *to);
-
 /* Room that a ring of `size` ranks needs for a piece of `count` numbers. */
-int64_t ring_chunk_bytes(sum_type type, int64_t count, int size);
+int64_t ring_chunk_bytes(element_kind type, int64_t count, int size);
 
 /* Collective over ring->over: all ranks start the same pieces. The caller has filled in all but `turn`. */
 int ring_start(ring *r);

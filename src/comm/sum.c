@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "comm/allreduce.h"
 #include "comm/internal.h"
 #include "comm/node.h"
 
@@ -32,7 +33,7 @@ struct sum_state {
   MPI_Request *requests; /* [slot_count][2] */
   char *incoming;        /* [slot_count] chunks */
   /* the sum under way */
-  sum_type type;
+  element_kind type;
   char *vector;
   int64_t count, ready; /* numbers, and how many of them are final on this rank */
   int buckets, started, finished;
@@ -48,13 +49,13 @@ static int make_line(comm *c, sum_state *s) {
   return comm_check(MPI_Comm_rank(s->line, &s->place), "MPI_Comm_rank");
 }
 
-static int64_t chunk_bytes(const comm *c, const sum_state *s, sum_type type) {
-  int64_t numbers = s->bucket_bytes / sum_width(type);
+static int64_t chunk_bytes(const comm *c, const sum_state *s, element_kind type) {
+  int64_t numbers = s->bucket_bytes / elements[type].bytes;
   return s->node ? ring_chunk_bytes(type, node_sum_slice(s->node, numbers), node_sum_nodes(s->node)) : ring_chunk_bytes(type, numbers, c->size);
 }
 
 static int take_slots(comm *c, sum_state *s) {
-  int64_t floats = chunk_bytes(c, s, SUM_FLOATS), integers = chunk_bytes(c, s, SUM_INTEGERS), chunk = floats > integers ? floats : integers;
+  int64_t floats = chunk_bytes(c, s, ELEMENT_FLOAT_SUM), integers = chunk_bytes(c, s, ELEMENT_INT64_SUM), chunk = floats > integers ? floats : integers;
   s->slot_count = s->node ? NODE_SLOTS : c->size > RING_SLOTS ? c->size : RING_SLOTS;
   size_t count = (size_t)s->slot_count;
   s->slots = calloc(count, sizeof *s->slots);
@@ -97,11 +98,12 @@ int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node) 
   return code;
 }
 
-int sum_is_under_way(const comm *c) { return c->sum && c->sum->finished < c->sum->started; }
+/* The last bucket holds the vector's end, which is known in comm_sum_end alone. */
+int sum_is_under_way(const comm *c) { return c->sum && c->sum->started && c->sum->finished < c->sum->buckets; }
 
 /* ---- buckets ---- */
 
-static int64_t bucket_numbers(const sum_state *s) { return s->bucket_bytes / sum_width(s->type); }
+static int64_t bucket_numbers(const sum_state *s) { return s->bucket_bytes / elements[s->type].bytes; }
 
 static int64_t bucket_end(const sum_state *s, int bucket) {
   int64_t end = (bucket + 1) * bucket_numbers(s);
@@ -170,7 +172,7 @@ static int advance(comm *c, sum_state *s) {
   return ERROR_NONE;
 }
 
-static int sum_begin(comm *c, sum_type type, void *vector, int64_t count) {
+static int sum_begin(comm *c, element_kind type, void *vector, int64_t count) {
   sum_state *s = c->sum;
   s->type = type;
   s->vector = vector;
@@ -183,9 +185,7 @@ static int sum_begin(comm *c, sum_type type, void *vector, int64_t count) {
 
 static int sum_end(comm *c) {
   sum_state *s = c->sum;
-  if (s->buckets == 1)
-    return comm_check(MPI_Allreduce(MPI_IN_PLACE, s->vector, (int)s->count, s->type == SUM_FLOATS ? MPI_FLOAT : MPI_INT64_T, MPI_SUM, c->world),
-                      "MPI_Allreduce");
+  if (s->buckets == 1) return comm_check(MPI_Allreduce(MPI_IN_PLACE, s->vector, (int)s->count, allreduce_type(s->type), MPI_SUM, c->world), "MPI_Allreduce");
   s->ready = s->count;
   for (;;) {
     int any;
@@ -197,7 +197,7 @@ static int sum_end(comm *c) {
 
 /* ---- what others call ---- */
 
-int comm_sum_begin(comm *c, float *vector, int64_t count) { return sum_begin(c, SUM_FLOATS, vector, count); }
+int comm_sum_begin(comm *c, float *vector, int64_t count) { return sum_begin(c, ELEMENT_FLOAT_SUM, vector, count); }
 
 int comm_sum_ready(comm *c, int64_t upto) {
   sum_state *s = c->sum;
@@ -219,7 +219,7 @@ int comm_sum_end(comm *c) {
 int comm_sum_integers(comm *c, comm_purpose purpose, int64_t *values, int64_t count) {
   if (c->size == 1) return ERROR_NONE;
   double start = clock_wall_s();
-  TRY(sum_begin(c, SUM_INTEGERS, values, count));
+  TRY(sum_begin(c, ELEMENT_INT64_SUM, values, count));
   TRY(sum_end(c));
   comm_meter_add(c, purpose, count * (int64_t)sizeof *values, start);
   return ERROR_NONE;

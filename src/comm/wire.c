@@ -1,5 +1,6 @@
 #include "comm/wire.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <linux/tcp.h> /* the C library's tcp_info ends before bytes_sent */
 #include <netinet/in.h>
@@ -16,7 +17,13 @@
 
 extern char **environ;
 
-enum { PORTS_MAX = 16 };
+enum { ENDS_MAX = 16 };
+
+/* One end of a TCP connection. */
+typedef struct end {
+  char address[INET6_ADDRSTRLEN]; /* as inet_ntop writes it */
+  int port;
+} end;
 
 typedef struct stream {
   int descriptor; /* -1: closed */
@@ -28,32 +35,45 @@ typedef struct stream {
 struct wire {
   stream *streams;
   int count, capacity, live; /* live: those that count */
-  int ports[PORTS_MAX];      /* of the launcher's daemon */
-  int port_count;
+  end daemon[ENDS_MAX];      /* where the launcher's listens */
+  int daemon_count;
 };
 
-/* "12.0;tcp4://127.0.0.1:44003": where the processes of a job find the daemon that started them. */
-static void read_daemon_ports(wire *w) {
+static int is_daemon(const wire *w, const end *e) {
+  int found = 0;
+  for (int i = 0; i < w->daemon_count; i++) found |= w->daemon[i].port == e->port && !strcmp(w->daemon[i].address, e->address);
+  return found;
+}
+
+/* "12.0;tcp4://127.0.0.1:44003": where the processes of a job find the daemon that started them. The port alone would not do: elsewhere it may be MPI's. */
+static void read_daemon(wire *w) {
   for (char **e = environ; *e; e++) {
+    end found;
     if (strncmp(*e, "PMIX_SERVER_URI", 15)) continue;
-    const char *colon = strrchr(*e, ':');
-    int port = colon ? atoi(colon + 1) : 0, known = port <= 0;
-    for (int i = 0; i < w->port_count; i++) known |= w->ports[i] == port;
-    if (!known && w->port_count < PORTS_MAX) w->ports[w->port_count++] = port;
+    const char *host = strstr(*e, "://"), *colon = strrchr(*e, ':');
+    if (!host || colon <= host + 3) continue;
+    host += 3;
+    int length = (int)(colon - host), brackets = *host == '[' && colon[-1] == ']';
+    snprintf(found.address, sizeof found.address, "%.*s", length - 2 * brackets, host + brackets);
+    found.port = atoi(colon + 1);
+    if (found.port > 0 && !is_daemon(w, &found) && w->daemon_count < ENDS_MAX) w->daemon[w->daemon_count++] = found;
   }
 }
 
-/* The peer's port of an open TCP connection, or -1. */
-static int peer_port(int descriptor) {
+/* Whether it is an open TCP connection, and to where. */
+static int read_peer(int descriptor, end *peer) {
   int type;
   socklen_t length = sizeof type;
-  struct sockaddr_storage peer;
-  if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) || type != SOCK_STREAM) return -1;
-  length = sizeof peer;
-  if (getpeername(descriptor, (struct sockaddr *)&peer, &length)) return -1;
-  if (peer.ss_family == AF_INET) return ntohs(((struct sockaddr_in *)&peer)->sin_port);
-  if (peer.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)&peer)->sin6_port);
-  return -1;
+  struct sockaddr_storage given;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) || type != SOCK_STREAM) return 0;
+  length = sizeof given;
+  if (getpeername(descriptor, (struct sockaddr *)&given, &length)) return 0;
+  const struct sockaddr_in *four = (const struct sockaddr_in *)&given;
+  const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&given;
+  if (given.ss_family != AF_INET && given.ss_family != AF_INET6) return 0;
+  int is_four = given.ss_family == AF_INET;
+  peer->port = ntohs(is_four ? four->sin_port : six->sin6_port);
+  return inet_ntop(given.ss_family, is_four ? (const void *)&four->sin_addr : (const void *)&six->sin6_addr, peer->address, sizeof peer->address) != NULL;
 }
 
 /* What the kernel took from this end, or -1: a closed one, or a kernel (before 4.19) that does not count. */
@@ -74,9 +94,8 @@ static stream *find(wire *w, ino_t inode) {
 
 /* Without memory for one more the socket is passed over, and tried again by the next scan. */
 static void remember(wire *w, int descriptor, ino_t inode, int before_mpi) {
-  int port = peer_port(descriptor), is_daemon = 0;
-  if (port < 0 && !before_mpi) return; /* not connected yet, or no TCP at all */
-  for (int i = 0; i < w->port_count; i++) is_daemon |= w->ports[i] == port;
+  end peer;
+  if (!before_mpi && !read_peer(descriptor, &peer)) return; /* not connected yet, or no TCP at all */
   if (w->count == w->capacity) {
     int larger = w->capacity ? 2 * w->capacity : 64;
     stream *moved = realloc(w->streams, (size_t)larger * sizeof *moved);
@@ -84,7 +103,7 @@ static void remember(wire *w, int descriptor, ino_t inode, int before_mpi) {
     w->streams = moved;
     w->capacity = larger;
   }
-  int counts = !before_mpi && !is_daemon && taken(descriptor) >= 0;
+  int counts = !before_mpi && !is_daemon(w, &peer) && taken(descriptor) >= 0;
   w->streams[w->count++] = (stream){.descriptor = descriptor, .inode = inode, .counts = counts};
   w->live += counts;
 }
@@ -106,7 +125,7 @@ int wire_create(wire **result) {
   wire *w = calloc(1, sizeof *w);
   *result = w;
   if (!w) return FAIL(ERROR_MEMORY, NULL, "out of memory");
-  read_daemon_ports(w);
+  read_daemon(w);
   scan(w, 1);
   return ERROR_NONE;
 }

@@ -205,3 +205,14 @@ int runfile_open(const char *path, hid_t *file) {
   else *file = handle;
   return code;
 }
+
+int runfile_can_hold(hid_t file, hid_t data, hid_t type, uint64_t elements) {
+  enum { MOST_PACKED = 1100 }; /* deflate reaches 1032 */
+  hsize_t bytes = 0;
+  size_t width = H5Tget_size(type);
+  hid_t creation = H5Dget_create_plist(data);
+  int filters = creation < 0 ? 0 : H5Pget_nfilters(creation);
+  runfile_close_handle(creation);
+  if (!width || H5Fget_filesize(file, &bytes) < 0) return -1;
+  return elements <= (filters > 0 ? bytes * MOST_PACKED : bytes) / width;
+}

@@ -35,6 +35,10 @@ int runfile_open(const char *path, hid_t *file);
 /* 1 if the object is there; "" is the root. */
 int runfile_exists(hid_t file, const char *where);
 
+/* Whether a file can hold so many elements of a data set. A length that was damaged, or set by hand, must not make us take all memory: what is stored as it is
+ * cannot be longer than the file, what is packed (by other tools) not a thousand times as long. -1: HDF5 does not say. */
+int runfile_can_hold(hid_t file, hid_t data, hid_t type, uint64_t elements);
+
 typedef enum attribute_type { ATTRIBUTE_TEXT, ATTRIBUTE_INT, ATTRIBUTE_DOUBLE } attribute_type;
 
 typedef struct attribute {

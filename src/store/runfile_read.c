@@ -77,10 +77,11 @@ static int read_double(const source *s, double *value) {
   return read_values(s, H5T_NATIVE_DOUBLE, value) < 0 ? refuse(s, runfile_reason()) : ERROR_NONE;
 }
 
-static int read_floats(const source *s, float **values, int64_t *count) {
+static int read_floats(hid_t file, const source *s, float **values, int64_t *count) {
   hssize_t points = H5Sget_simple_extent_npoints(s->space);
   if (H5Tget_class(s->type) != H5T_FLOAT || points < 0) return refuse(s, "is not a list of numbers");
-  if ((uint64_t)points > SIZE_MAX / 2 / sizeof **values) return refuse(s, "has an impossible length");
+  if (runfile_can_hold(file, s->handle, s->type, (uint64_t)points) <= 0)
+    return FAIL(ERROR_INPUT, NULL, "%s: /%s claims %lld numbers, more than the file can hold", s->path, s->where, (long long)points);
   float *buffer = malloc((points ? (size_t)points : 1) * sizeof *buffer);
   if (!buffer) return FAIL(ERROR_MEMORY, NULL, "%s: out of memory for %lld numbers", s->path, (long long)points);
   if (points && read_values(s, H5T_NATIVE_FLOAT, buffer) < 0) {
@@ -145,7 +146,7 @@ int runfile_read_floats(const char *path, const char *where, float **values, int
   *count = 0;
   TRY(runfile_open(path, &file));
   int code = open_source(file, &s);
-  if (!code) code = read_floats(&s, values, count);
+  if (!code) code = read_floats(file, &s, values, count);
   close_source(&s);
   H5Fclose(file);
   return code;

@@ -102,14 +102,10 @@ static int match_columns(const opened *o, const table *t, field found[MAX_COLUMN
   return ERROR_NONE;
 }
 
-/* A damaged length must not make us take all memory: what is stored as it is cannot be longer than the file. */
 static int check_length(const opened *o, const table *t, hssize_t rows) {
-  hsize_t bytes = 0;
-  hid_t creation = H5Dget_create_plist(o->data);
-  int filters = creation < 0 ? 0 : H5Pget_nfilters(creation);
-  runfile_close_handle(creation);
-  if (rows < 0 || H5Fget_filesize(o->file, &bytes) < 0) return refuse(o, runfile_reason());
-  if ((uint64_t)rows > SIZE_MAX / 2 / t->row_bytes || (filters <= 0 && (uint64_t)rows > bytes / H5Tget_size(o->type)))
+  int fits = rows < 0 ? -1 : runfile_can_hold(o->file, o->data, o->type, (uint64_t)rows);
+  if (fits < 0) return refuse(o, runfile_reason());
+  if (!fits || (uint64_t)rows > SIZE_MAX / 2 / t->row_bytes)
     return FAIL(ERROR_INPUT, NULL, "%s: /%s claims %lld rows, more than the file can hold", o->path, o->where, (long long)rows);
   return ERROR_NONE;
 }

@@ -128,6 +128,20 @@ class ClusterDemo(Case):
             file["provenance"].attrs["commit"] = np.bytes_("another")
         self.assertIn("MIXTURE of commit", report.write(Path(self.at("results"))))
 
+    def test_files_that_are_of_no_use(self):
+        """One line that names the file."""
+        os.makedirs(self.at("damaged/timed"))
+        broken, foreign = self.at("damaged/timed/lora-10mbit-1.h5"), self.at("damaged/timed/other.h5")
+        Path(broken).write_bytes(b"not HDF5")
+        for path in (broken, foreign):
+            done = call([sys.executable, STUDY, "--report"], {"CLUSTER_RESULTS": self.at("damaged")})
+            self.assertEqual(done.status, 1, str(done))
+            self.assertEqual(len(done.err.splitlines()), 1, str(done))
+            self.assertIn(path, done.err)
+            os.unlink(path)
+            with h5py.File(foreign, "w") as file:
+                file["series"] = 1
+
     def test_a_training_that_fails(self):
         done = self.study("model.path=/nonexistent", CLUSTER_RESULTS=self.at("failed"))
         self.assertEqual(done.status, 1, str(done))

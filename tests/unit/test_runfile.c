@@ -443,30 +443,44 @@ static void test_reading_tables(void **state) {
   assert_int_equal(runfile_probe(in_folder("absent.h5")), ERROR_INPUT);
 }
 
+static void add_huge(hid_t file, const char *name, hid_t type, int packed) {
+  hid_t creation = H5Pcreate(H5P_DATASET_CREATE), space, data;
+  hsize_t extent = (hsize_t)1 << 40, chunk = 64, unlimited = H5S_UNLIMITED;
+  space = H5Screate_simple(1, &extent, &unlimited);
+  assert_true(H5Pset_chunk(creation, 1, &chunk) >= 0);
+  if (packed) assert_true(H5Pset_deflate(creation, 1) >= 0);
+  data = H5Dcreate2(file, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  assert_true(data >= 0);
+  H5Dclose(data);
+  H5Sclose(space);
+  H5Pclose(creation);
+}
+
 /* A length that was damaged, or set by hand, is no reason to take all memory. */
-static void test_a_table_that_claims_too_much(void **state) {
+static void test_lengths_that_cannot_be(void **state) {
   (void)state;
   const char *path = in_folder("huge.h5");
   runfile *r;
   int a;
+  float *values;
+  int64_t count;
   must(runfile_create(path, &r));
   must(runfile_add_table(r, &steps, &a));
   must(runfile_start(r));
   must(runfile_finish(r));
-  hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), data = H5Dopen2(file, "series/steps", H5P_DEFAULT);
-  hid_t type = H5Dget_type(data), space, creation = H5Pcreate(H5P_DATASET_CREATE), other_data;
-  hsize_t extent = (hsize_t)1 << 40, chunk = 64, unlimited = H5S_UNLIMITED;
-  space = H5Screate_simple(1, &extent, &unlimited);
-  assert_true(H5Pset_chunk(creation, 1, &chunk) >= 0);
-  other_data = H5Dcreate2(file, "huge", type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
-  assert_true(other_data >= 0);
-  H5Dclose(other_data);
+  hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), data = H5Dopen2(file, "series/steps", H5P_DEFAULT), type = H5Dget_type(data);
+  add_huge(file, "huge", type, 0);
+  add_huge(file, "packed", type, 1);
+  add_huge(file, "numbers", H5T_NATIVE_FLOAT, 0);
+  add_huge(file, "packed_numbers", H5T_NATIVE_FLOAT, 1);
   H5Dclose(data);
   H5Tclose(type);
-  H5Sclose(space);
-  H5Pclose(creation);
   H5Fclose(file);
   refused_table(path, "huge", view_fields, 1, "more than the file can hold");
+  refused_table(path, "packed", view_fields, 1, "more than the file can hold");
+  assert_int_equal(runfile_read_floats(path, "numbers", &values, &count), ERROR_INPUT);
+  expect_text("/numbers claims 1099511627776 numbers, more than the file can hold");
+  assert_int_equal(runfile_read_floats(path, "packed_numbers", &values, &count), ERROR_INPUT);
 }
 
 static void write_until_killed(const char *path, int report, int64_t last) {
@@ -781,7 +795,7 @@ int main(int count, char **words) {
       cmocka_unit_test(test_abandon),
       cmocka_unit_test(test_carry_over_other_columns),
       cmocka_unit_test(test_reading_tables),
-      cmocka_unit_test(test_a_table_that_claims_too_much),
+      cmocka_unit_test(test_lengths_that_cannot_be),
       cmocka_unit_test(test_killed_while_writing),
       cmocka_unit_test(test_killed_while_finishing),
       cmocka_unit_test(test_finish_under_a_reader),
