@@ -105,7 +105,10 @@ def find_mixtures(results: Path) -> list[str]:
         for path, found in read_all(results / folder, origins):
             for name, value in found.items():
                 values.setdefault(name, {}).setdefault(value, []).append(f"{folder}/{path.name}")
-    lines = [f"MIXTURE of {name}: " + "; ".join(f"{value} ({len(files)} files, such as {files[0]})" for value, files in found.items()) for name, found in values.items() if len(found) > 1]
+    lines = []
+    for name, found in values.items():
+        if len(found) > 1:
+            lines.append(f"MIXTURE of {name}: " + "; ".join(f"{value} ({len(files)} files, such as {files[0]})" for value, files in found.items()))
     return lines + (["DIRTY: the program was built from changed sources."] if "1" in values.get("dirty", {}) else [])
 
 
@@ -234,9 +237,10 @@ def links_of(timed: dict[tuple[str, str], Timed]) -> list[str]:
     return [link for link in LINKS if any(link == other for _, other in timed)]
 
 
-STEP_HEAD = ["link", "method", "payload_bytes", "sent_bytes", "ideal_s", "step_median_s", "exposed_median_s", "exposed_p90_s", "exposed_share", "exposed_per_ideal", "wait_median_s",
-             "steps", "runs", "busy_runs", "shaper"]
-STEP_SHOWN = ["method", "payload", "on the wire", "bytes / rate", "step", "exposed, median", "p90", "of it waiting", "share of step", "exposed / (bytes / rate)", "shaper"]
+STEP_HEAD = ["link", "method", "payload_bytes", "sent_bytes", "ideal_s", "step_median_s", "exposed_median_s", "exposed_p90_s", "exposed_share",
+             "exposed_per_ideal", "wait_median_s", "steps", "runs", "busy_runs", "shaper"]
+STEP_SHOWN = ["method", "payload", "on the wire", "bytes / rate", "step", "exposed, median", "p90", "of it waiting", "share of step",
+              "exposed / (bytes / rate)", "shaper"]
 
 
 def step_row(final: Final, timed: Timed, verdict: str) -> tuple[list, list[str]]:
@@ -246,9 +250,11 @@ def step_row(final: Final, timed: Timed, verdict: str) -> tuple[list, list[str]]
     wait = float(np.median(timed.wait_s)) if len(timed.wait_s) else math.nan
     per_ideal = median / ideal if ideal else math.nan
     mark = MARKS.get(verdict, "") + (BUSY if timed.busy_runs else "")
-    row = [link, final.method, final.payload_bytes, round(timed.sent_bytes, 1), ideal, step, median, p90, timed.share, per_ideal, wait, len(timed.step_s), timed.runs, timed.busy_runs, verdict]
-    shown = [final.method, human_bytes(final.payload_bytes), human_bytes(round(timed.sent_bytes)) if math.isfinite(timed.sent_bytes) else "-", human_time(ideal) if ideal else "-",
-             human_time(step), human_time(median) + mark, human_time(p90), human_time(wait), percent(timed.share), formatted(per_ideal, ".2f"), verdict]
+    row = [link, final.method, final.payload_bytes, round(timed.sent_bytes, 1), ideal, step, median, p90, timed.share, per_ideal, wait, len(timed.step_s),
+           timed.runs, timed.busy_runs, verdict]
+    shown = [final.method, human_bytes(final.payload_bytes), human_bytes(round(timed.sent_bytes)) if math.isfinite(timed.sent_bytes) else "-",
+             human_time(ideal) if ideal else "-", human_time(step), human_time(median) + mark, human_time(p90), human_time(wait), percent(timed.share),
+             formatted(per_ideal, ".2f"), verdict]
     return row, shown
 
 
@@ -301,8 +307,8 @@ def score_table(finals: dict[str, Final], timed: dict[tuple[str, str], Timed], c
         sent = [timed[final.method, link].sent_bytes for link in links if (final.method, link) in timed]
         wire = math.nan if steps is None or not sent else steps * sent[0]
         row = [final.method, final.trainable, final.best, score, "" if steps is None else steps, "" if steps is None else steps * final.payload_bytes, wire]
-        cells = [final.method, f"{final.trainable:,}", f"{final.best:.4f}", "not reached" if steps is None else str(steps), "-" if steps is None else human_bytes(steps * final.payload_bytes),
-                 human_bytes(round(wire)) if math.isfinite(wire) else "-"]
+        cells = [final.method, f"{final.trainable:,}", f"{final.best:.4f}", "not reached" if steps is None else str(steps),
+                 "-" if steps is None else human_bytes(steps * final.payload_bytes), human_bytes(round(wire)) if math.isfinite(wire) else "-"]
         for link in links:
             own = timed.get((final.method, link))
             seconds[final.method, link] = math.nan if steps is None or own is None else steps * float(np.median(own.step_s))
@@ -317,7 +323,8 @@ def score_table(finals: dict[str, Final], timed: dict[tuple[str, str], Timed], c
             return math.nan if steps is None else steps * finals[method].payload_bytes
         for name, upper, lower in (("LoRA alone saves", BASELINE, MIDDLE), (f"{smallest(finals)} saves beyond LoRA", MIDDLE, smallest(finals))):
             if upper != lower:
-                shown.append([f"*{name}*", "", "", "", times(bytes_to(upper) / bytes_to(lower)), "", *(times(seconds[upper, link] / seconds[lower, link]) for link in links)])
+                ratios = [times(seconds[upper, link] / seconds[lower, link]) for link in links]
+                shown.append([f"*{name}*", "", "", "", times(bytes_to(upper) / bytes_to(lower)), "", *ratios])
     metric = next(iter(finals.values())).metric
     return Table("score", f"To a validation score ({metric}) of {score:g}; times are computed: steps of the training to the end, times the median step at the link",
                  ["method", "trainable", "best_score", "score", "steps", "payload_bytes", "sent_bytes", *(f"computed_s_{link}" for link in links)], rows,
@@ -330,7 +337,8 @@ def long_time(seconds: float) -> str:
 
 def calibration_table(calibration: dict[str, list[Sum]]) -> Table:
     links = [link for link in LINKS if link in calibration]
-    rows = [[link, each.payload_bytes, each.sent_bytes, ideal_s(each.sent_bytes, link), each.median_s, each.p90_s, each.verdict] for link in links for each in calibration[link]]
+    rows = [[link, each.payload_bytes, each.sent_bytes, ideal_s(each.sent_bytes, link), each.median_s, each.p90_s, each.verdict]
+            for link in links for each in calibration[link]]
     shown = []
     for size in sorted({each.payload_bytes for sums in calibration.values() for each in sums}):
         cells = [f"{size:,}"]

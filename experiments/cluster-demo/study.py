@@ -57,8 +57,8 @@ def run_program(target: Path, arguments: list[str]) -> None:
 def training_words(method: str, extra: list[str]) -> list[str]:
     study = need("CLUSTER_STUDY")
     own = f"{study}/{method}.yaml"
-    return ["train", f"{study}/study.yaml", *([own] if Path(own).exists() else []), f"method={method}", "seed=1", "train.keep=last", "output.predictions=false", "output.theta=false",
-            *extra]
+    return ["train", f"{study}/study.yaml", *([own] if Path(own).exists() else []), f"method={method}", "seed=1", "train.keep=last", "output.predictions=false",
+            "output.theta=false", *extra]
 
 
 def train_to_the_end(methods: list[str], data: str, extra: list[str]) -> None:
@@ -99,8 +99,8 @@ def time_steps(payloads: dict[str, int], links: list[str], data: Path, extra: li
             set_link(timing.link)
             set_to = timing.link
         say(f"{time.strftime('%H:%M:%S')}  timed [{index}/{len(plan)}] {timing.method}, {timing.link}, {timing.steps} steps")
-        run_program(target, [*training_words(timing.method, extra), f"task.data={data}", f"train.steps={timing.steps}", f"network={timing.link}", f"repetition={timing.round}",
-                             "train.warmup=0", "sample_every=5", f"output.dir={TIMED}", f"output.name={timing.name}"])
+        run_program(target, [*training_words(timing.method, extra), f"task.data={data}", f"train.steps={timing.steps}", f"network={timing.link}",
+                             f"repetition={timing.round}", "train.warmup=0", "sample_every=5", f"output.dir={TIMED}", f"output.name={timing.name}"])
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,9 @@ import numpy as np  # noqa: E402
 from analysis.runs import as_text  # noqa: E402
 
 
+PLAIN = "{} of numbers"
+
+
 def size(value: float) -> str:
     for unit, name in ((1e6, "MB"), (1e3, "kB")):
         if value >= unit:
@@ -32,7 +35,7 @@ def read(path: Path) -> tuple[str, dict[str, int], dict[tuple[str, int], tuple[f
         wire = as_text(file.attrs["wire"])
     payloads, sent = {}, {}
     for case in cases:
-        name = as_text(case["method"])
+        name = as_text(case["method"]) or PLAIN.format(size(int(case["payload_bytes"])))
         rows = repetitions[repetitions["case"] == case["case"]]
         payloads[name] = int(case["payload_bytes"])
         sent[name, int(case["ranks"])] = float(np.median(rows["wire_bytes_mean"])), int(np.max(rows["wire_bytes_max"]))
@@ -57,9 +60,9 @@ def main(arguments: list[str]) -> int:
             tsv.append(f"{name}\t{payloads[name]}\t{count}\t{mean:.0f}\t{most}")
             text = f"{mean / payloads[name]:.2f}"
             cells.append(text + (f" ({most / payloads[name]:.2f})" if most > 1.01 * mean else ""))
-        print(f"| `{name}` | {size(payloads[name])} | " + " | ".join(cells) + " |")
+        print(f"| {name} | {size(payloads[name])} | " + " | ".join(cells) + " |")
     (results / "bytes.tsv").write_text("\n".join(tsv) + "\n")
-    (results / "payloads.tsv").write_text("label\tpayload_bytes\n" + "".join(f"{name}\t{payloads[name]}\n" for name in names))
+    (results / "payloads.tsv").write_text("label\tpayload_bytes\n" + "".join(f"{name}\t{payloads[name]}\n" for name in names if not name.endswith(PLAIN.format(""))))
     return 0
 
 

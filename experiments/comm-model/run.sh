@@ -34,7 +34,7 @@ measure() {
 }
 
 # What each method's step puts on the wire: bytes do not depend on the link, so the fastest will do.
-measure bytes unshaped --models "$model" --methods all --ranks 2,3,4,6,8 --repetitions 3 --seconds 1
+measure bytes unshaped --models "$model" --methods all --sizes 1KiB,4KiB --ranks 2,3,4,6,8 --repetitions 3 --seconds 1
 # How long sums take where the link decides, and with algorithms whose rounds and bytes are known.
 measure times "$link" --rate "$link" --models none --sizes "${MODEL_SIZES:-1MB,1.25MB,1.6MB,2MB,2.5MB,3.2MB,4MB,5MB,6.4MB,8MB}" --ranks 2,3,4,5,6,7,8 \
   --algorithms mpi,doubling,ring,rabenseifner --repetitions "${MODEL_REPETITIONS:-5}" --seconds 60

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 from harness import PROGRAM, attribute, h5py, losses, main, make_tiny, methods, np, read, text, train  # noqa: E402
@@ -63,7 +62,8 @@ class SameBits(ClusterCase):
         """A theta of some megabytes, for which the algorithms cut the message into segments."""
         model = make_tiny.write_model(self.at("wide"), width=256, layers=2, heads=4, ffn=1024, seed=2)
         data = make_tiny.write_dataset(self.at("narrow.h5"), counts=(24, 6, 6), longest=24, seed=3)
-        settings = {"method": "full", "model__path": model, "task__data": data, "output__theta": "false", **self.keys(train__batch="8", shards="4", train__steps="3", train__lr="1e-4")}
+        settings = {"method": "full", "model__path": model, "task__data": data, "output__theta": "false",
+                    **self.keys(train__batch="8", shards="4", train__steps="3", train__lr="1e-4")}
         wanted = read(train(*self.settings("wide-local", **settings), ranks=1), "series/steps")["theta_hash"].tolist()
         for number, (layout, (ranks, slots, _, flags)) in enumerate(LAYOUTS.items()):
             with self.subTest(layout=layout):
@@ -84,7 +84,8 @@ class Deaths(ClusterCase):
 
     def begin(self, name):
         directory = self.at(name)
-        process = self.start(2, "train", "--quiet", *self.settings(name, method="lora", reduce="exact", output__dir=directory, train__steps="1000000", train__warmup="0"))
+        endless = self.settings(name, method="lora", reduce="exact", output__dir=directory, train__steps="1000000", train__warmup="0")
+        process = self.start(2, "train", "--quiet", *endless)
         self.wait_until("the first steps", lambda: process.poll() is not None or self.count_steps(self.partial(directory)) >= 5)
         self.assertIsNone(process.poll(), f"it ended at once: {process.stderr.read() if process.poll() is not None else ''}")
         return directory, process

@@ -84,13 +84,11 @@ class ClusterDemo(Case):
             self.assertEqual(int(row["steps"]), len(timed))
             self.assertAlmostEqual(float(row["exposed_median_s"]), float(np.median(timed["communication_s"])), places=12)
             self.assertAlmostEqual(float(row["exposed_share"]), float(timed["communication_s"].sum() / timed["step_s"].sum()), places=12)
-            payload, own = int(row["payload_bytes"]), np.concatenate([steps["payload_bytes"] for steps in series])
-            if method == "full":  # the rows of embeddings that a step's batch reaches
-                self.assertLess(abs(own.mean() / payload - 1), 0.01)
-            else:
-                self.assertEqual(set(own.tolist()), {payload})
-            self.assertGreaterEqual(float(row["sent_bytes"]), own.mean() - 0.1)
-            self.assertLess(float(row["sent_bytes"]), own.mean() + 2000)
+            payload = int(row["payload_bytes"])
+            # The head may travel as factors: then a rank's part depends on its share of the batch, and the account holds the mean.
+            self.assertLess(abs(float(timed["payload_bytes"].mean()) - payload), 100)
+            self.assertGreater(float(row["sent_bytes"]), payload - 100)
+            self.assertLess(float(row["sent_bytes"]), payload + 2000)
             if link == "10mbit":
                 self.assertAlmostEqual(float(row["ideal_s"]), 8 * float(row["sent_bytes"]) / 1e7, places=6)
         return rows

@@ -232,8 +232,8 @@ class NothingStays(unittest.TestCase):
             self.assertIn("htb", done.stdout)
 
     def test_wrong_words(self):
-        for words in (["up"], ["up", "x"], ["up", "1"], ["up", "9"], ["up", "2", "--rate", "fast"], ["up", "2", "--rate"], ["fly"], ["--tag", "nosuch", "down"], ["--tag", "../x", "down"],
-                      ["with", "2"], ["up", "2", "3"]):
+        for words in (["up"], ["up", "x"], ["up", "1"], ["up", "9"], ["up", "2", "--rate", "fast"], ["up", "2", "--rate"], ["up", "2", "3"], ["fly"], ["with", "2"],
+                      ["--tag", "nosuch", "down"], ["--tag", "../x", "down"]):
             before = set(cluster.tags())
             done = hosts(*words)
             self.assertIn(done.returncode, (1, 2), f"{words}: {done}")

@@ -32,7 +32,7 @@ SENT = {
     "lora": MAPS * RANK["lora"] * PAIR,
     "vera": MAPS * (VERA_RANK + WIDTH),
     "tied": 2 * RANK["tied"] * PAIR + MAPS * (RANK["tied"] + WIDTH),  # a pair for q and one for v
-    "vblora": BANK * WIDTH + MAPS * RANK["vblora"] * 2 * TOP_K,  # the bank, and k logits for each of the vectors that factors are made of: one per row of A or column of B
+    "vblora": BANK * WIDTH + MAPS * RANK["vblora"] * 2 * TOP_K,  # the bank, and k logits for each row of A and column of B, which are a vector each
     "unilora": int(MAPS * RANK["unilora"] * PAIR / 6.4),
     "red": LAYERS * 2 * WIDTH,
     "glora": MAPS * (2 * RANK["glora"] * PAIR + RANK["glora"] * (WIDTH + 1) + 2 * WIDTH),  # A and B, C, D and E
@@ -74,9 +74,11 @@ class Payload(ClusterCase):
     def test_every_method(self):
         self.assertEqual(set(SENT), set(methods()), "a method without a formula")
         for method, numbers in SENT.items():
+            # Of trained embeddings a compact message holds what a batch reaches: see below.
+            whole = {"payload": "dense"} if method == "full" else {}
             for reduce in TAIL:
                 with self.subTest(method=method, reduce=reduce):
-                    run, rows = self.rows(method, method, reduce)
+                    run, rows = self.rows(method, method, reduce, **whole)
                     self.assertEqual(set(rows["payload_bytes"].tolist()), {self.message(run, numbers, reduce)})
                     # Two ranks give each other all of it, whatever the algorithm.
                     self.assertGreaterEqual(int(rows["wire_bytes"].sum()), int(rows["payload_bytes"].sum()))
@@ -85,6 +87,17 @@ class Payload(ClusterCase):
         trained = BANK * WIDTH + MAPS * RANK["vblora"] * 2 * BANK
         run, rows = self.rows("vblora-dense", "vblora", "float", payload="dense")
         self.assertEqual(set(rows["payload_bytes"].tolist()), {self.message(run, trained, "float")})
+
+    def test_embeddings_that_a_batch_reaches(self):
+        """A step over all training examples reaches the words that occur there, and the positions up to the longest one's."""
+        longest = 20
+        data = make_tiny.write_dataset(self.at("short.h5"), counts=(40, 6, 6), longest=longest, seed=5)
+        words = len(set(read(data, "train/tokens").tolist()))
+        self.assertLess(words, VOCABULARY)
+        numbers = SENT["full"] - (VOCABULARY - words + POSITIONS - longest) * WIDTH
+        for reduce in TAIL:
+            run, rows = self.rows("full-reached", "full", reduce, task__data=data, train__batch="40")
+            self.assertEqual(set(rows["payload_bytes"].tolist()), {self.message(run, numbers, reduce)})
 
     def test_drawn_paths(self):
         sizes = drawn_sizes()
@@ -116,7 +129,7 @@ class ThreeWays(ClusterCase):
                          flags=[word for key, value in watch.items() for word in ("--mca", key, value)])
         links = [values - before[host] for host, values in self.hosts.counters().items()]
         lines = [line.split("\t") for path in glob.glob(profile + ".*.prof") for line in open(path, encoding="utf-8")]
-        sums = [int(words[3].split()[0]) for words in lines if words[0] == "I"]  # what collectives sent from one rank to another
+        sums = [int(words[3].split()[0]) for words in lines if words[0] in "IE"]  # sent from one rank to another: by MPI's collectives, by the suite's own
         self.assertEqual(attribute(run, "provenance", "wire"), "tcp")
         return (int(read(run, "series/steps")["payload_bytes"].sum()), int(read(run, "series/ranks")["wire_bytes"].sum()), sum(sums),
                 sum(link.tx_bytes - FRAME_HEADERS * link.tx_packets - SEGMENT * link.retransmits for link in links))
@@ -138,7 +151,7 @@ class ThreeWays(ClusterCase):
                 for way in ways:
                     self.assertGreater(way, 0.99 * 2 * (ranks - 1) * payload)
                     self.assertLess(way, 1.01 * ranks * (ranks - 1) * payload)
-                print(f"# {name}: per step {payload:.0f} bytes of payload; on the wire {ways[0]:.0f} (TCP_INFO), {ways[1]:.0f} (monitoring), {ways[2]:.0f} (interfaces)")
+                print(f"# {name}: per step {payload:.0f} bytes of payload; on the wire by TCP_INFO, monitoring, interfaces:", *(f"{way:.0f}" for way in ways))
 
 
 if __name__ == "__main__":
