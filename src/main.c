@@ -12,8 +12,8 @@
 #include "cmd/cmd.h"
 #include "linalg/linalg.h"
 
-static const verb *const verbs[] = {&verb_train, &verb_evaluate, &verb_predict, &verb_search, &verb_export, &verb_import,
-                                    &verb_merge, &verb_check,    &verb_count,   &verb_comm,   &verb_config, &verb_list,  &verb_info};
+static const verb *const verbs[] = {&verb_train, &verb_evaluate, &verb_predict, &verb_search, &verb_export, &verb_import, &verb_merge,
+                                    &verb_check, &verb_count,    &verb_comm,    &verb_config, &verb_list,   &verb_info};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void print_help(FILE *file) {

@@ -27,8 +27,8 @@ optim_options schedule_options(const config *c);
 
 typedef struct step_times {
   double expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s, step_s; /* of this rank; threads: the slowest */
-  double work_cpu_s;                      /* CPU time of all threads on this rank's shards              */
-  double wait_s, work_mean_s, work_max_s; /* of communication_s; of all ranks' work_cpu_s: if sampled */
+  double work_cpu_s;                                                                      /* CPU time of all threads on this rank's shards              */
+  double wait_s, work_mean_s, work_max_s;                                                 /* of communication_s; of all ranks' work_cpu_s: if sampled */
 } step_times;
 
 typedef struct step_result {

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "method/method.h"
 #include "store/runfile.h"
+#include "support/folder.h"
 #include "train/check.h"
 #include "train/identity.h"
 #include "train/internal.h"
@@ -88,26 +89,6 @@ static const table tables[] = {TABLE("series/steps", step_row, step_fields),
                                TABLE("predictions/validation", prediction_row, prediction_fields),
                                TABLE("predictions/test", prediction_row, prediction_fields)};
 enum { STEP_TABLE, SEGMENT_TABLE, ATTEMPT_TABLE, EVALUATION_TABLE, VALIDATION_TABLE, TEST_TABLE, TABLES };
-
-static char folder[512];
-
-static int setup(void **state) {
-  (void)state;
-  const char *base = getenv("TMPDIR");
-  snprintf(folder, sizeof folder, "%s/peftscale-check-XXXXXX", base && *base ? base : "/tmp");
-  return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  char command[700];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  return system(command);
-}
-
-static void must(int code) {
-  if (code) fail_msg("%s (%s:%d)", error_last()->text, error_last()->source, error_last()->line);
-}
 
 static config *make_config(const fake *f) {
   config *c;

@@ -17,16 +17,7 @@
 
 #include "base/error.h"
 #include "store/file.h"
-
-static char folder[512];
-
-static const char *in_folder(const char *name) {
-  static char path[4][1024];
-  static int turn;
-  turn = (turn + 1) % 4;
-  snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-  return path[turn];
-}
+#include "support/folder.h"
 
 static int entries(void) {
   int count = 0;
@@ -35,29 +26,6 @@ static int entries(void) {
   for (struct dirent *e; (e = readdir(d));) count += e->d_name[0] != '.' || strlen(e->d_name) > 2;
   closedir(d);
   return count;
-}
-
-static void remove_tree(const char *path) {
-  char command[700];
-  snprintf(command, sizeof command, "rm -rf '%s'", path);
-  if (system(command)) fprintf(stderr, "cannot remove %s\n", path);
-}
-
-static int setup(void **state) {
-  (void)state;
-  const char *base = getenv("TMPDIR");
-  snprintf(folder, sizeof folder, "%s/peftscale-file-XXXXXX", base && *base ? base : "/tmp");
-  return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  remove_tree(folder);
-  return 0;
-}
-
-static void expect_text(const char *part) {
-  if (!strstr(error_last()->text, part)) fail_msg("'%s' lacks '%s'", error_last()->text, part);
 }
 
 static void expect_content(const char *path, const char *wanted) {

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "store/file.h"
 #include "store/runfile.h"
+#include "support/folder.h"
 
 typedef struct row {
   int32_t attempt;
@@ -35,34 +36,6 @@ static const field fields[] = {{"attempt", "", FIELD_INT32, 1, offsetof(row, att
                                {"score", "1", FIELD_FLOAT, 3, offsetof(row, score)}};
 static const table steps = {"series/steps", "one row per step", sizeof(row), fields, 5};
 static const table other = {"evaluation", NULL, sizeof(row), fields, 5};
-
-static char folder[512];
-
-static const char *in_folder(const char *name) {
-  static char path[4][1024];
-  static int turn;
-  turn = (turn + 1) % 4;
-  snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-  return path[turn];
-}
-
-static int setup(void **state) {
-  (void)state;
-  const char *base = getenv("TMPDIR");
-  snprintf(folder, sizeof folder, "%s/peftscale-run-XXXXXX", base && *base ? base : "/tmp");
-  return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  char command[700];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  return system(command);
-}
-
-static void expect_text(const char *part) {
-  if (!strstr(error_last()->text, part)) fail_msg("'%s' lacks '%s'", error_last()->text, part);
-}
 
 static int exists(const char *name) { return access(in_folder(name), F_OK) == 0; }
 
@@ -136,10 +109,6 @@ static void expect_attribute(const char *path, const char *where, const char *na
   if (runfile_read_attribute_text(path, where, name, &text)) fail_msg("%s", error_last()->text);
   assert_string_equal(text, wanted);
   free(text);
-}
-
-static void must(int code) {
-  if (code) fail_msg("%s (%s:%d)", error_last()->text, error_last()->source, error_last()->line);
 }
 
 static void test_whole_life(void **state) {

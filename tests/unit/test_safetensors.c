@@ -15,30 +15,7 @@
 #include "base/hash.h"
 #include "store/file.h"
 #include "store/safetensors.h"
-
-static char folder[512];
-
-static const char *in_folder(const char *name) {
-  static char path[4][1024];
-  static int turn;
-  turn = (turn + 1) % 4;
-  snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-  return path[turn];
-}
-
-static int setup(void **state) {
-  (void)state;
-  const char *base = getenv("TMPDIR");
-  snprintf(folder, sizeof folder, "%s/peftscale-tensors-XXXXXX", base && *base ? base : "/tmp");
-  return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  char command[700];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  return system(command);
-}
+#include "support/folder.h"
 
 /* Writes a file of a given header and data; `length` < 0: the header's true length. */
 static const char *make(const char *name, const char *header, long long length, const void *data, size_t bytes) {
@@ -51,10 +28,6 @@ static const char *make(const char *name, const char *header, long long length, 
   fwrite(data, 1, bytes, f);
   fclose(f);
   return path;
-}
-
-static void expect_text(const char *part) {
-  if (!strstr(error_last()->text, part)) fail_msg("'%s' lacks '%s'", error_last()->text, part);
 }
 
 /* The file must be refused with a message that names it, the tensor (if any) and the reason. */
