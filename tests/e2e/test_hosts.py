@@ -242,6 +242,7 @@ class NothingStays(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it, and so would all that is started here
     lack = cluster.find_lack()
     if lack:
         print(f"skipped: {lack}")
