@@ -93,7 +93,7 @@ need_data() {
     wordnet-nouns-words) recipe=(wordnet --part noun "${words[@]}") ;;
     wordnet-verbs-words) recipe=(wordnet --part verb "${words[@]}") ;;
     wordnet-verbs-wordpiece) recipe=(wordnet --part verb --tokenizer "$MINILM") ;;
-    trec6-wordpiece | cola-wordpiece) recipe=("${name%-wordpiece}" --tokenizer "$MINILM") ;;
+    trec6-wordpiece | cola-wordpiece | sst2-wordpiece) recipe=("${name%-wordpiece}" --tokenizer "$MINILM") ;;
     *) fail "no recipe for $name" ;;
   esac
   case $name in wordnet-*) recipe+=(--wordnet "$(find_wordnet)") ;; esac
