@@ -299,7 +299,7 @@ demo: ## train real adapters with two ranks and print the comparison
 	@$(MAKE) all
 	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' bash experiments/quickstart/demo.sh
 
-cluster-demo: ## what each method saves on slow links: two hosts made of network namespaces; needs root, takes about an hour
+cluster-demo: ## what each method saves on slow links: two hosts made of network namespaces; needs root, takes about twenty minutes
 	@$(DEPS) --all
 	@$(MAKE) all
 	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' bash experiments/cluster-demo/run.sh

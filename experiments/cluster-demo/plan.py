@@ -46,7 +46,7 @@ def ideal_s(sent_bytes: float, link: str) -> float:
 
 def steps_of_run(payload_bytes: int, link: str) -> int:
     """Timed steps in one of the rounds, the warm ones apart."""
-    budget_s, rounds = number("CLUSTER_SECONDS", 60), int(number("CLUSTER_ROUNDS", 3))
+    budget_s, rounds = number("CLUSTER_SECONDS", 30), int(number("CLUSTER_ROUNDS", 2))
     return int(min(MOST_STEPS, max(FEWEST_STEPS, budget_s / rounds / (STEP_S + ideal_s(payload_bytes, link)))))
 
 
@@ -64,7 +64,7 @@ class Timing:
 
 def timings(payloads: dict[str, int], links: list[str]) -> list[Timing]:
     """In turn, so that what else the machine does strikes all alike: rounds, then links, then methods."""
-    return [Timing(turn, link, method, WARM_STEPS + steps_of_run(payload, link)) for turn in range(1, int(number("CLUSTER_ROUNDS", 3)) + 1) for link in links
+    return [Timing(turn, link, method, WARM_STEPS + steps_of_run(payload, link)) for turn in range(1, int(number("CLUSTER_ROUNDS", 2)) + 1) for link in links
             for method, payload in payloads.items()]
 
 

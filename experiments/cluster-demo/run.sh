@@ -7,10 +7,10 @@
 #   CLUSTER_HOSTS        2; up to 8, one rank on each
 #   CLUSTER_LINKS        "unshaped 1gbit 100mbit 10mbit"
 #   CLUSTER_METHODS      all that the program lists
-#   CLUSTER_STEPS        of a training to the end (two epochs: 674)
-#   CLUSTER_EVALUATIONS  how often it is validated (27)
-#   CLUSTER_SECONDS      what the timed steps of one method on one link may take, about (60)
-#   CLUSTER_ROUNDS       how often all methods and links are timed in turn (3)
+#   CLUSTER_STEPS        of a training to the end (one epoch: 337)
+#   CLUSTER_EVALUATIONS  how often it is validated (13)
+#   CLUSTER_SECONDS      what the timed steps of one method on one link may take, about (30)
+#   CLUSTER_ROUNDS       how often all methods and links are timed in turn (2)
 #   CLUSTER_SCORE        the validation score asked for, such as 0.6; else half of what full fine-tuning gains over the head alone
 #   CLUSTER_RESULTS      where to write (results/cluster-demo); what is there is not done again
 #   CLUSTER_PRETRAIN_STEPS  of the suite's own backbone, instead of one epoch
