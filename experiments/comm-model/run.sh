@@ -5,7 +5,7 @@
 #
 #   MODEL_LINK         of the timed sums (100mbit)
 #   MODEL_SIZES        of the timed sums
-#   MODEL_REPETITIONS  of each (5)
+#   MODEL_REPETITIONS  of each (3)
 #   MODEL_MODEL        the model whose methods' messages are summed (minilm-l6)
 #   MODEL_RESULTS      where to write (results/comm-model); what is there is not done again
 #   PEFTSCALE, PYTHON: see experiments/support/common.sh
@@ -36,8 +36,8 @@ measure() {
 # What each method's step puts on the wire: bytes do not depend on the link, so the fastest will do.
 measure bytes unshaped --models "$model" --methods all --sizes 1KiB,4KiB --ranks 2,3,4,6,8 --repetitions 3 --seconds 1
 # How long sums take where the link decides, and with algorithms whose rounds and bytes are known.
-measure times "$link" --rate "$link" --models none --sizes "${MODEL_SIZES:-1MB,1.25MB,1.6MB,2MB,2.5MB,3.2MB,4MB,5MB,6.4MB,8MB}" --ranks 2,3,4,5,6,7,8 \
-  --algorithms mpi,doubling,ring,rabenseifner --repetitions "${MODEL_REPETITIONS:-5}" --seconds 60
+measure times "$link" --rate "$link" --models none --sizes "${MODEL_SIZES:-1MB,1.4MB,2MB,2.8MB,4MB}" --ranks 2,3,4,5,6,7,8 \
+  --algorithms mpi,doubling,ring,rabenseifner --repetitions "${MODEL_REPETITIONS:-3}" --seconds 60
 
 say "the model"
 "$PYTHON" experiments/comm-model/report.py "$results/bytes.h5" "$results" | tee "$results/bytes.md"
