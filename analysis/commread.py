@@ -97,6 +97,8 @@ def read_open(file: h5py.File, found: Measurements) -> None:
     rate = float(need(file, "/", "rate_bits_per_s"))
     if not math.isfinite(rate) or rate < 0:
         raise Unusable(f"broken: a rate of {rate} bits per second")
+    if as_text(file.attrs.get("reduce", "float")) != "float":
+        raise Unusable("holds exact sums, each of two messages, which are not modelled (measure with --reduce float)")
     cases, repetitions = table(file, "cases", CASES), table(file, "repetitions", REPETITIONS)
     if len(set(cases["case"].tolist())) != len(cases):
         raise Unusable("broken: /cases names a case twice")

@@ -106,7 +106,7 @@ def targets_of(studies: Iterable[Study], given: Iterable[GivenNetwork]) -> list[
     def spread(rule: str) -> float:
         """Of the models of this algorithm; of all where none was measured; 0 where nothing was measured between hosts."""
         models = [model for study in studies for model in study.models]
-        return max((model.spread for model in [model for model in models if model.algorithm.endswith(rule)] or models), default=0.0)
+        return max((model.spread for model in [model for model in models if model.algorithm.split(":")[-1] == rule] or models), default=0.0)
 
     return [target_of(study) for study in studies] + [given_target(network, spread) for network in given]
 

@@ -260,6 +260,7 @@ int comm_request_read(int argc, char **argv, int ranks, comm_request *q) {
   if (c.head && strcmp(c.head, "tanh") && strcmp(c.head, "linear") && strcmp(c.head, "none"))
     return FAIL(ERROR_USAGE, "one of: linear, tanh, none", "there is no head '%s'", c.head);
   if (strcmp(reduce, "float") && strcmp(reduce, "exact")) return FAIL(ERROR_USAGE, "one of: float, exact", "--reduce: there is no '%s'", reduce);
+  q->head.reduce = reduce;
   q->exact = !strcmp(reduce, "exact");
   if (strlen(q->head.network) >= COMM_FILE_LABEL) return FAIL(ERROR_USAGE, NULL, "--network: the label has more than %d bytes", COMM_FILE_LABEL - 1);
   if (q->out && !*q->out) return FAIL(ERROR_USAGE, NULL, "--out: the path is empty");

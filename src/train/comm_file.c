@@ -74,6 +74,7 @@ static int put_provenance(runfile *file, const comm *c) {
 static int fill(comm_file *f, const comm *c, const comm_file_head *head) {
   TRY(runfile_put_attribute_text(f->file, "", "network", head->network));
   TRY(runfile_put_attribute_double(f->file, "", "rate_bits_per_s", head->rate_bits_per_s));
+  TRY(runfile_put_attribute_text(f->file, "", "reduce", head->reduce));
   TRY(runfile_put_attribute_int(f->file, "", "ranks", comm_size(c)));
   TRY(runfile_put_attribute_int(f->file, "", "nodes", comm_nodes(c)));
   TRY(runfile_put_attribute_text(f->file, "", "wire", comm_wire_name(c)));

@@ -14,6 +14,7 @@ typedef struct comm_file comm_file;
 typedef struct comm_file_head {
   const char *network;    /* the user's label; "": unknown                        */
   double rate_bits_per_s; /* of the links, shaped or known; 0: not shaped/unknown */
+  const char *reduce;     /* "float" or "exact"                                   */
 } comm_file_head;
 
 enum { COMM_FILE_LABEL = 64, COMM_FILE_METHOD = 32 };

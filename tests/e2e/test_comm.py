@@ -96,8 +96,8 @@ class File(Case):
                                    "--network", "two cores", "--rate", "100mbit")
         with h5py.File(path, "r") as file:
             attributes = {name: text(value) for name, value in file.attrs.items()}
-            self.assertEqual({name: attributes[name] for name in ("kind", "schema_version", "status", "network", "rate_bits_per_s", "ranks", "nodes", "wire")},
-                             {"kind": "peftscale comm", "schema_version": 1, "status": "complete", "network": "two cores", "rate_bits_per_s": 1e8, "ranks": 3, "nodes": 1,
+            self.assertEqual({name: attributes[name] for name in ("kind", "schema_version", "status", "network", "rate_bits_per_s", "reduce", "ranks", "nodes", "wire")},
+                             {"kind": "peftscale comm", "schema_version": 1, "status": "complete", "network": "two cores", "rate_bits_per_s": 1e8, "reduce": "float", "ranks": 3, "nodes": 1,
                               "wire": "shared memory"})
             self.assertRegex(attributes["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
             self.assertIn("Open MPI", text(file["provenance"].attrs["mpi"]))

@@ -362,6 +362,7 @@ class Program(unittest.TestCase):
                 rows[column][3] = value
                 file[place][...] = rows
             return action
+        change(lambda file: file.attrs.__setitem__("reduce", np.bytes_("exact")), "exact sums")
         change(lambda file: file.__delitem__("cases"), "lacks /cases")
         change(lambda file: file.__delitem__("repetitions"), "lacks /repetitions")
         change(lambda file: file.attrs.__delitem__("network"), "lacks network")
