@@ -21,8 +21,7 @@ unset PEFTSCALE_MPIRUN # the study has its own
 # shellcheck source=experiments/support/common.sh
 . "$(dirname "$0")/../support/common.sh"
 
-hosts=tests/cluster/hosts.py
-reason=$("$PYTHON" "$hosts" check) || fail "several hosts cannot be made here: $reason"
+need_hosts
 backbone=${CLUSTER_BACKBONE:-auto}
 results=${CLUSTER_RESULTS:-results/cluster-demo}
 choose_backbone CLUSTER_BACKBONE
@@ -37,4 +36,4 @@ fi
 
 export PEFTSCALE CLUSTER_STUDY=$study CLUSTER_DATA=$data CLUSTER_RESULTS=$results
 export CLUSTER_METHODS=${CLUSTER_METHODS:-$(list_methods)}
-exec "$PYTHON" "$hosts" with "${CLUSTER_HOSTS:-2}" -- "$PYTHON" experiments/cluster-demo/study.py "model.path=$model" "$@"
+exec "$PYTHON" "$HOSTS" with "${CLUSTER_HOSTS:-2}" -- "$PYTHON" experiments/cluster-demo/study.py "model.path=$model" "$@"

@@ -15,8 +15,7 @@ unset PEFTSCALE_MPIRUN # the study has its own
 # shellcheck source=experiments/support/common.sh
 . "$(dirname "$0")/../support/common.sh"
 
-hosts=tests/cluster/hosts.py
-reason=$("$PYTHON" "$hosts" check) || fail "several hosts cannot be made here: $reason"
+need_hosts
 results=${MODEL_RESULTS:-results/comm-model}
 link=${MODEL_LINK:-100mbit}
 model=${MODEL_MODEL:-minilm-l6}
@@ -28,7 +27,7 @@ measure() {
   shift 2
   [ -f "$results/$name.h5" ] && return
   say "$name: sums over 2 to 8 hosts, $rate"
-  PEFTSCALE=$PEFTSCALE "$PYTHON" "$hosts" with 8 --rate "$rate" -- bash -c \
+  PEFTSCALE=$PEFTSCALE "$PYTHON" "$HOSTS" with 8 --rate "$rate" -- bash -c \
     "exec \$PEFTSCALE_MPIRUN -np 8 \"\$PEFTSCALE\" comm \"\$@\"" - "$@" --network "$rate" --out "$results/$name.h5" >"$results/$name.txt" 2>"$results/$name.log" ||
     { tail -n 20 "$results/$name.log" >&2; fail "measuring failed"; }
 }

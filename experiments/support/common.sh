@@ -73,6 +73,13 @@ list_methods() {
   "$PEFTSCALE" list methods --json | "$PYTHON" -c 'import json, sys; print(*(method["name"] for method in json.load(sys.stdin)["methods"]))'
 }
 
+# HOSTS: the script that makes several hosts; fails with the reason where it cannot.
+need_hosts() {
+  local reason
+  HOSTS=tests/cluster/hosts.py
+  reason=$("$PYTHON" "$HOSTS" check) || fail "several hosts cannot be made here: $reason"
+}
+
 # ---- weights and data ----
 
 # MINILM: the directory of MiniLM's weights; status 3 if they cannot be had.
