@@ -1,0 +1,232 @@
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cmd/sweep.h"
+#include "config/machine.h"
+#include "sweep/attempts.h"
+#include "sweep/claim.h"
+#include "sweep/launch.h"
+#include "sweep/work.h"
+
+/* What all of them take. */
+typedef struct common {
+  arguments words;
+  const char *results, *machine, *jobs;
+  int json, all;
+  char root[PATH_MAX];
+} common;
+
+static int whole_number(const char *flag_name, const char *text, int64_t least, int64_t most, int64_t *value) {
+  if (!text_to_int(text, value) && *value >= least && *value <= most) return ERROR_NONE;
+  return FAIL(ERROR_USAGE, NULL, "--%s %.40s is no whole number from %lld to %lld", flag_name, text, (long long)least, (long long)most);
+}
+
+static int parse(const char *name, int argc, char **argv, const flag *flags, int flag_count, common *c) {
+  TRY(arguments_parse(name, argc, argv, flags, flag_count, &c->words));
+  if (c->words.word_count != 1) {
+    char hint[100];
+    snprintf(hint, sizeof hint, "for example: peftscale %s experiments/quickstart/study.yaml", name);
+    return FAIL(ERROR_USAGE, hint, c->words.word_count ? "one study at a time: '%s' and '%s'" : "which study?", c->words.word_count ? c->words.words[0] : "",
+                c->words.word_count ? c->words.words[1] : "");
+  }
+  return configs_root(c->root, sizeof c->root);
+}
+
+static plan_request request_of(const common *c) {
+  return (plan_request){.study = {.path = c->words.words[0],
+                                  .root = c->root,
+                                  .method_options = method_options,
+                                  .assignments = c->words.assignments,
+                                  .assignment_count = c->words.assignment_count},
+                        .results = c->results};
+}
+
+static int make_plan(const common *c, plan **result) {
+  const plan_request request = request_of(c);
+  return plan_create(&request, result);
+}
+
+/* ---- plan, status ---- */
+
+static int show(const common *c, int with_cost) {
+  plan *p;
+  cost *costs = NULL;
+  TRY(make_plan(c, &p));
+  int code = with_cost ? cost_create(p, &costs) : ERROR_NONE;
+  if (!code && c->json) code = sweep_print_json(p, costs);
+  else if (!code && with_cost) sweep_print_plan(p, costs, c->all);
+  else if (!code) sweep_print_status(p, c->all);
+  cost_destroy(costs);
+  plan_destroy(p);
+  return code;
+}
+
+static int act_plan(common *c, int argc, char **argv) {
+  const flag flags[] = {{"results", &c->results, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}};
+  TRY(parse("sweep plan", argc, argv, flags, 3, c));
+  return show(c, 1);
+}
+
+static int act_status(common *c, int argc, char **argv) {
+  const flag flags[] = {{"results", &c->results, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}};
+  TRY(parse("sweep status", argc, argv, flags, 3, c));
+  return show(c, 0);
+}
+
+/* ---- retry ---- */
+
+/* Forgets how the runs ended that failed (with is_stale: removes the files of those that other sources made). */
+static int forget(const plan *p, plan_run *run, int is_stale, int *count) {
+  char path[PLAN_PATH_BYTES];
+  claim *held;
+  if (run->same_as >= 0 || !*run->name) return ERROR_NONE;
+  if (!(run->state == PLAN_FAILED || (is_stale && run->state == PLAN_STALE && !run->archived))) return ERROR_NONE;
+  TRY(plan_path(p, run, path));
+  TRY(claim_take(path, &held));
+  if (!held) return ERROR_NONE;
+  attempts_clear(path);
+  /* A finished file that cannot be used (damaged, or another's) stands in the way of the next attempt as well. */
+  if (access(path, F_OK) == 0 && unlink(path)) {
+    claim_release(held);
+    return FAIL(ERROR_SYSTEM, NULL, "%s: cannot remove", path);
+  }
+  claim_release(held);
+  ++*count;
+  return ERROR_NONE;
+}
+
+static int act_retry(common *c, int argc, char **argv) {
+  int stale = 0, count = 0, code = ERROR_NONE;
+  plan *p;
+  const flag flags[] = {{"results", &c->results, NULL}, {"stale", NULL, &stale}};
+  TRY(parse("sweep retry", argc, argv, flags, 2, c));
+  TRY(make_plan(c, &p));
+  for (int i = 0; !code && i < p->count; i++) code = forget(p, &p->runs[i], stale, &count);
+  if (!code) code = plan_look(p);
+  if (!code) code = plan_save(p);
+  if (!code) printf("%d run%s will be tried again (peftscale sweep run %s)\n", count, count == 1 ? "" : "s", c->words.words[0]);
+  plan_destroy(p);
+  return code;
+}
+
+/* ---- run ---- */
+
+/* The table is Python's: `python3 -m analysis table --study RESULTS`, from the project's folder. */
+static int print_table(const plan *p) {
+  const char *python = getenv("PYTHON");
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start the analysis");
+  if (pid == 0) {
+    execlp(python && *python ? python : "/usr/bin/python3", "python3", "-m", "analysis", "table", "--study", p->results, (char *)NULL);
+    _exit(127);
+  }
+  int status;
+  waitpid(pid, &status, 0);
+  if (status) log_warning("no table: python3 -m analysis table --study %s failed (run it from the project's folder)", p->results);
+  return ERROR_NONE;
+}
+
+static int conclude(const plan *p, const launch_result *result) {
+  int unfinished = p->distinct - p->counts[PLAN_DONE] - p->counts[PLAN_STALE];
+  if (result->stopped && unfinished)
+    return FAIL(ERROR_STOPPED, "the same command goes on", "stopped with %d of %d runs to do", unfinished, p->distinct);
+  if (!unfinished) return ERROR_NONE;
+  return FAIL(ERROR_INPUT, "peftscale sweep status tells why; sweep retry lets failed ones be tried again", "%d of %d runs have no result (%d failed)", unfinished,
+              p->distinct, p->counts[PLAN_FAILED]);
+}
+
+static int sweep(const common *c, plan *p, int jobs, int table) {
+  const char *words[ARGUMENTS_MAX];
+  launch_result result = {0};
+  machine_settings *machine;
+  cost *costs;
+  TRY(machine_settings_read(c->root, c->machine ? c->machine : "", &machine));
+  int code = cost_create(p, &costs);
+  for (int i = 0; i < c->words.assignment_count; i++) words[i] = c->words.assignments[i];
+  const launch_request request = {.plan = p,
+                                  .cost = costs,
+                                  .machine = machine,
+                                  .study_path = c->words.words[0],
+                                  .words = words,
+                                  .word_count = c->words.assignment_count,
+                                  .jobs = jobs};
+  log_info("%s: %d of %d runs are done", p->study->name, p->counts[PLAN_DONE] + p->counts[PLAN_STALE], p->distinct);
+  if (!code) code = launch(&request, &result);
+  const error kept = *error_last();
+  int saved = plan_save(p);
+  cost_destroy(costs);
+  machine_settings_destroy(machine);
+  if (code) return error_restore(&kept);
+  TRY(saved);
+  if (table) TRY(print_table(p));
+  return conclude(p, &result);
+}
+
+static int act_run(common *c, int argc, char **argv) {
+  int64_t jobs = 0;
+  int no_table = 0;
+  plan *p;
+  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"jobs", &c->jobs, NULL}, {"no-table", NULL, &no_table}};
+  TRY(parse("sweep run", argc, argv, flags, 4, c));
+  if (c->jobs) TRY(whole_number("jobs", c->jobs, 1, 1024, &jobs));
+  TRY(make_plan(c, &p));
+  int code = sweep(c, p, (int)jobs, !no_table);
+  plan_destroy(p);
+  return code;
+}
+
+/* ---- the verb ---- */
+
+static int act(comm *none, int argc, char **argv) {
+  static const struct {
+    const char *name;
+    int (*act)(common *, int, char **);
+  } parts[] = {{"plan", act_plan}, {"run", act_run}, {"status", act_status}, {"retry", act_retry}};
+  enum { PARTS = sizeof parts / sizeof *parts };
+  const char *names[PARTS];
+  common c = {0};
+  char hint[100] = "plan, run, status, retry, submit, work; see: peftscale sweep --help";
+  (void)none;
+  log_setup(1, LOG_NORMAL);
+  for (int i = 0; i < PARTS; i++) {
+    names[i] = parts[i].name;
+    if (argc > 0 && !strcmp(argv[0], parts[i].name)) return parts[i].act(&c, argc - 1, argv + 1);
+  }
+  if (argc == 0) return FAIL(ERROR_USAGE, hint, "sweep: what is to be done?");
+  int near = text_nearest(argv[0], names, PARTS);
+  if (near >= 0) snprintf(hint, sizeof hint, "did you mean 'sweep %s'? See: peftscale sweep --help", names[near]);
+  return FAIL(ERROR_USAGE, hint, "there is no 'sweep %s'", argv[0]);
+}
+
+const verb verb_sweep = {"sweep", "run a whole study: plan, run, status, retry", NULL, 0, act};
+
+static int act_work(comm *mpi, int argc, char **argv) {
+  common c = {0};
+  const char *most = NULL, *until = NULL;
+  int no_wait = 0;
+  const flag flags[] = {{"results", &c.results, NULL}, {"most", &most, NULL}, {"until", &until, NULL}, {"no-wait", NULL, &no_wait}};
+  work_request request = {0};
+  work_counts counts;
+  int code = parse("sweep work", argc, argv, flags, 4, &c);
+  int64_t until_s = 0;
+  if (!code && most) code = whole_number("most", most, 1, 1000000, &request.most);
+  if (!code && until) code = whole_number("until", until, 1, 1000000000, &until_s);
+  TRY(comm_agree(mpi, code));
+  TRY(arguments_agree(mpi, argc, argv));
+  request.plan = request_of(&c);
+  request.until_s = (double)until_s;
+  request.waits = !no_wait;
+  code = work(mpi, &request, &counts);
+  if (comm_rank(mpi) == 0 && !code) log_info("%d runs done, %d failed", counts.done, counts.failed);
+  return code;
+}
+
+const verb verb_sweep_work = {"sweep work", "take run after run of a study with these ranks", NULL, 1, act_work};

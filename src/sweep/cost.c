@@ -1,0 +1,141 @@
+#include "sweep/cost.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "data/dataset.h"
+#include "train/run.h"
+
+enum { MAX_SETS = 256 };
+
+/* A data set that some run names. */
+typedef struct measured_set {
+  const char *name;
+  int64_t examples, tokens; /* of the training split; -1: not there */
+} measured_set;
+
+typedef struct run_cost {
+  int64_t tokens;
+  int set;
+  double seconds;
+} run_cost;
+
+struct cost {
+  const plan *plan;
+  arena *memory;
+  run_cost *run; /* [plan->count] */
+  measured_set set[MAX_SETS];
+  int sets;
+};
+
+static void measure_set(measured_set *s) {
+  char path[4096];
+  dataset *d;
+  s->examples = s->tokens = -1;
+  if (run_find_file("task.data", s->name, "PEFTSCALE_DATA", NULL, path, sizeof path) || dataset_open(path, &d)) return;
+  const split *train = &d->splits[SPLIT_TRAIN];
+  s->examples = train->count;
+  s->tokens = train->offset[train->count];
+  dataset_destroy(d);
+}
+
+static int find_set(cost *c, const char *name, int *index) {
+  char *copy;
+  for (*index = 0; *index < c->sets; ++*index)
+    if (!strcmp(c->set[*index].name, name)) return ERROR_NONE;
+  if (c->sets == MAX_SETS) return FAIL(ERROR_USAGE, NULL, "a study with more than %d data sets", MAX_SETS);
+  TRY(arena_copy_text(c->memory, name, &copy));
+  c->set[c->sets].name = copy;
+  measure_set(&c->set[c->sets++]);
+  return ERROR_NONE;
+}
+
+static int count_tokens(cost *c, int index) {
+  const plan_run *run = &c->plan->runs[index];
+  run_cost *to = &c->run[index];
+  config *conf;
+  to->tokens = -1;
+  to->seconds = NAN;
+  to->set = -1;
+  if (c->plan->study->action != STUDY_TRAIN) return ERROR_NONE;
+  TRY(study_compose(c->plan->study, run->asked, run->tuned_value, &conf));
+  int code = find_set(c, conf->task.data, &to->set);
+  const measured_set *s = code ? NULL : &c->set[to->set];
+  if (s && s->examples > 0) {
+    double mean = (double)s->tokens / (double)s->examples;
+    int64_t examples = conf->task.limit > 0 && conf->task.limit < s->examples ? conf->task.limit : s->examples;
+    to->tokens = llround(mean * (double)(conf->train.steps > 0 ? conf->train.steps * conf->train.batch : conf->train.epochs * examples));
+  }
+  config_destroy(conf);
+  return code;
+}
+
+int cost_create(const plan *p, cost **result) {
+  *result = NULL;
+  cost *c = calloc(1, sizeof *c);
+  if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  c->plan = p;
+  int code = arena_create(&c->memory);
+  if (!code) code = arena_take(c->memory, (size_t)p->count + 1, sizeof *c->run, &c->run);
+  for (int i = 0; !code && i < p->count; i++) code = count_tokens(c, i);
+  if (code) {
+    cost_destroy(c);
+    return code;
+  }
+  cost_measure(c);
+  *result = c;
+  return ERROR_NONE;
+}
+
+void cost_destroy(cost *c) {
+  if (!c) return;
+  if (c->memory) arena_destroy(c->memory);
+  free(c);
+}
+
+static int is_finished(const plan_run *run) { return (run->state == PLAN_DONE || run->state == PLAN_STALE) && run->outcome.train_s > 0 && run->outcome.tokens > 0; }
+
+/* Tokens a second of the finished runs that are like this one: of its kind, or else of its model. */
+static double rate_of(const cost *c, const plan_run *like) {
+  double tokens[2] = {0, 0}, seconds[2] = {0, 0};
+  for (int i = 0; i < c->plan->count; i++) {
+    const plan_run *run = &c->plan->runs[i];
+    if (!is_finished(run) || strcmp(run->model, like->model) || run->asked->ranks != like->asked->ranks || run->threads != like->threads) continue;
+    for (int k = strcmp(run->method, like->method) ? 1 : 0; k < 2; k++) {
+      tokens[k] += (double)run->outcome.tokens;
+      seconds[k] += run->outcome.train_s;
+    }
+  }
+  return seconds[0] > 0 ? tokens[0] / seconds[0] : seconds[1] > 0 ? tokens[1] / seconds[1] : NAN;
+}
+
+void cost_measure(cost *c) {
+  for (int i = 0; i < c->plan->count; i++) {
+    const plan_run *run = &c->plan->runs[i];
+    int known = -1;
+    /* Neighbours are alike: the same model and method once. */
+    for (int k = i - 1; k >= 0 && k >= i - 64 && known < 0; k--) {
+      const plan_run *before = &c->plan->runs[k];
+      if (c->run[k].tokens > 0 && !strcmp(before->model, run->model) && !strcmp(before->method, run->method) && before->asked->ranks == run->asked->ranks &&
+          before->threads == run->threads)
+        known = k;
+    }
+    double per_second = known >= 0 ? (double)c->run[known].tokens / c->run[known].seconds : rate_of(c, run);
+    c->run[i].seconds = c->run[i].tokens < 0 ? NAN : (double)c->run[i].tokens / per_second;
+  }
+}
+
+int64_t cost_tokens(const cost *c, int run) { return c->run[run].tokens; }
+double cost_seconds(const cost *c, int run) { return c->run[run].seconds; }
+
+const char *cost_missing_data(const cost *c) {
+  for (int i = 0; i < c->plan->count; i++) {
+    const plan_run *run = &c->plan->runs[i];
+    if (run->state != PLAN_DONE && run->state != PLAN_STALE && c->run[i].set >= 0 && c->set[c->run[i].set].examples < 0) return c->set[c->run[i].set].name;
+  }
+  return NULL;
+}
