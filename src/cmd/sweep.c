@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cmd/sweep.h"
 #include "config/machine.h"
+#include "method/method.h"
 #include "sweep/attempts.h"
 #include "sweep/claim.h"
 #include "sweep/launch.h"
@@ -170,10 +171,22 @@ static int sweep(const common *c, plan *p, int jobs, int table) {
   return conclude(p, &result);
 }
 
+/* -j N and -jN, as make has it, in place. */
+static int take_jobs(char **argv, int argc) {
+  static char joined[ARGUMENTS_MAX][32];
+  for (int i = 0; i < argc && i < ARGUMENTS_MAX; i++) {
+    if (strncmp(argv[i], "-j", 2)) continue;
+    TRY(text_format(joined[i], sizeof joined[i], "--jobs%s%s", argv[i][2] ? "=" : "", argv[i] + 2));
+    argv[i] = joined[i];
+  }
+  return ERROR_NONE;
+}
+
 static int act_run(common *c, int argc, char **argv) {
   int64_t jobs = 0;
   int no_table = 0;
   plan *p;
+  TRY(take_jobs(argv, argc));
   const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"jobs", &c->jobs, NULL}, {"no-table", NULL, &no_table}};
   TRY(parse("sweep run", argc, argv, flags, 4, c));
   if (c->jobs) TRY(whole_number("jobs", c->jobs, 1, 1024, &jobs));
@@ -206,7 +219,35 @@ static int act(comm *none, int argc, char **argv) {
   return FAIL(ERROR_USAGE, hint, "there is no 'sweep %s'", argv[0]);
 }
 
-const verb verb_sweep = {"sweep", "run a whole study: plan, run, status, retry", NULL, 0, act};
+const verb verb_sweep = {
+    "sweep", "run a whole study: plan, run, submit, status, retry",
+    "usage: peftscale sweep plan|run|submit|status|retry STUDY [key=value ...] [flags]\n"
+    "\n"
+    "STUDY is a study.yaml or its folder (experiments/README.md has the language). Its runs are named by hashes of their configurations and\n"
+    "lie in results/STUDY/runs: what is done is not done again, whoever did it and wherever; what failed, was killed or never begun is seen.\n"
+    "\n"
+    "  plan     what would run, its tokens, and how long from the rates of finished runs\n"
+    "  run      do it here: groups of ranks side by side, each taking run after run; then the table. Ctrl-C stops at a checkpoint\n"
+    "  submit   the same as jobs of SLURM or PBS (--machine NAME)\n"
+    "  status   what is done, running, stopped, failed (with the reason), missing\n"
+    "  retry    let failed runs be tried again by the next `run` or job\n"
+    "\n"
+    "key=value of an axis of the study chooses (method=lora,red  seed=1  stage=NAME); any other is set in every run.\n"
+    "\n"
+    "  --results DIR    instead of results/STUDY\n"
+    "  --json, --all    plan, status: as one object; every run\n"
+    "  -j N, --jobs N   run: groups at a time (as many as there are cores for)\n"
+    "  --machine NAME   run, submit: settings of configs/machine/NAME.yaml, or a file\n"
+    "  --no-table       run: without the table in the end\n"
+    "  --stale          retry: also finished runs that other sources of the program made; their files are removed\n"
+    "\n"
+    "environment: PEFTSCALE_MPIRUN (mpirun with its flags), PEFTSCALE_DATA, PEFTSCALE_ASSETS, PYTHON\n"
+    "exit status: 0 all runs have a result, 1 some have none, 75 stopped, to be continued\n"
+    "\n"
+    "examples:\n"
+    "  peftscale sweep run experiments/quickstart/study.yaml\n"
+    "  peftscale sweep status experiments/minilm-glue/study.yaml stage=stage-1\n",
+    0, act};
 
 static int act_work(comm *mpi, int argc, char **argv) {
   common c = {0};
@@ -229,4 +270,18 @@ static int act_work(comm *mpi, int argc, char **argv) {
   return code;
 }
 
-const verb verb_sweep_work = {"sweep work", "take run after run of a study with these ranks", NULL, 1, act_work};
+const verb verb_sweep_work = {"sweep work", "take run after run of a study with these ranks",
+                              "usage: mpirun -np N peftscale sweep work STUDY [key=value ...] [--results DIR] [--most K] [--until S] [--no-wait]\n"
+                              "\n"
+                              "Takes the open runs of a study that want N ranks, one after another, in these processes; any number of such groups may work on one\n"
+                              "study, on one machine or many. `peftscale sweep run` and the batch scripts of jobs/ start it.\n"
+                              "\n"
+                              "  --most K     at most K runs\n"
+                              "  --until S    begin no further run after S seconds\n"
+                              "  --no-wait    end, too, where runs only wait for trials that others work on\n"
+                              "\n"
+                              "SIGUSR1 or SIGTERM: the run in work goes to a checkpoint, exit status 75; the same command goes on\n"
+                              "\n"
+                              "example:\n"
+                              "  srun --mpi=pmix -n 4 peftscale sweep work experiments/minilm-glue/study.yaml --most 10\n",
+                              1, act_work};
