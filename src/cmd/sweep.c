@@ -14,6 +14,7 @@
 #include "sweep/attempts.h"
 #include "sweep/claim.h"
 #include "sweep/launch.h"
+#include "sweep/submit.h"
 #include "sweep/work.h"
 
 /* What all of them take. */
@@ -64,6 +65,7 @@ static int show(const common *c, int with_cost) {
   if (!code && c->json) code = sweep_print_json(p, costs);
   else if (!code && with_cost) sweep_print_plan(p, costs, c->all);
   else if (!code) sweep_print_status(p, c->all);
+  if (!code && access(p->results, W_OK) == 0) plan_save(p); /* the next look is faster, and others read it; who may not write has no use for it */
   cost_destroy(costs);
   plan_destroy(p);
   return code;
@@ -196,13 +198,59 @@ static int act_run(common *c, int argc, char **argv) {
   return code;
 }
 
+/* ---- submit ---- */
+
+static int hand_in(const common *c, plan *p, int64_t pack, int dry_run) {
+  char jobs[PATH_MAX + 16], program[PATH_MAX];
+  machine_settings *machine;
+  cost *costs;
+  int count = 0;
+  ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+  program[length > 0 ? length : 0] = 0;
+  TRY(text_format(jobs, sizeof jobs, "%s/../jobs", c->root));
+  TRY(machine_settings_read(c->root, c->machine ? c->machine : "", &machine));
+  int code = cost_create(p, &costs);
+  const submit_request request = {.plan = p,
+                                  .cost = costs,
+                                  .machine = machine,
+                                  .study_path = c->words.words[0],
+                                  .words = c->words.assignments,
+                                  .word_count = c->words.assignment_count,
+                                  .jobs = jobs,
+                                  .program = program,
+                                  .pack = (int)pack,
+                                  .dry_run = dry_run};
+  if (!code) code = submit(&request, stdout, &count);
+  cost_destroy(costs);
+  machine_settings_destroy(machine);
+  TRY(code);
+  if (dry_run) printf("nothing was submitted (--dry-run)\n");
+  else if (count) printf("%d job%s submitted; what becomes of them: peftscale sweep status %s\n", count, count == 1 ? "" : "s", c->words.words[0]);
+  else printf("nothing to submit: no run is open\n");
+  return ERROR_NONE;
+}
+
+static int act_submit(common *c, int argc, char **argv) {
+  const char *pack_text = NULL;
+  int64_t pack = 0;
+  int dry_run = 0;
+  plan *p;
+  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"pack", &pack_text, NULL}, {"dry-run", NULL, &dry_run}};
+  TRY(parse("sweep submit", argc, argv, flags, 4, c));
+  if (pack_text) TRY(whole_number("pack", pack_text, 1, 100000, &pack));
+  TRY(make_plan(c, &p));
+  int code = hand_in(c, p, pack, dry_run);
+  plan_destroy(p);
+  return code;
+}
+
 /* ---- the verb ---- */
 
 static int act(comm *none, int argc, char **argv) {
   static const struct {
     const char *name;
     int (*act)(common *, int, char **);
-  } parts[] = {{"plan", act_plan}, {"run", act_run}, {"status", act_status}, {"retry", act_retry}};
+  } parts[] = {{"plan", act_plan}, {"run", act_run}, {"status", act_status}, {"submit", act_submit}, {"retry", act_retry}};
   enum { PARTS = sizeof parts / sizeof *parts };
   const char *names[PARTS];
   common c = {0};
@@ -238,6 +286,8 @@ const verb verb_sweep = {
     "  --json, --all    plan, status: as one object; every run\n"
     "  -j N, --jobs N   run: groups at a time (as many as there are cores for)\n"
     "  --machine NAME   run, submit: settings of configs/machine/NAME.yaml, or a file\n"
+    "  --pack K         submit: runs per task of an array (from the time limit and measured rates, else 10)\n"
+    "  --dry-run        submit: only print what would be submitted\n"
     "  --no-table       run: without the table in the end\n"
     "  --stale          retry: also finished runs that other sources of the program made; their files are removed\n"
     "\n"
