@@ -38,7 +38,11 @@ static int parse(const char *name, int argc, char **argv, const flag *flags, int
     return FAIL(ERROR_USAGE, hint, c->words.word_count ? "one study at a time: '%s' and '%s'" : "which study?", c->words.word_count ? c->words.words[0] : "",
                 c->words.word_count ? c->words.words[1] : "");
   }
-  return configs_root(c->root, sizeof c->root);
+  TRY(configs_root(c->root, sizeof c->root));
+  char data[PATH_MAX + 16];
+  TRY(text_format(data, sizeof data, "%s/../build/data", c->root));
+  setenv("PEFTSCALE_DATA", data, 0); /* where the commands of our studies put it */
+  return ERROR_NONE;
 }
 
 static plan_request request_of(const common *c) {
@@ -137,6 +141,32 @@ static int print_table(const plan *p) {
   return ERROR_NONE;
 }
 
+/* What the runs read and is not there is made by the commands of the study file, in the project's folder. */
+static int prepare(const common *c, const plan *p, cost **costs, int allowed) {
+  const char *missing;
+  int before = -1;
+  TRY(cost_create(p, costs));
+  while ((missing = cost_missing_input(*costs))) {
+    int place = study_find_data(p->study, missing), status;
+    char name[256], command[4096], hint[4200];
+    if (place < 0) return ERROR_NONE; /* the runs that need it say where they looked */
+    TRY(text_format(command, sizeof command, "cd '%s/..' && %s", c->root, p->study->data[place].command));
+    snprintf(hint, sizeof hint, "prepare it: %.4000s", p->study->data[place].command);
+    if (!allowed) return FAIL(ERROR_INPUT, hint, "'%s' is not there", missing);
+    if (place == before) return FAIL(ERROR_INPUT, hint, "'%s' is still not there after it was made", missing);
+    snprintf(name, sizeof name, "%s", missing);
+    log_info("making %s: %s", name, p->study->data[place].command);
+    fflush(NULL);
+    status = system(command);
+    if (status) return FAIL(ERROR_INPUT, hint, "'%s' is not there, and the command that makes it failed", name);
+    cost_destroy(*costs);
+    *costs = NULL;
+    before = place;
+    TRY(cost_create(p, costs));
+  }
+  return ERROR_NONE;
+}
+
 static int conclude(const plan *p, const launch_result *result) {
   int unfinished = p->distinct - p->counts[PLAN_DONE] - p->counts[PLAN_STALE];
   if (result->stopped && unfinished)
@@ -146,22 +176,20 @@ static int conclude(const plan *p, const launch_result *result) {
               p->distinct, p->counts[PLAN_FAILED]);
 }
 
-static int sweep(const common *c, plan *p, int jobs, int table) {
-  const char *words[ARGUMENTS_MAX];
+static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
   launch_result result = {0};
   machine_settings *machine;
-  cost *costs;
+  cost *costs = NULL;
   TRY(machine_settings_read(c->root, c->machine ? c->machine : "", &machine));
-  int code = cost_create(p, &costs);
-  for (int i = 0; i < c->words.assignment_count; i++) words[i] = c->words.assignments[i];
+  int code = prepare(c, p, &costs, prepares);
   const launch_request request = {.plan = p,
                                   .cost = costs,
                                   .machine = machine,
                                   .study_path = c->words.words[0],
-                                  .words = words,
+                                  .words = c->words.assignments,
                                   .word_count = c->words.assignment_count,
                                   .jobs = jobs};
-  log_info("%s: %d of %d runs are done", p->study->name, p->counts[PLAN_DONE] + p->counts[PLAN_STALE], p->distinct);
+  if (!code) log_info("%s: %d of %d runs are done", p->study->name, p->counts[PLAN_DONE] + p->counts[PLAN_STALE], p->distinct);
   if (!code) code = launch(&request, &result);
   const error kept = *error_last();
   int saved = plan_save(p);
@@ -186,14 +214,15 @@ static int take_jobs(char **argv, int argc) {
 
 static int act_run(common *c, int argc, char **argv) {
   int64_t jobs = 0;
-  int no_table = 0;
+  int no_table = 0, no_prepare = 0;
   plan *p;
   TRY(take_jobs(argv, argc));
-  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"jobs", &c->jobs, NULL}, {"no-table", NULL, &no_table}};
-  TRY(parse("sweep run", argc, argv, flags, 4, c));
+  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"jobs", &c->jobs, NULL}, {"no-table", NULL, &no_table},
+                        {"no-prepare", NULL, &no_prepare}};
+  TRY(parse("sweep run", argc, argv, flags, 5, c));
   if (c->jobs) TRY(whole_number("jobs", c->jobs, 1, 1024, &jobs));
   TRY(make_plan(c, &p));
-  int code = sweep(c, p, (int)jobs, !no_table);
+  int code = sweep(c, p, (int)jobs, !no_prepare, !no_table);
   plan_destroy(p);
   return code;
 }
@@ -288,6 +317,7 @@ const verb verb_sweep = {
     "  --machine NAME   run, submit: settings of configs/machine/NAME.yaml, or a file\n"
     "  --pack K         submit: runs per task of an array (from the time limit and measured rates, else 10)\n"
     "  --dry-run        submit: only print what would be submitted\n"
+    "  --no-prepare     run: refuse where data is missing, instead of making it by the study's commands\n"
     "  --no-table       run: without the table in the end\n"
     "  --stale          retry: also finished runs that other sources of the program made; their files are removed\n"
     "\n"

@@ -76,13 +76,12 @@ static void print_run_cost(const plan *p, const cost *c, int i) {
 static void print_cost(const plan *p, const cost *c) {
   int64_t tokens = 0;
   double seconds = 0, core_seconds = 0;
-  int unknown = 0, untimed = 0, left = 0;
+  int untimed = 0, left = 0;
   for (int i = 0; i < p->count; i++) {
     const plan_run *run = &p->runs[i];
     if (run->same_as >= 0 || run->state == PLAN_DONE || run->state == PLAN_STALE || run->state == PLAN_FAILED) continue;
     left++;
-    if (cost_tokens(c, i) < 0) unknown++;
-    else tokens += cost_tokens(c, i);
+    if (cost_tokens(c, i) > 0) tokens += cost_tokens(c, i);
     if (!isfinite(cost_seconds(c, i))) {
       untimed++;
       continue;
@@ -99,12 +98,9 @@ static void print_cost(const plan *p, const cost *c) {
     printf("  without the %d run%s whose rate is not known yet\n", untimed, plural(untimed));
   else if (left && untimed)
     printf("  how long is known after the first runs, whose rates are measured (peftscale sweep plan --measure measures some steps of each)\n");
-  if (unknown) {
-    const char *name = cost_missing_data(c);
-    int place = name ? study_find_data(p->study, name) : -1;
-    printf("  the data of %d run%s is not there%s%s%s%s\n", unknown, plural(unknown), name ? ": " : "", name ? name : "", place >= 0 ? "; prepare it: " : "",
-           place >= 0 ? p->study->data[place].command : "");
-  }
+  const char *missing = cost_missing_input(c);
+  int place = missing ? study_find_data(p->study, missing) : -1;
+  if (missing) printf("  '%s' is not there%s%s\n", missing, place >= 0 ? "; it is made by: " : "", place >= 0 ? p->study->data[place].command : "");
 }
 
 void sweep_print_plan(const plan *p, const cost *c, int all) {

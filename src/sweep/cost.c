@@ -10,17 +10,18 @@
 #include "data/dataset.h"
 #include "train/run.h"
 
-enum { MAX_SETS = 256 };
+enum { MAX_INPUTS = 256 };
 
-/* A data set that some run names. */
-typedef struct measured_set {
+/* A data set or model that some run names. */
+typedef struct input {
   const char *name;
-  int64_t examples, tokens; /* of the training split; -1: not there */
-} measured_set;
+  int is_model, is_there;
+  int64_t examples, tokens; /* of a data set's training split */
+} input;
 
 typedef struct run_cost {
   int64_t tokens;
-  int set;
+  int set, model; /* places among the inputs; -1: needs none */
   double seconds;
 } run_cost;
 
@@ -28,29 +29,30 @@ struct cost {
   const plan *plan;
   arena *memory;
   run_cost *run; /* [plan->count] */
-  measured_set set[MAX_SETS];
-  int sets;
+  input input[MAX_INPUTS];
+  int inputs;
 };
 
-static void measure_set(measured_set *s) {
+static void measure(input *s) {
   char path[4096];
   dataset *d;
-  s->examples = s->tokens = -1;
-  if (run_find_file("task.data", s->name, "PEFTSCALE_DATA", NULL, path, sizeof path) || dataset_open(path, &d)) return;
+  if (run_find_file(s->is_model ? "model.path" : "task.data", s->name, s->is_model ? "PEFTSCALE_ASSETS" : "PEFTSCALE_DATA", NULL, path, sizeof path)) return;
+  s->is_there = 1;
+  if (s->is_model || dataset_open(path, &d)) return; /* one that is damaged is refused by the run, with its reason */
   const split *train = &d->splits[SPLIT_TRAIN];
   s->examples = train->count;
   s->tokens = train->offset[train->count];
   dataset_destroy(d);
 }
 
-static int find_set(cost *c, const char *name, int *index) {
+static int find_input(cost *c, int is_model, const char *name, int *index) {
   char *copy;
-  for (*index = 0; *index < c->sets; ++*index)
-    if (!strcmp(c->set[*index].name, name)) return ERROR_NONE;
-  if (c->sets == MAX_SETS) return FAIL(ERROR_USAGE, NULL, "a study with more than %d data sets", MAX_SETS);
+  for (*index = 0; *index < c->inputs; ++*index)
+    if (c->input[*index].is_model == is_model && !strcmp(c->input[*index].name, name)) return ERROR_NONE;
+  if (c->inputs == MAX_INPUTS) return FAIL(ERROR_USAGE, NULL, "a study with more than %d data sets and models", MAX_INPUTS);
   TRY(arena_copy_text(c->memory, name, &copy));
-  c->set[c->sets].name = copy;
-  measure_set(&c->set[c->sets++]);
+  c->input[c->inputs] = (input){.name = copy, .is_model = is_model};
+  measure(&c->input[c->inputs++]);
   return ERROR_NONE;
 }
 
@@ -60,11 +62,12 @@ static int count_tokens(cost *c, int index) {
   config *conf;
   to->tokens = -1;
   to->seconds = NAN;
-  to->set = -1;
+  to->set = to->model = -1;
   if (c->plan->study->action != STUDY_TRAIN) return ERROR_NONE;
   TRY(study_compose(c->plan->study, run->asked, run->tuned_value, &conf));
-  int code = find_set(c, conf->task.data, &to->set);
-  const measured_set *s = code ? NULL : &c->set[to->set];
+  int code = find_input(c, 0, conf->task.data, &to->set);
+  if (!code && conf->model.init == INIT_PRETRAINED && *conf->model.path) code = find_input(c, 1, conf->model.path, &to->model);
+  const input *s = code ? NULL : &c->input[to->set];
   if (s && s->examples > 0) {
     double mean = (double)s->tokens / (double)s->examples;
     int64_t examples = conf->task.limit > 0 && conf->task.limit < s->examples ? conf->task.limit : s->examples;
@@ -132,10 +135,12 @@ void cost_measure(cost *c) {
 int64_t cost_tokens(const cost *c, int run) { return c->run[run].tokens; }
 double cost_seconds(const cost *c, int run) { return c->run[run].seconds; }
 
-const char *cost_missing_data(const cost *c) {
+const char *cost_missing_input(const cost *c) {
   for (int i = 0; i < c->plan->count; i++) {
     const plan_run *run = &c->plan->runs[i];
-    if (run->state != PLAN_DONE && run->state != PLAN_STALE && c->run[i].set >= 0 && c->set[c->run[i].set].examples < 0) return c->set[c->run[i].set].name;
+    const int needs[2] = {c->run[i].model, c->run[i].set};
+    for (int k = 0; k < 2 && run->state != PLAN_DONE && run->state != PLAN_STALE; k++)
+      if (needs[k] >= 0 && !c->input[needs[k]].is_there) return c->input[needs[k]].name;
   }
   return NULL;
 }

@@ -10,7 +10,7 @@
 
 typedef struct cost cost;
 
-/* Opens each data set once. A run whose data set is not there has no count. Errors: ERROR_MEMORY. Destroyed with cost_destroy before the plan. */
+/* Opens each data set once, and looks for each model's weights. A run whose data set is not there has no count. Errors: ERROR_MEMORY. Destroyed with cost_destroy before the plan. */
 int cost_create(const plan *p, cost **result);
 void cost_destroy(cost *c);
 
@@ -22,7 +22,7 @@ int64_t cost_tokens(const cost *c, int run);
 /* Seconds of a run by itself; NaN: not known. */
 double cost_seconds(const cost *c, int run);
 
-/* The first data set (as the configuration calls it) that is not there and belongs to a run that is not finished; NULL: all are. */
-const char *cost_missing_data(const cost *c);
+/* The first data set or model (as the configuration calls it) that is not there and that a run which is not finished needs; NULL: all are there. */
+const char *cost_missing_input(const cost *c);
 
 #endif
