@@ -57,7 +57,9 @@ static int read_mapping(reader *r, const yaml_node_t *mapping, const char *secti
         return config_yaml_refuse(r->yaml, key_node, "keep one of the two", "duplicate key '%s', already set in line %d", key, r->out->item[i].key_line);
     int is_section = !section && node->type == YAML_MAPPING_NODE;
     if (!is_section) TRY(config_yaml_value(r->memory, r->yaml, node, key, &text));
-    TRY(add(r, (config_item){.kind = is_section ? ITEM_SECTION : node->type == YAML_SEQUENCE_NODE ? ITEM_LIST : ITEM_VALUE,
+    TRY(add(r, (config_item){.kind = is_section                         ? ITEM_SECTION
+                                     : node->type == YAML_SEQUENCE_NODE ? ITEM_LIST
+                                                                        : ITEM_VALUE,
                              .key = key,
                              .text = text,
                              .is_nested = section != NULL,
@@ -113,7 +115,8 @@ int config_document_assign(arena *memory, const char *const *words, const char *
     char *sign = strchr(key, '=');
     config_item item = {.kind = ITEM_VALUE, .key = key, .written = word, .origin = origins ? origins[i] : NULL};
     const char *place = item.origin ? item.origin : result->source;
-    if (!sign || sign == key) return FAIL(ERROR_USAGE, "write train.lr=1e-3, method=lora, seed=3", "%s: '%.200s' is not of the form key=value", place, words[i]);
+    if (!sign || sign == key)
+      return FAIL(ERROR_USAGE, "write train.lr=1e-3, method=lora, seed=3", "%s: '%.200s' is not of the form key=value", place, words[i]);
     if (strlen(sign + 1) >= CONFIG_VALUE_BYTES)
       return FAIL(ERROR_USAGE, NULL, "%s: the value of '%.100s' is longer than %d bytes", place, words[i], CONFIG_VALUE_BYTES - 1);
     *sign = 0;

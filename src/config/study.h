@@ -63,9 +63,9 @@ typedef struct study_request {
   const char *path; /* study.yaml or the directory that holds it */
   const char *root; /* as in config_request: the directory of base.yaml, model/, task/ ... */
   int (*method_options)(const char *method, const option **options, int *count);
-  /* Words "key=value" of the command line. One whose key is an axis of the study (or "seed", where it has seeds; "ranks" where it is an axis) chooses: only runs
-   * of this value, or of one of these ("method=lora,red"), remain. "stage=NAME" chooses likewise. "ranks=N" sets the number of ranks. Any other is set in every
-   * run, after all that the study says. */
+  /* Words "key=value" of the command line. One whose key is an axis of the study (or "seed", where it has seeds; "ranks" where it is an axis) chooses: only
+   * runs of this value, or of one of these ("method=lora,red"), remain. "stage=NAME" chooses likewise. "ranks=N" sets the number of ranks. Any other is set in
+   * every run, after all that the study says. */
   const char *const *assignments;
   int assignment_count;
 } study_request;
@@ -78,9 +78,9 @@ typedef struct study_request {
 int study_read(const study_request *request, study **result);
 void study_destroy(study *s);
 
-/* The configuration of a run; messages and origins name the study's lines. `tuned_value` is what a tuned run proper takes for its tuned_key, NULL or "": it stays
- * as base and method settings say. Runs of STUDY_COUNT read no configuration files. Files are parsed once per study. *result outlives the study, is destroyed with
- * config_destroy. Errors: as config_compose. */
+/* The configuration of a run; messages and origins name the study's lines. `tuned_value` is what a tuned run proper takes for its tuned_key, NULL or "": it
+ * stays as base and method settings say. Runs of STUDY_COUNT read no configuration files. Files are parsed once per study. *result outlives the study, is
+ * destroyed with config_destroy. Errors: as config_compose. */
 int study_compose(const study *s, const study_run *run, const char *tuned_value, config **result);
 
 /* The place among `data` of what the configuration calls `name` (its last part counts where it is a path); -1: none. */

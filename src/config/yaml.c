@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 const yaml_node_t *config_yaml_root(const config_yaml *y) { return yaml_document_get_root_node((yaml_document_t *)&y->document); }
 
@@ -43,6 +44,28 @@ int config_yaml_key(arena *memory, const config_yaml *y, const yaml_node_t *node
   for (size_t i = 0; i < length; i++)
     if ((unsigned char)word[i] < 0x20 || word[i] == 0x7f) return config_yaml_refuse(y, node, NULL, "a key holds a control character");
   return arena_copy_text(memory, word, key);
+}
+
+int config_yaml_parts(arena *memory, const config_yaml *y, const yaml_node_t *node, const char *what, const char *const *names, int count,
+                      const yaml_node_t **part) {
+  if (node->type != YAML_MAPPING_NODE) return config_yaml_refuse(y, node, NULL, "%s is a mapping", what);
+  for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+    const yaml_node_t *key_node = config_yaml_node(y, pair->key);
+    char *key, hint[512];
+    int i = 0;
+    TRY(config_yaml_key(memory, y, key_node, &key));
+    while (i < count && strcmp(names[i], key)) i++;
+    if (i < count && part[i]) return config_yaml_refuse(y, key_node, "keep one of the two", "duplicate key '%s'", key);
+    if (i < count) {
+      part[i] = config_yaml_node(y, pair->value);
+      continue;
+    }
+    int near = text_nearest(key, names, count);
+    size_t used = (size_t)snprintf(hint, sizeof hint, near >= 0 ? "did you mean '%s'?" : "the keys of %s are:", near >= 0 ? names[near] : what);
+    for (i = 0; near < 0 && i < count && used < sizeof hint; i++) used += (size_t)snprintf(hint + used, sizeof hint - used, "%s %s", i ? "," : "", names[i]);
+    return config_yaml_refuse(y, key_node, hint, "unknown key '%s' of %s", key, what);
+  }
+  return ERROR_NONE;
 }
 
 /* Appends a scalar's text to `text`. */

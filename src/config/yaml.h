@@ -42,7 +42,13 @@ int config_yaml_refuse(const config_yaml *y, const yaml_node_t *node, const char
 /* The word of a mapping's key. Errors: ERROR_USAGE for one that is no word, empty, longer than YAML_KEY_BYTES or not printable. */
 int config_yaml_key(arena *memory, const config_yaml *y, const yaml_node_t *node, char **key);
 
-/* The text of a single value, or of a list of single values, joined by commas. `key` is named in messages. Errors: ERROR_USAGE (a mapping, nothing, too long). */
+/* The values of a mapping's keys, which must be among `names`: part[i] is that of names[i] and stays as it is where the key is not there. `what` is named in
+ * messages. Errors: ERROR_USAGE (no mapping, an unknown key with the nearest name, a key twice). */
+int config_yaml_parts(arena *memory, const config_yaml *y, const yaml_node_t *node, const char *what, const char *const *names, int count,
+                      const yaml_node_t **part);
+
+/* The text of a single value, or of a list of single values, joined by commas. `key` is named in messages. Errors: ERROR_USAGE (a mapping, nothing, too long).
+ */
 int config_yaml_value(arena *memory, const config_yaml *y, const yaml_node_t *node, const char *key, char **text);
 
 #endif
