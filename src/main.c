@@ -30,10 +30,10 @@ static void print_help(FILE *file) {
 }
 
 /* *words: how many of the arguments name it. */
-static int find_verb(char **arguments, int count, const verb **result, int *words) {
-  const char *name = arguments[0], *names[VERBS];
+static int find_verb(char **argv, int count, const verb **result, int *words) {
+  const char *name = argv[0], *names[VERBS];
   char hint[128] = "see: peftscale --help", two[128];
-  snprintf(two, sizeof two, "%.60s %.60s", name, count > 1 ? arguments[1] : "");
+  snprintf(two, sizeof two, "%.60s %.60s", name, count > 1 ? argv[1] : "");
   *words = 2;
   for (int i = 0; i < SECOND_VERBS; i++)
     if (!strcmp(second_verbs[i]->name, two)) {

@@ -90,12 +90,12 @@ static int act_status(common *c, int argc, char **argv) {
 /* ---- retry ---- */
 
 /* Forgets how the runs ended that failed (with is_stale: removes the files of those that other sources made). */
-static int forget(const plan *p, plan_run *run, int is_stale, int *count) {
+static int forget(const plan *p, plan_run *entry, int is_stale, int *count) {
   char path[PLAN_PATH_BYTES];
   claim *held;
-  if (run->same_as >= 0 || !*run->name) return ERROR_NONE;
-  if (!(run->state == PLAN_FAILED || (is_stale && run->state == PLAN_STALE && !run->archived))) return ERROR_NONE;
-  TRY(plan_path(p, run, path));
+  if (entry->same_as >= 0 || !*entry->name) return ERROR_NONE;
+  if (!(entry->state == PLAN_FAILED || (is_stale && entry->state == PLAN_STALE && !entry->archived))) return ERROR_NONE;
+  TRY(plan_path(p, entry, path));
   TRY(claim_take(path, &held));
   if (!held) return ERROR_NONE;
   attempts_clear(path);
@@ -125,19 +125,22 @@ static int act_retry(common *c, int argc, char **argv) {
 
 /* ---- run ---- */
 
-/* The table is Python's: `python3 -m analysis table --study RESULTS`, from the project's folder. */
-static int print_table(const plan *p) {
-  const char *python = getenv("PYTHON");
+/* The table is Python's, with the project's folder among the places of its modules. */
+static int print_table(const common *c, const plan *p) {
+  const char *named = getenv("PYTHON"), *python = named && *named ? named : "/usr/bin/python3", *before = getenv("PYTHONPATH");
+  char path[2 * PATH_MAX];
+  int status;
+  TRY(text_format(path, sizeof path, "%s/..%s%s", c->root, before && *before ? ":" : "", before ? before : ""));
   fflush(NULL);
   pid_t pid = fork();
   if (pid < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start the analysis");
   if (pid == 0) {
-    execlp(python && *python ? python : "/usr/bin/python3", "python3", "-m", "analysis", "table", "--study", p->results, (char *)NULL);
+    setenv("PYTHONPATH", path, 1);
+    execlp(python, python, "-m", "analysis", "table", "--study", p->results, (char *)NULL);
     _exit(127);
   }
-  int status;
   waitpid(pid, &status, 0);
-  if (status) log_warning("no table: python3 -m analysis table --study %s failed (run it from the project's folder)", p->results);
+  if (status) log_warning("no table: %s -m analysis table --study %s failed", python, p->results);
   return ERROR_NONE;
 }
 
@@ -197,7 +200,7 @@ static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
   machine_settings_destroy(machine);
   if (code) return error_restore(&kept);
   TRY(saved);
-  if (table) TRY(print_table(p));
+  if (table) TRY(print_table(c, p));
   return conclude(p, &result);
 }
 

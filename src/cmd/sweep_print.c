@@ -10,7 +10,7 @@
 
 enum { REASONS = 20, STAGES = 64 };
 
-static const char *role_of(const plan_run *run) { return run->asked->role == STUDY_TRIAL ? "trial" : "run"; }
+static const char *role_of(const plan_run *entry) { return entry->asked->role == STUDY_TRIAL ? "trial" : "run"; }
 
 static const char *duration(double seconds, char text[32]) {
   int64_t s = llround(seconds);
@@ -37,16 +37,16 @@ static void print_counts(const plan *p) {
   const char *stage[STAGES];
   int role[STAGES], count[STAGES][PLAN_STATES] = {{0}}, rows = 0;
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    if (run->same_as >= 0) continue;
+    const plan_run *entry = &p->runs[i];
+    if (entry->same_as >= 0) continue;
     int row = 0;
-    while (row < rows && (strcmp(stage[row], run->asked->stage) || role[row] != (int)run->asked->role)) row++;
+    while (row < rows && (strcmp(stage[row], entry->asked->stage) || role[row] != (int)entry->asked->role)) row++;
     if (row == STAGES) row = STAGES - 1; /* so many stages stand together */
     if (row == rows) {
-      stage[rows] = run->asked->stage;
-      role[rows++] = (int)run->asked->role;
+      stage[rows] = entry->asked->stage;
+      role[rows++] = (int)entry->asked->role;
     }
-    count[row][run->state]++;
+    count[row][entry->state]++;
   }
   printf("\n  %-24s", "");
   for (int s = 0; s < PLAN_STATES; s++)
@@ -65,12 +65,12 @@ static void print_counts(const plan *p) {
 /* ---- plan ---- */
 
 static void print_run_cost(const plan *p, const cost *c, int i) {
-  const plan_run *run = &p->runs[i];
+  const plan_run *entry = &p->runs[i];
   char tokens[32] = "?", seconds[32] = "?";
   if (cost_tokens(c, i) >= 0) text_thousands(cost_tokens(c, i), tokens);
   if (isfinite(cost_seconds(c, i))) duration(cost_seconds(c, i), seconds);
-  printf("  %-11s %-8.8s %-5s %2d rank%-1s %12s %9s  %s\n", plan_state_names[run->state], *run->id ? run->id : "-", role_of(run), run->asked->ranks,
-         plural(run->asked->ranks), tokens, seconds, run->asked->label);
+  printf("  %-11s %-8.8s %-5s %2d rank%-1s %12s %9s  %s\n", plan_state_names[entry->state], *entry->id ? entry->id : "-", role_of(entry), entry->asked->ranks,
+         plural(entry->asked->ranks), tokens, seconds, entry->asked->label);
 }
 
 static void print_cost(const plan *p, const cost *c) {
@@ -78,8 +78,8 @@ static void print_cost(const plan *p, const cost *c) {
   double seconds = 0, core_seconds = 0;
   int untimed = 0, left = 0;
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    if (run->same_as >= 0 || run->state == PLAN_DONE || run->state == PLAN_STALE || run->state == PLAN_FAILED) continue;
+    const plan_run *entry = &p->runs[i];
+    if (entry->same_as >= 0 || entry->state == PLAN_DONE || entry->state == PLAN_STALE || entry->state == PLAN_FAILED) continue;
     left++;
     if (cost_tokens(c, i) > 0) tokens += cost_tokens(c, i);
     if (!isfinite(cost_seconds(c, i))) {
@@ -87,7 +87,7 @@ static void print_cost(const plan *p, const cost *c) {
       continue;
     }
     seconds += cost_seconds(c, i);
-    core_seconds += cost_seconds(c, i) * (double)(run->asked->ranks * run->threads);
+    core_seconds += cost_seconds(c, i) * (double)(entry->asked->ranks * entry->threads);
   }
   char number[32], time[32], cores[32];
   printf("\n%d run%s to do", left, plural(left));
@@ -97,7 +97,7 @@ static void print_cost(const plan *p, const cost *c) {
   if (left && untimed && untimed < left)
     printf("  without the %d run%s whose rate is not known yet\n", untimed, plural(untimed));
   else if (left && untimed)
-    printf("  how long is known after the first runs, whose rates are measured (peftscale sweep plan --measure measures some steps of each)\n");
+    printf("  how long is known after the first runs, whose rates are measured\n");
   const char *missing = cost_missing_input(c);
   int place = missing ? study_find_data(p->study, missing) : -1;
   if (missing) printf("  '%s' is not there%s%s\n", missing, place >= 0 ? "; it is made by: " : "", place >= 0 ? p->study->data[place].command : "");
@@ -110,9 +110,9 @@ void sweep_print_plan(const plan *p, const cost *c, int all) {
   int shown = 0, left = 0;
   printf("\n");
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    int is_done = run->state == PLAN_DONE || run->state == PLAN_STALE;
-    if (run->same_as >= 0 || (is_done && !all)) continue;
+    const plan_run *entry = &p->runs[i];
+    int is_done = entry->state == PLAN_DONE || entry->state == PLAN_STALE;
+    if (entry->same_as >= 0 || (is_done && !all)) continue;
     if (!all && shown == SHOWN) left++;
     else print_run_cost(p, c, i), shown++;
   }
@@ -125,18 +125,18 @@ void sweep_print_plan(const plan *p, const cost *c, int all) {
 static void print_states(const plan *p, plan_state state, const char *title, int all) {
   int shown = 0, left = 0;
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    if (run->same_as >= 0 || run->state != state) continue;
+    const plan_run *entry = &p->runs[i];
+    if (entry->same_as >= 0 || entry->state != state) continue;
     if (shown == 0) printf("\n%s\n", title);
     if (!all && shown == REASONS) {
       left++;
       continue;
     }
     shown++;
-    printf("  %-8.8s %s %s", *run->id ? run->id : "-", role_of(run), run->asked->label);
-    if (run->steps > 0) printf("  step %lld of %lld", (long long)run->done, (long long)run->steps);
-    if (*run->reason) printf("\n             %s", run->reason);
-    if (run->attempts > 1) printf(" (%d attempts)", run->attempts);
+    printf("  %-8.8s %s %s", *entry->id ? entry->id : "-", role_of(entry), entry->asked->label);
+    if (entry->steps > 0) printf("  step %lld of %lld", (long long)entry->done, (long long)entry->steps);
+    if (*entry->reason) printf("\n             %s", entry->reason);
+    if (entry->attempts > 1) printf(" (%d attempts)", entry->attempts);
     printf("\n");
   }
   if (left) printf("  ... and %d more (--all lists them)\n", left);
@@ -163,31 +163,31 @@ void sweep_print_status(const plan *p, int all) {
 /* ---- JSON ---- */
 
 static cJSON *run_to_json(const plan *p, const cost *c, int i) {
-  const plan_run *run = &p->runs[i];
+  const plan_run *entry = &p->runs[i];
   cJSON *o = cJSON_CreateObject();
-  cJSON_AddStringToObject(o, "request_id", run->id);
-  cJSON_AddStringToObject(o, "name", run->name);
-  cJSON_AddStringToObject(o, "stage", run->asked->stage);
-  cJSON_AddStringToObject(o, "role", role_of(run));
-  cJSON_AddStringToObject(o, "state", plan_state_names[run->state]);
-  cJSON_AddStringToObject(o, "label", run->asked->label);
-  cJSON_AddStringToObject(o, "task", run->task);
-  cJSON_AddStringToObject(o, "method", run->method);
-  cJSON_AddNumberToObject(o, "seed", (double)run->seed);
-  cJSON_AddNumberToObject(o, "ranks", run->asked->ranks);
-  cJSON_AddStringToObject(o, "tuned_key", run->asked->tuned_key);
-  cJSON_AddStringToObject(o, "tuned_value", run->asked->role == STUDY_TRIAL ? run->asked->tuned_value : run->tuned_value);
-  cJSON_AddNumberToObject(o, "attempts", run->attempts);
-  cJSON_AddStringToObject(o, "reason", run->reason);
-  if (run->steps > 0) {
-    cJSON_AddNumberToObject(o, "step", (double)run->done);
-    cJSON_AddNumberToObject(o, "steps", (double)run->steps);
+  cJSON_AddStringToObject(o, "request_id", entry->id);
+  cJSON_AddStringToObject(o, "name", entry->name);
+  cJSON_AddStringToObject(o, "stage", entry->asked->stage);
+  cJSON_AddStringToObject(o, "role", role_of(entry));
+  cJSON_AddStringToObject(o, "state", plan_state_names[entry->state]);
+  cJSON_AddStringToObject(o, "label", entry->asked->label);
+  cJSON_AddStringToObject(o, "task", entry->task);
+  cJSON_AddStringToObject(o, "method", entry->method);
+  cJSON_AddNumberToObject(o, "seed", (double)entry->seed);
+  cJSON_AddNumberToObject(o, "ranks", entry->asked->ranks);
+  cJSON_AddStringToObject(o, "tuned_key", entry->asked->tuned_key);
+  cJSON_AddStringToObject(o, "tuned_value", entry->asked->role == STUDY_TRIAL ? entry->asked->tuned_value : entry->tuned_value);
+  cJSON_AddNumberToObject(o, "attempts", entry->attempts);
+  cJSON_AddStringToObject(o, "reason", entry->reason);
+  if (entry->steps > 0) {
+    cJSON_AddNumberToObject(o, "step", (double)entry->done);
+    cJSON_AddNumberToObject(o, "steps", (double)entry->steps);
   }
-  if (run->state == PLAN_DONE || run->state == PLAN_STALE) {
-    cJSON_AddStringToObject(o, "metric", run->outcome.metric);
-    add_json_number(o, "validation", run->outcome.validation);
-    add_json_number(o, "test", run->outcome.test);
-    add_json_number(o, "train_s", run->outcome.train_s);
+  if (entry->state == PLAN_DONE || entry->state == PLAN_STALE) {
+    cJSON_AddStringToObject(o, "metric", entry->outcome.metric);
+    add_json_number(o, "validation", entry->outcome.validation);
+    add_json_number(o, "test", entry->outcome.test);
+    add_json_number(o, "train_s", entry->outcome.train_s);
   }
   if (c) {
     add_json_number(o, "tokens", cost_tokens(c, i) < 0 ? NAN : (double)cost_tokens(c, i));

@@ -28,7 +28,7 @@ typedef struct run_cost {
 struct cost {
   const plan *plan;
   arena *memory;
-  run_cost *run; /* [plan->count] */
+  run_cost *of; /* [plan->count] */
   input input[MAX_INPUTS];
   int inputs;
 };
@@ -57,14 +57,14 @@ static int find_input(cost *c, int is_model, const char *name, int *index) {
 }
 
 static int count_tokens(cost *c, int index) {
-  const plan_run *run = &c->plan->runs[index];
-  run_cost *to = &c->run[index];
+  const plan_run *entry = &c->plan->runs[index];
+  run_cost *to = &c->of[index];
   config *conf;
   to->tokens = -1;
   to->seconds = NAN;
   to->set = to->model = -1;
   if (c->plan->study->action != STUDY_TRAIN) return ERROR_NONE;
-  TRY(study_compose(c->plan->study, run->asked, run->tuned_value, &conf));
+  TRY(study_compose(c->plan->study, entry->asked, entry->tuned_value, &conf));
   int code = find_input(c, 0, conf->task.data, &to->set);
   if (!code && conf->model.init == INIT_PRETRAINED && *conf->model.path) code = find_input(c, 1, conf->model.path, &to->model);
   const input *s = code ? NULL : &c->input[to->set];
@@ -83,7 +83,7 @@ int cost_create(const plan *p, cost **result) {
   if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   c->plan = p;
   int code = arena_create(&c->memory);
-  if (!code) code = arena_take(c->memory, (size_t)p->count + 1, sizeof *c->run, &c->run);
+  if (!code) code = arena_take(c->memory, (size_t)p->count + 1, sizeof *c->of, &c->of);
   for (int i = 0; !code && i < p->count; i++) code = count_tokens(c, i);
   if (code) {
     cost_destroy(c);
@@ -100,17 +100,17 @@ void cost_destroy(cost *c) {
   free(c);
 }
 
-static int is_finished(const plan_run *run) { return (run->state == PLAN_DONE || run->state == PLAN_STALE) && run->outcome.train_s > 0 && run->outcome.tokens > 0; }
+static int is_finished(const plan_run *entry) { return (entry->state == PLAN_DONE || entry->state == PLAN_STALE) && entry->outcome.train_s > 0 && entry->outcome.tokens > 0; }
 
 /* Tokens a second of the finished runs that are like this one: of its kind, or else of its model. */
 static double rate_of(const cost *c, const plan_run *like) {
   double tokens[2] = {0, 0}, seconds[2] = {0, 0};
   for (int i = 0; i < c->plan->count; i++) {
-    const plan_run *run = &c->plan->runs[i];
-    if (!is_finished(run) || strcmp(run->model, like->model) || run->asked->ranks != like->asked->ranks || run->threads != like->threads) continue;
-    for (int k = strcmp(run->method, like->method) ? 1 : 0; k < 2; k++) {
-      tokens[k] += (double)run->outcome.tokens;
-      seconds[k] += run->outcome.train_s;
+    const plan_run *entry = &c->plan->runs[i];
+    if (!is_finished(entry) || strcmp(entry->model, like->model) || entry->asked->ranks != like->asked->ranks || entry->threads != like->threads) continue;
+    for (int k = strcmp(entry->method, like->method) ? 1 : 0; k < 2; k++) {
+      tokens[k] += (double)entry->outcome.tokens;
+      seconds[k] += entry->outcome.train_s;
     }
   }
   return seconds[0] > 0 ? tokens[0] / seconds[0] : seconds[1] > 0 ? tokens[1] / seconds[1] : NAN;
@@ -118,28 +118,28 @@ static double rate_of(const cost *c, const plan_run *like) {
 
 void cost_measure(cost *c) {
   for (int i = 0; i < c->plan->count; i++) {
-    const plan_run *run = &c->plan->runs[i];
+    const plan_run *entry = &c->plan->runs[i];
     int known = -1;
     /* Neighbours are alike: the same model and method once. */
     for (int k = i - 1; k >= 0 && k >= i - 64 && known < 0; k--) {
       const plan_run *before = &c->plan->runs[k];
-      if (c->run[k].tokens > 0 && !strcmp(before->model, run->model) && !strcmp(before->method, run->method) && before->asked->ranks == run->asked->ranks &&
-          before->threads == run->threads)
+      if (c->of[k].tokens > 0 && !strcmp(before->model, entry->model) && !strcmp(before->method, entry->method) && before->asked->ranks == entry->asked->ranks &&
+          before->threads == entry->threads)
         known = k;
     }
-    double per_second = known >= 0 ? (double)c->run[known].tokens / c->run[known].seconds : rate_of(c, run);
-    c->run[i].seconds = c->run[i].tokens < 0 ? NAN : (double)c->run[i].tokens / per_second;
+    double per_second = known >= 0 ? (double)c->of[known].tokens / c->of[known].seconds : rate_of(c, entry);
+    c->of[i].seconds = c->of[i].tokens < 0 ? NAN : (double)c->of[i].tokens / per_second;
   }
 }
 
-int64_t cost_tokens(const cost *c, int run) { return c->run[run].tokens; }
-double cost_seconds(const cost *c, int run) { return c->run[run].seconds; }
+int64_t cost_tokens(const cost *c, int entry) { return c->of[entry].tokens; }
+double cost_seconds(const cost *c, int entry) { return c->of[entry].seconds; }
 
 const char *cost_missing_input(const cost *c) {
   for (int i = 0; i < c->plan->count; i++) {
-    const plan_run *run = &c->plan->runs[i];
-    const int needs[2] = {c->run[i].model, c->run[i].set};
-    for (int k = 0; k < 2 && run->state != PLAN_DONE && run->state != PLAN_STALE; k++)
+    const plan_run *entry = &c->plan->runs[i];
+    const int needs[2] = {c->of[i].model, c->of[i].set};
+    for (int k = 0; k < 2 && entry->state != PLAN_DONE && entry->state != PLAN_STALE; k++)
       if (needs[k] >= 0 && !c->input[needs[k]].is_there) return c->input[needs[k]].name;
   }
   return NULL;

@@ -18,9 +18,9 @@ void cost_destroy(cost *c);
 void cost_measure(cost *c);
 
 /* Training tokens of a run, over all epochs; -1: its data set is not there. */
-int64_t cost_tokens(const cost *c, int run);
+int64_t cost_tokens(const cost *c, int entry);
 /* Seconds of a run by itself; NaN: not known. */
-double cost_seconds(const cost *c, int run);
+double cost_seconds(const cost *c, int entry);
 
 /* The first data set or model (as the configuration calls it) that is not there and that a run which is not finished needs; NULL: all are there. */
 const char *cost_missing_input(const cost *c);

@@ -142,20 +142,20 @@ int plan_load(plan *p) {
 }
 
 void plan_recall(plan *p, int index) {
-  plan_run *run = &p->runs[index];
+  plan_run *entry = &p->runs[index];
   int low = 0, high = p->memory->entries;
-  if (!*run->id) return;
+  if (!*entry->id) return;
   while (low < high) {
     int middle = (low + high) / 2;
-    if (strcmp(p->memory->entry[middle].id, run->id) < 0) low = middle + 1;
+    if (strcmp(p->memory->entry[middle].id, entry->id) < 0) low = middle + 1;
     else high = middle;
   }
-  if (low == p->memory->entries || strcmp(p->memory->entry[low].id, run->id)) return;
-  for (; low < p->memory->entries && !strcmp(p->memory->entry[low].id, run->id); low++) {
-    run->outcome = p->memory->entry[low].outcome;
-    run->archived |= p->memory->entry[low].is_archived;
+  if (low == p->memory->entries || strcmp(p->memory->entry[low].id, entry->id)) return;
+  for (; low < p->memory->entries && !strcmp(p->memory->entry[low].id, entry->id); low++) {
+    entry->outcome = p->memory->entry[low].outcome;
+    entry->archived |= p->memory->entry[low].is_archived;
   }
-  run->is_known = 1;
+  entry->is_known = 1;
 }
 
 /* ---- writing ---- */
@@ -178,18 +178,18 @@ static int add(file_writer *w, const char *format, ...) {
   return file_writer_add(w, text, (size_t)length);
 }
 
-static int add_run(file_writer *w, const plan_run *run) {
+static int add_run(file_writer *w, const plan_run *entry) {
   char number[4][32];
-  const study_run *asked = run->asked;
-  const plan_outcome *o = &run->outcome;
-  int has = run->state == PLAN_DONE || run->state == PLAN_STALE;
-  const char *tuned = asked->role == STUDY_TRIAL ? asked->tuned_value : run->tuned_value;
-  TRY(add(w, "%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%lld\t%d\t%s%s%s\t", run->id, asked->stage, asked->role == STUDY_TRIAL ? "trial" : "run", plan_state_names[run->state],
-          !*run->name ? "" : run->archived ? "archive.h5:" : "runs/", run->name, !*run->name || run->archived ? "" : ".h5", run->task, run->method, (long long)run->seed,
+  const study_run *asked = entry->asked;
+  const plan_outcome *o = &entry->outcome;
+  int has = entry->state == PLAN_DONE || entry->state == PLAN_STALE;
+  const char *tuned = asked->role == STUDY_TRIAL ? asked->tuned_value : entry->tuned_value;
+  TRY(add(w, "%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%lld\t%d\t%s%s%s\t", entry->id, asked->stage, asked->role == STUDY_TRIAL ? "trial" : "run", plan_state_names[entry->state],
+          !*entry->name ? "" : entry->archived ? "archive.h5:" : "runs/", entry->name, !*entry->name || entry->archived ? "" : ".h5", entry->task, entry->method, (long long)entry->seed,
           asked->ranks, *tuned ? asked->tuned_key : "", *tuned ? "=" : "", tuned));
-  if (!has) return add(w, "\t\t\t\t\t\t\t\t%d\t%s\t\t\t\n", run->attempts, run->reason);
+  if (!has) return add(w, "\t\t\t\t\t\t\t\t%d\t%s\t\t\t\n", entry->attempts, entry->reason);
   return add(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%lld\t%lld\t%lld\n", write_number(o->validation, number[0]), write_number(o->test, number[1]), o->metric,
-             write_number(o->train_s, number[2]), write_number(o->tokens_per_s, number[3]), o->experiment_id, o->run_id, o->source_hash, run->attempts, run->reason,
+             write_number(o->train_s, number[2]), write_number(o->tokens_per_s, number[3]), o->experiment_id, o->run_id, o->source_hash, entry->attempts, entry->reason,
              (long long)o->tokens, (long long)o->bytes, (long long)o->written_ns);
 }
 

@@ -26,7 +26,7 @@ enum {
   MAX_WORDS = 512,
   MAX_GROUPS = 1024,
   HOPELESS = 3, /* deaths in a row without anything done */
-  LOG_TAIL_BYTES = 600
+  REASON_BYTES = 600
 };
 static const double look_s = 0.5; /* between looks at the results: a few system calls per run */
 
@@ -48,8 +48,9 @@ typedef struct launcher {
   uint8_t taken[MAX_CORES];
   plan_state *shown; /* [plan->count] the state that was last told */
   int futile;        /* deaths in a row without anything done      */
-  double looked_s, began_s;
-  int told_to_stop; /* how often the groups were */
+  double looked_s;
+  int told;          /* runs whose end was told, and those that had ended before */
+  int told_to_stop;  /* how often the groups were */
 } launcher;
 
 /* ---- signals ---- */
@@ -106,8 +107,8 @@ static int find_row(const launcher *l, int wanted) {
   return -1;
 }
 
-static int cores_of(const launcher *l, const plan_run *run) {
-  int64_t wanted = run->asked->ranks * run->threads;
+static int cores_of(const launcher *l, const plan_run *entry) {
+  int64_t wanted = entry->asked->ranks * entry->threads;
   return wanted < l->cores ? (int)wanted : l->cores;
 }
 
@@ -222,7 +223,7 @@ static void become(const launcher *l, const group *g, const char *log, words *w,
 
 static int settled(const plan *p) { return p->counts[PLAN_DONE] + p->counts[PLAN_STALE] + p->counts[PLAN_FAILED]; }
 
-static int start(launcher *l, const plan_run *run, int first_core) {
+static int start(launcher *l, const plan_run *entry, int first_core) {
   char program[PLAN_PATH_BYTES], log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES];
   words w = {.count = 0};
   ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -230,7 +231,7 @@ static int start(launcher *l, const plan_run *run, int first_core) {
   program[length] = 0;
   group *g = l->groups;
   while (g->pid) g++;
-  *g = (group){.ranks = run->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, run), .settled = settled(l->plan)};
+  *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .settled = settled(l->plan)};
   TRY(text_format(directory, sizeof directory, "%s/logs", l->plan->results));
   TRY(file_make_directory(directory));
   TRY(name_log(l, g->number, log));
@@ -254,41 +255,41 @@ static int running_groups(const launcher *l, int ranks) {
 static int start_groups(launcher *l) {
   plan *p = l->plan;
   for (int i = 0; i < p->count && running_groups(l, 0) < l->jobs; i++) {
-    const plan_run *run = &p->runs[i];
+    const plan_run *entry = &p->runs[i];
     int open = 0;
-    if (!plan_is_open(run)) continue;
-    for (int k = 0; k < p->count; k++) open += plan_is_open(&p->runs[k]) && p->runs[k].asked->ranks == run->asked->ranks;
-    while (running_groups(l, run->asked->ranks) < open && running_groups(l, 0) < l->jobs) {
-      int row = find_row(l, cores_of(l, run));
+    if (!plan_is_open(entry)) continue;
+    for (int k = 0; k < p->count; k++) open += plan_is_open(&p->runs[k]) && p->runs[k].asked->ranks == entry->asked->ranks;
+    while (running_groups(l, entry->asked->ranks) < open && running_groups(l, 0) < l->jobs) {
+      int row = find_row(l, cores_of(l, entry));
       if (row < 0) return ERROR_NONE; /* the next in order is not to be starved by smaller ones behind it */
-      TRY(start(l, run, row));
+      TRY(start(l, entry, row));
     }
-    while (i + 1 < p->count && (p->runs[i + 1].asked->ranks == run->asked->ranks || !plan_is_open(&p->runs[i + 1]))) i++;
+    while (i + 1 < p->count && (p->runs[i + 1].asked->ranks == entry->asked->ranks || !plan_is_open(&p->runs[i + 1]))) i++;
   }
   return ERROR_NONE;
 }
 
 /* ---- the end of a group ---- */
 
-/* The last lines of a group's log, on one line. */
-static void read_tail(const launcher *l, const group *g, char text[LOG_TAIL_BYTES]) {
-  char path[PLAN_PATH_BYTES];
-  text[0] = 0;
-  if (name_log(l, g->number, path)) return;
-  FILE *file = fopen(path, "r");
-  if (!file) return;
-  if (fseek(file, -(long)(LOG_TAIL_BYTES - 1), SEEK_END)) rewind(file);
-  size_t length = fread(text, 1, LOG_TAIL_BYTES - 1, file);
-  fclose(file);
-  while (length && text[length - 1] == '\n') length--;
-  text[length] = 0;
-  for (char *at = text; *at; at++)
-    if (*at == '\n') *at = '|';
+/* What a group's log says of its end: the program's last error, or else the last line. */
+static void read_reason(const launcher *l, const group *g, char text[REASON_BYTES]) {
+  char path[PLAN_PATH_BYTES], line[REASON_BYTES];
+  int is_ours = 0;
+  snprintf(text, REASON_BYTES, "nothing");
+  FILE *file = name_log(l, g->number, path) ? NULL : fopen(path, "r");
+  while (file && fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = 0;
+    int ours = !strncmp(line, "peftscale: error: ", 18);
+    if (!*line || (is_ours && !ours)) continue;
+    is_ours = ours;
+    snprintf(text, REASON_BYTES, "%s", line + (ours ? 18 : 0));
+  }
+  if (file) fclose(file);
   text_clean(text);
 }
 
 static int bury(launcher *l, group *g, int status) {
-  char tail[LOG_TAIL_BYTES], log[PLAN_PATH_BYTES] = "";
+  char reason[REASON_BYTES], log[PLAN_PATH_BYTES] = "";
   memset(l->taken + g->core, 0, (size_t)g->cores);
   g->pid = 0;
   int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -302,17 +303,21 @@ static int bury(launcher *l, group *g, int status) {
     log_warning("a group of %d rank%s ended with status %d; its run is tried again (%s)", g->ranks, g->ranks == 1 ? "" : "s", code, log);
     return ERROR_NONE;
   }
-  read_tail(l, g, tail);
-  return FAIL(ERROR_SYSTEM, "the same command goes on when the reason is gone", "groups of ranks end (status %d) without getting a run done; %s ends with: %s", code, log,
-              *tail ? tail : "nothing");
+  read_reason(l, g, reason);
+  return FAIL(ERROR_SYSTEM, "the same command goes on when the reason is gone", "groups of ranks end (status %d) without getting a run done; %s says: %s", code, log,
+              reason);
 }
 
+/* What is known of the runs is older than what a group did last. */
 static int reap(launcher *l) {
-  int status;
+  int status, ended = 0;
   for (int i = 0; i < MAX_GROUPS; i++) {
     group *g = &l->groups[i];
-    if (g->pid && waitpid(g->pid, &status, WNOHANG) == g->pid) TRY(bury(l, g, status));
+    if (!g->pid || waitpid(g->pid, &status, WNOHANG) != g->pid) continue;
+    TRY(bury(l, g, status));
+    ended = 1;
   }
+  if (ended) l->looked_s = -look_s;
   return ERROR_NONE;
 }
 
@@ -353,15 +358,15 @@ static const char *duration(double seconds, char text[32]) {
 static void tell_news(launcher *l) {
   plan *p = l->plan;
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    if (run->state == l->shown[i] || run->same_as >= 0) continue;
-    if (run->state == PLAN_DONE) {
-      log_info("[%d/%d] %s: %s %.4f on validation, %.1f s", settled(p), p->distinct, run->asked->label, run->outcome.metric, run->outcome.validation,
-               run->outcome.train_s);
-    } else if (run->state == PLAN_FAILED) {
-      log_info("[%d/%d] %s: failed: %s", settled(p), p->distinct, run->asked->label, run->reason);
+    const plan_run *entry = &p->runs[i];
+    if (entry->state == l->shown[i] || entry->same_as >= 0) continue;
+    if (entry->state == PLAN_DONE) {
+      log_info("[%d/%d] %s: %s %.4f on validation, %.1f s", ++l->told, p->distinct, entry->asked->label, entry->outcome.metric, entry->outcome.validation,
+               entry->outcome.train_s);
+    } else if (entry->state == PLAN_FAILED) {
+      log_info("[%d/%d] %s: failed: %s", ++l->told, p->distinct, entry->asked->label, entry->reason);
     }
-    l->shown[i] = run->state;
+    l->shown[i] = entry->state;
   }
 }
 
@@ -371,9 +376,9 @@ static double time_left(const launcher *l) {
   double sum = 0;
   int groups = running_groups(l, 0);
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    if (run->same_as >= 0 || run->state == PLAN_DONE || run->state == PLAN_STALE || run->state == PLAN_FAILED) continue;
-    double seconds = cost_seconds(l->request->cost, i), left = run->steps > 0 ? 1 - (double)run->done / (double)run->steps : 1;
+    const plan_run *entry = &p->runs[i];
+    if (entry->same_as >= 0 || entry->state == PLAN_DONE || entry->state == PLAN_STALE || entry->state == PLAN_FAILED) continue;
+    double seconds = cost_seconds(l->request->cost, i), left = entry->steps > 0 ? 1 - (double)entry->done / (double)entry->steps : 1;
     sum += seconds * left;
   }
   return sum / (groups ? groups : 1);
@@ -385,10 +390,10 @@ static void show_progress(launcher *l) {
   size_t used = 0;
   if (!log_is_terminal()) return;
   for (int i = 0; i < p->count && used < sizeof now - 1; i++) {
-    const plan_run *run = &p->runs[i];
-    if (run->state != PLAN_RUNNING || run->same_as >= 0) continue;
-    used += (size_t)snprintf(now + used, sizeof now - used, "%s%s", used ? "; " : "", run->asked->label);
-    if (run->steps > 0 && used < sizeof now - 1) used += (size_t)snprintf(now + used, sizeof now - used, " %lld/%lld", (long long)run->done, (long long)run->steps);
+    const plan_run *entry = &p->runs[i];
+    if (entry->state != PLAN_RUNNING || entry->same_as >= 0) continue;
+    used += (size_t)snprintf(now + used, sizeof now - used, "%s%s", used ? "; " : "", entry->asked->label);
+    if (entry->steps > 0 && used < sizeof now - 1) used += (size_t)snprintf(now + used, sizeof now - used, " %lld/%lld", (long long)entry->done, (long long)entry->steps);
   }
   double seconds = time_left(l);
   if (isfinite(seconds)) snprintf(eta, sizeof eta, "  ETA %s", duration(seconds, left));
@@ -455,7 +460,8 @@ int launch(const launch_request *request, launch_result *result) {
   find_cores(l);
   l->jobs = request->jobs > 0 ? request->jobs : l->cores;
   if (l->jobs > MAX_GROUPS) l->jobs = MAX_GROUPS;
-  l->began_s = l->looked_s = clock_wall_s();
+  l->told = settled(l->plan);
+  l->looked_s = clock_wall_s();
   listen(before);
   int code = loop(l);
   if (code) {

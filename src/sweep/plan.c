@@ -31,22 +31,24 @@ static int keep(plan *p, const char *text, const char **kept) {
 }
 
 /* Ranks and threads as the run will have them. Names go into a file's: letters, digits and a few signs remain. */
-static int name_run(plan *p, plan_run *run) {
+static int name_run(plan *p, plan_run *entry) {
   config *c;
   char task[64];
-  TRY(study_compose(p->study, run->asked, run->tuned_value, &c));
-  int code = identity_request(c, run->asked->ranks, run->id);
-  snprintf(task, sizeof task, "%.63s", *c->task.name ? c->task.name : "task");
+  TRY(study_compose(p->study, entry->asked, entry->tuned_value, &c));
+  int code = identity_request(c, entry->asked->ranks, entry->id);
+  const char *slash = strrchr(c->task.data, '/'), *data = slash ? slash + 1 : c->task.data;
+  snprintf(task, sizeof task, "%.63s", *c->task.name ? c->task.name : *data ? data : "task");
+  if (strlen(task) > 3 && !strcmp(task + strlen(task) - 3, ".h5")) task[strlen(task) - 3] = 0;
   for (char *letter = task; *letter; letter++)
     if (!isalnum((unsigned char)*letter) && !strchr("-_.", *letter)) *letter = '-';
   if (!code)
-    code = text_format(run->name, sizeof run->name, "%s-%.60s%s-s%lld-%.8s", task, c->method.name, run->asked->role == STUDY_TRIAL ? "-trial" : "",
-                       (long long)c->seed, run->id);
-  if (!code) code = keep(p, c->task.name, &run->task);
-  if (!code) code = keep(p, c->method.name, &run->method);
-  if (!code) code = keep(p, c->model.name, &run->model);
-  run->seed = c->seed;
-  run->threads = c->threads;
+    code = text_format(entry->name, sizeof entry->name, "%s-%.60s%s-s%lld-%.8s", task, c->method.name, entry->asked->role == STUDY_TRIAL ? "-trial" : "",
+                       (long long)c->seed, entry->id);
+  if (!code) code = keep(p, c->task.name, &entry->task);
+  if (!code) code = keep(p, c->method.name, &entry->method);
+  if (!code) code = keep(p, c->model.name, &entry->model);
+  entry->seed = c->seed;
+  entry->threads = c->threads;
   config_destroy(c);
   return code;
 }
@@ -69,17 +71,17 @@ static void enter(plan *p, int index) {
 
 /* ---- one run ---- */
 
-static void set_reason(plan_run *run, const char *text) {
-  snprintf(run->reason, sizeof run->reason, "%.*s", PLAN_REASON_BYTES - 1, text);
-  text_clean(run->reason);
+static void set_reason(plan_run *entry, const char *text) {
+  snprintf(entry->reason, sizeof entry->reason, "%.*s", PLAN_REASON_BYTES - 1, text);
+  text_clean(entry->reason);
 }
 
-static plan_state state_of_finished(const plan_run *run) {
-  return strcmp(run->outcome.source_hash, provenance_source_hash()) ? PLAN_STALE : PLAN_DONE;
+static plan_state state_of_finished(const plan_run *entry) {
+  return strcmp(entry->outcome.source_hash, provenance_source_hash()) ? PLAN_STALE : PLAN_DONE;
 }
 
 /* A finished file that was not read before. */
-static void read_outcome(plan_run *run, const char *path, const struct stat *status) {
+static void read_outcome(plan_run *entry, const char *path, const struct stat *status) {
   enum { KIND, ID, EXPERIMENT, RUN, SOURCE, METRIC, VALIDATION, TEST, TRAIN_S, RATE, TOKENS, QUESTIONS };
   runfile_question q[QUESTIONS] = {
       [KIND] = {"", "status", FIELD_TEXT},
@@ -94,20 +96,20 @@ static void read_outcome(plan_run *run, const char *path, const struct stat *sta
       [RATE] = {"result", "tokens_per_s", FIELD_DOUBLE},
       [TOKENS] = {"result", "tokens", FIELD_INT64},
   };
-  plan_outcome *o = &run->outcome;
+  plan_outcome *o = &entry->outcome;
   *o = (plan_outcome){.validation = NAN, .test = NAN, .train_s = NAN, .tokens_per_s = NAN};
-  run->is_known = 0;
-  run->state = PLAN_FAILED;
+  entry->is_known = 0;
+  entry->state = PLAN_FAILED;
   if (runfile_read_attributes(path, q, QUESTIONS)) {
-    set_reason(run, error_last()->text);
+    set_reason(entry, error_last()->text);
     return;
   }
   if (!q[KIND].found || strcmp(q[KIND].text, "complete")) {
-    set_reason(run, "its file is not complete");
+    set_reason(entry, "its file is not complete");
     return;
   }
-  if (!q[ID].found || strcmp(q[ID].text, run->id)) {
-    set_reason(run, "its file holds another configuration");
+  if (!q[ID].found || strcmp(q[ID].text, entry->id)) {
+    set_reason(entry, "its file holds another configuration");
     return;
   }
   const struct {
@@ -129,73 +131,73 @@ static void read_outcome(plan_run *run, const char *path, const struct stat *sta
   o->tokens = q[TOKENS].found ? q[TOKENS].whole : 0;
   o->bytes = (int64_t)status->st_size;
   o->written_ns = plan_written_ns(status);
-  run->is_known = 1;
-  run->state = state_of_finished(run);
+  entry->is_known = 1;
+  entry->state = state_of_finished(entry);
 }
 
 int64_t plan_written_ns(const struct stat *status) { return (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec; }
 
 /* 1: there is a finished file. */
-static int look_at_file(plan_run *run, const char *path) {
+static int look_at_file(plan_run *entry, const char *path) {
   struct stat status;
   if (stat(path, &status)) return 0;
-  run->archived = 0;
-  if (run->is_known && run->outcome.bytes == (int64_t)status.st_size && run->outcome.written_ns == plan_written_ns(&status)) run->state = state_of_finished(run);
-  else read_outcome(run, path, &status);
+  entry->archived = 0;
+  if (entry->is_known && entry->outcome.bytes == (int64_t)status.st_size && entry->outcome.written_ns == plan_written_ns(&status)) entry->state = state_of_finished(entry);
+  else read_outcome(entry, path, &status);
   return 1;
 }
 
-static void look_at_attempts(plan_run *run, const char *path) {
+static void look_at_attempts(plan_run *entry, const char *path) {
   attempts tried;
   attempts_read(path, &tried);
-  run->attempts = tried.count;
-  run->state = PLAN_MISSING;
+  entry->attempts = tried.count;
+  entry->state = PLAN_MISSING;
   if (tried.last == ATTEMPT_NONE) return;
-  set_reason(run, tried.reason);
+  set_reason(entry, tried.reason);
   switch (tried.last) {
-    case ATTEMPT_STOPPED: run->state = PLAN_STOPPED; break;
+    case ATTEMPT_STOPPED: entry->state = PLAN_STOPPED; break;
     case ATTEMPT_KILLED:
-      run->state = tried.killed_in_row < ATTEMPTS_KILLED ? PLAN_KILLED : PLAN_FAILED;
-      if (run->state == PLAN_FAILED) snprintf(run->reason, sizeof run->reason, "killed %d times in a row", tried.killed_in_row);
+      entry->state = tried.killed_in_row < ATTEMPTS_KILLED ? PLAN_KILLED : PLAN_FAILED;
+      if (entry->state == PLAN_FAILED) snprintf(entry->reason, sizeof entry->reason, "killed %d times in a row", tried.killed_in_row);
       break;
-    default: run->state = PLAN_FAILED; run->diverged = tried.last == ATTEMPT_DIVERGED;
+    default: entry->state = PLAN_FAILED; entry->diverged = tried.last == ATTEMPT_DIVERGED;
   }
 }
 
-void plan_look_at(plan *p, plan_run *run) {
+void plan_look_at(plan *p, plan_run *entry) {
   char path[PLAN_PATH_BYTES];
   claim_view view;
-  if (!*run->id) return;
-  run->reason[0] = 0;
-  run->diverged = 0;
-  run->done = run->steps = 0;
-  if (plan_path(p, run, path)) {
-    run->state = PLAN_FAILED;
-    set_reason(run, error_last()->text);
+  if (!*entry->id) return;
+  entry->reason[0] = 0;
+  entry->diverged = 0;
+  entry->done = entry->steps = 0;
+  if (plan_path(p, entry, path)) {
+    entry->state = PLAN_FAILED;
+    set_reason(entry, error_last()->text);
     return;
   }
-  if (look_at_file(run, path)) return;
-  if (run->archived) {
-    run->state = state_of_finished(run);
+  if (look_at_file(entry, path)) return;
+  if (entry->archived) {
+    entry->state = state_of_finished(entry);
     return;
   }
-  run->is_known = 0;
+  entry->is_known = 0;
   claim_look(path, &view);
   if (view.state == CLAIM_HELD) {
-    run->state = PLAN_RUNNING;
-    set_reason(run, view.owner);
-    run->done = view.done;
-    run->steps = view.steps;
+    entry->state = PLAN_RUNNING;
+    set_reason(entry, view.owner);
+    entry->done = view.done;
+    entry->steps = view.steps;
     return;
   }
-  look_at_attempts(run, path);
+  look_at_attempts(entry, path);
   /* It may have been finished, and given back, between the first look and this one. */
-  if (run->state == PLAN_MISSING || run->state == PLAN_KILLED) look_at_file(run, path);
+  if (entry->state == PLAN_MISSING || entry->state == PLAN_KILLED) look_at_file(entry, path);
 }
 
 /* ---- choosing among trials ---- */
 
-static int is_finished(const plan_run *run) { return run->state == PLAN_DONE || run->state == PLAN_STALE; }
+static int is_finished(const plan_run *entry) { return entry->state == PLAN_DONE || entry->state == PLAN_STALE; }
 
 static double number_of(const plan_run *trial) {
   double value = NAN;
@@ -236,23 +238,23 @@ const plan_run *plan_chosen(const plan *p, int group) {
 }
 
 /* A run proper of a tuned group gets its value and name, or a reason to wait. */
-static int settle_tuned(plan *p, plan_run *run, int index) {
+static int settle_tuned(plan *p, plan_run *entry, int index) {
   const plan_run *missing;
   int lost;
-  const plan_run *best = choose(p, &p->study->groups[run->asked->group], &lost, &missing);
+  const plan_run *best = choose(p, &p->study->groups[entry->asked->group], &lost, &missing);
   const char *value = best ? best->asked->tuned_value : "";
-  if (best && *run->id && !strcmp(run->tuned_value, value)) return ERROR_NONE;
-  run->tuned_value = value;
-  run->same_as = -1;
-  run->id[0] = run->name[0] = 0;
-  run->is_known = run->archived = 0;
-  run->state = lost ? PLAN_FAILED : PLAN_WAITING;
-  run->reason[0] = 0;
-  if (lost) set_reason(run, "all trials of its group diverged");
+  if (best && *entry->id && !strcmp(entry->tuned_value, value)) return ERROR_NONE;
+  entry->tuned_value = value;
+  entry->same_as = -1;
+  entry->id[0] = entry->name[0] = 0;
+  entry->is_known = entry->archived = 0;
+  entry->state = lost ? PLAN_FAILED : PLAN_WAITING;
+  entry->reason[0] = 0;
+  if (lost) set_reason(entry, "all trials of its group diverged");
   if (missing)
-    snprintf(run->reason, sizeof run->reason, "for the trial %.120s%s", missing->asked->label, missing->state == PLAN_FAILED ? ", which failed" : "");
+    snprintf(entry->reason, sizeof entry->reason, "for the trial %.120s%s", missing->asked->label, missing->state == PLAN_FAILED ? ", which failed" : "");
   if (!best) return ERROR_NONE;
-  TRY(name_run(p, run));
+  TRY(name_run(p, entry));
   enter(p, index);
   plan_recall(p, index);
   return ERROR_NONE;
@@ -271,9 +273,9 @@ int plan_look(plan *p) {
   memset(p->counts, 0, sizeof p->counts);
   p->distinct = 0;
   for (int i = 0; i < p->count; i++) {
-    plan_run *run = &p->runs[i];
-    if (run->same_as >= 0) continue;
-    p->counts[run->state]++;
+    plan_run *entry = &p->runs[i];
+    if (entry->same_as >= 0) continue;
+    p->counts[entry->state]++;
     p->distinct++;
   }
   return ERROR_NONE;
@@ -281,67 +283,48 @@ int plan_look(plan *p) {
 
 /* ---- the whole ---- */
 
-int plan_is_open(const plan_run *run) {
-  return run->same_as < 0 && (run->state == PLAN_MISSING || run->state == PLAN_STOPPED || run->state == PLAN_KILLED);
+int plan_is_open(const plan_run *entry) {
+  return entry->same_as < 0 && (entry->state == PLAN_MISSING || entry->state == PLAN_STOPPED || entry->state == PLAN_KILLED);
 }
 
-int plan_path(const plan *p, const plan_run *run, char path[PLAN_PATH_BYTES]) { return text_format(path, PLAN_PATH_BYTES, "%s/runs/%s.h5", p->results, run->name); }
+int plan_path(const plan *p, const plan_run *entry, char path[PLAN_PATH_BYTES]) { return text_format(path, PLAN_PATH_BYTES, "%s/runs/%s.h5", p->results, entry->name); }
 
-int plan_compose(const plan *p, const plan_run *run, config **result) {
-  TRY(study_compose(p->study, run->asked, run->tuned_value, result));
-  int code = config_resolve(*result, "output.name", run->name);
+int plan_compose(const plan *p, const plan_run *entry, config **result) {
+  char directory[PLAN_PATH_BYTES];
+  TRY(text_format(directory, sizeof directory, "%s/runs", p->results));
+  TRY(study_compose(p->study, entry->asked, entry->tuned_value, result));
+  int code = config_assign(*result, "output.dir", directory, "sweep");
+  if (!code) code = config_assign(*result, "output.name", entry->name, "sweep");
   if (code) config_destroy(*result);
   return code;
 }
 
 static int name_all(plan *p) {
   for (int i = 0; i < p->count; i++) {
-    plan_run *run = &p->runs[i];
-    *run = (plan_run){.asked = &p->study->runs[i], .tuned_value = "", .model = "", .task = "", .method = "", .same_as = -1, .state = PLAN_WAITING};
-    if (is_tuned(run->asked)) {
+    plan_run *entry = &p->runs[i];
+    *entry = (plan_run){.asked = &p->study->runs[i], .tuned_value = "", .model = "", .task = "", .method = "", .same_as = -1, .state = PLAN_WAITING};
+    if (is_tuned(entry->asked)) {
       config *c; /* names for the status, while it waits */
-      TRY(study_compose(p->study, run->asked, NULL, &c));
-      int code = keep(p, c->task.name, &run->task);
-      if (!code) code = keep(p, c->method.name, &run->method);
-      if (!code) code = keep(p, c->model.name, &run->model);
-      run->seed = c->seed;
-      run->threads = c->threads;
+      TRY(study_compose(p->study, entry->asked, NULL, &c));
+      int code = keep(p, c->task.name, &entry->task);
+      if (!code) code = keep(p, c->method.name, &entry->method);
+      if (!code) code = keep(p, c->model.name, &entry->model);
+      entry->seed = c->seed;
+      entry->threads = c->threads;
       config_destroy(c);
       TRY(code);
       continue;
     }
-    TRY(name_run(p, run));
+    TRY(name_run(p, entry));
     enter(p, i);
   }
   return ERROR_NONE;
 }
 
-/* Run files go to the plan's folder, whatever the study's settings say. */
-static int read_study(plan *p, const plan_request *request) {
-  study_request asked = request->study;
-  const char **words;
-  char *directory;
-  TRY(arena_take(p->memory->arena, (size_t)asked.assignment_count + 1, sizeof *words, &words));
-  for (int i = 0; i < asked.assignment_count; i++) words[i] = asked.assignments[i];
-  asked.assignments = words;
-  if (request->results) {
-    TRY(text_format(p->results, sizeof p->results, "%s", request->results));
-  } else { /* named after the study, which has to be read to be known */
-    study *named;
-    TRY(study_read(&asked, &named));
-    int code = text_format(p->results, sizeof p->results, "results/%s", named->name);
-    study_destroy(named);
-    TRY(code);
-  }
-  size_t bytes = strlen(p->results) + sizeof "output.dir=/runs";
-  TRY(arena_take(p->memory->arena, bytes, 1, &directory));
-  snprintf(directory, bytes, "output.dir=%s/runs", p->results);
-  words[asked.assignment_count++] = directory;
-  return study_read(&asked, &p->study);
-}
-
 static int fill(plan *p, const plan_request *request) {
-  TRY(read_study(p, request));
+  TRY(study_read(&request->study, &p->study));
+  if (request->results) TRY(text_format(p->results, sizeof p->results, "%s", request->results));
+  else TRY(text_format(p->results, sizeof p->results, "results/%s", p->study->name));
   p->count = p->study->run_count;
   TRY(arena_take(p->memory->arena, (size_t)p->count, sizeof *p->runs, &p->runs));
   p->memory->slots = 2 * p->count + 1;

@@ -77,16 +77,16 @@ void plan_destroy(plan *p);
 int plan_look(plan *p);
 
 /* The same of one run: cheap. Runs that wait for it are not looked at. */
-void plan_look_at(plan *p, plan_run *run);
+void plan_look_at(plan *p, plan_run *entry);
 
 /* Whether a process may begin with it (or go on): it is missing, stopped or killed, and no other of the plan is the same. */
-int plan_is_open(const plan_run *run);
+int plan_is_open(const plan_run *entry);
 
 /* RESULTS/runs/NAME.h5 */
-int plan_path(const plan *p, const plan_run *run, char path[PLAN_PATH_BYTES]);
+int plan_path(const plan *p, const plan_run *entry, char path[PLAN_PATH_BYTES]);
 
 /* The configuration to run it with, file names set. */
-int plan_compose(const plan *p, const plan_run *run, config **result);
+int plan_compose(const plan *p, const plan_run *entry, config **result);
 
 /* Writes RESULTS/index.tsv. Errors: ERROR_SYSTEM. */
 int plan_save(const plan *p);

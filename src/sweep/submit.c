@@ -309,12 +309,12 @@ static int find_kinds(const submission *s, int level, kind *kinds, int most) {
   const plan *p = s->request->plan;
   int count = 0;
   for (int i = 0; i < p->count; i++) {
-    const plan_run *run = &p->runs[i];
-    if (level == 0 ? !plan_is_open(run) : run->same_as >= 0 || run->state != PLAN_WAITING) continue;
+    const plan_run *entry = &p->runs[i];
+    if (level == 0 ? !plan_is_open(entry) : entry->same_as >= 0 || entry->state != PLAN_WAITING) continue;
     int k = 0;
-    while (k < count && (kinds[k].ranks != run->asked->ranks || kinds[k].threads != (int)run->threads)) k++;
+    while (k < count && (kinds[k].ranks != entry->asked->ranks || kinds[k].threads != (int)entry->threads)) k++;
     if (k == most) k--;
-    if (k == count) kinds[count++] = (kind){.ranks = run->asked->ranks, .threads = (int)run->threads};
+    if (k == count) kinds[count++] = (kind){.ranks = entry->asked->ranks, .threads = (int)entry->threads};
     kinds[k].runs++;
     kinds[k].seconds += cost_seconds(s->request->cost, i);
   }

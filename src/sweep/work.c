@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "store/file.h"
 #include "sweep/attempts.h"
 #include "sweep/claim.h"
 #include "train/run.h"
@@ -48,17 +50,17 @@ static int take_next(worker *w, int *index, int *hopes) {
   *hopes = 0;
   TRY(plan_look(p));
   for (int i = 0; i < p->count; i++) {
-    plan_run *run = &p->runs[i];
+    plan_run *entry = &p->runs[i];
     char path[PLAN_PATH_BYTES];
-    if (run->asked->ranks != comm_size(w->comm) || run->same_as >= 0) continue;
-    if (run->state == PLAN_WAITING && !strstr(run->reason, "failed")) *hopes = 1;
-    if (!plan_is_open(run)) continue;
-    TRY(plan_path(p, run, path));
+    if (entry->asked->ranks != comm_size(w->comm) || entry->same_as >= 0) continue;
+    if (entry->state == PLAN_WAITING && !strstr(entry->reason, "failed")) *hopes = 1;
+    if (!plan_is_open(entry)) continue;
+    TRY(plan_path(p, entry, path));
     TRY(claim_take(path, &w->held));
     if (!w->held) continue;
-    plan_look_at(p, run); /* another may have had it, and done it, since we looked */
-    run->state = run->state == PLAN_RUNNING ? PLAN_MISSING : run->state;
-    if (plan_is_open(run)) {
+    plan_look_at(p, entry); /* another may have had it, and done it, since we looked */
+    entry->state = entry->state == PLAN_RUNNING ? PLAN_MISSING : entry->state;
+    if (plan_is_open(entry)) {
       *index = i;
       return ERROR_NONE;
     }
@@ -91,10 +93,10 @@ static int decide(worker *w, order *o) {
 
 /* ---- one run ---- */
 
-static int train_it(worker *w, const plan_run *run) {
+static int train_it(worker *w, const plan_run *entry) {
   config *conf = NULL;
   struct run *r;
-  int code = comm_agree(w->comm, plan_compose(w->plan, run, &conf));
+  int code = comm_agree(w->comm, plan_compose(w->plan, entry, &conf));
   if (code) {
     config_destroy(conf);
     return code;
@@ -107,7 +109,7 @@ static int train_it(worker *w, const plan_run *run) {
 }
 
 /* Rank 0 writes down how it ended. */
-static int note_end(worker *w, const char *path, int code) {
+static int note_end(const char *path, int code) {
   const error *e = error_last();
   char reason[ATTEMPTS_REASON_BYTES];
   if (!code) {
@@ -118,43 +120,43 @@ static int note_end(worker *w, const char *path, int code) {
   return attempts_finish(path, code == ERROR_STOPPED ? ATTEMPT_STOPPED : code == ERROR_DIVERGED ? ATTEMPT_DIVERGED : ATTEMPT_FAILED, reason);
 }
 
-static void tell(const worker *w, plan_run *run, int code, double seconds) {
+static void tell(const worker *w, plan_run *entry, int code, double seconds) {
   if (code == ERROR_STOPPED) {
-    log_info("stopped  %s", run->asked->label);
+    log_info("stopped  %s", entry->asked->label);
   } else if (code) {
-    log_info("failed   %s: %s", run->asked->label, error_last()->text);
+    log_info("failed   %s: %s", entry->asked->label, error_last()->text);
   } else {
-    plan_look_at(w->plan, run);
-    log_info("done     %s: validation %s %.4f  (%.1f s)", run->asked->label, run->outcome.metric, run->outcome.validation, seconds);
+    plan_look_at(w->plan, entry);
+    log_info("done     %s: validation %s %.4f  (%.1f s)", entry->asked->label, entry->outcome.metric, entry->outcome.validation, seconds);
   }
 }
 
 static int do_run(worker *w, const order *o) {
-  plan_run *run = &w->plan->runs[o->index];
+  plan_run *entry = &w->plan->runs[o->index];
   char path[PLAN_PATH_BYTES];
   double began = clock_wall_s();
   if (!leads(w)) { /* they do not look at the results: what rank 0 found, and a name that they will not use */
-    run->tuned_value = o->tuned_value;
-    snprintf(run->name, sizeof run->name, "run");
+    entry->tuned_value = o->tuned_value;
+    snprintf(entry->name, sizeof entry->name, "run");
   }
   int code = ERROR_NONE;
   if (leads(w)) {
-    code = plan_path(w->plan, run, path);
+    code = plan_path(w->plan, entry, path);
     if (!code) code = attempts_begin(path);
   }
   TRY(comm_agree(w->comm, code));
   log_setup(leads(w), LOG_QUIET); /* a run's own lines are for whoever watches a single one */
-  code = train_it(w, run);
+  code = train_it(w, entry);
   log_setup(leads(w), LOG_NORMAL);
   const error ended = *error_last();
-  int noted = leads(w) ? note_end(w, path, code) : ERROR_NONE;
+  int noted = leads(w) ? note_end(path, code) : ERROR_NONE;
   if (code) error_restore(&ended);
-  if (leads(w)) tell(w, run, code, clock_wall_s() - began);
+  if (leads(w)) tell(w, entry, code, clock_wall_s() - began);
   if (leads(w)) {
     claim_release(w->held);
     w->held = NULL;
   }
-  if (!leads(w)) run->tuned_value = "";
+  if (!leads(w)) entry->tuned_value = "";
   w->counts->done += code == ERROR_NONE;
   w->counts->failed += code != ERROR_NONE && code != ERROR_STOPPED;
   TRY(comm_agree(w->comm, noted)); /* results that cannot be written to: no use in going on */
@@ -192,11 +194,19 @@ static int compare_plans(worker *w) {
   return same ? ERROR_NONE : FAIL(ERROR_INPUT, "give all nodes the same study and the same words", "the ranks read different studies");
 }
 
+static int prepare(worker *w) {
+  char directory[PLAN_PATH_BYTES];
+  TRY(plan_create(&w->request->plan, &w->plan));
+  if (!leads(w)) return ERROR_NONE;
+  TRY(text_format(directory, sizeof directory, "%s/runs", w->plan->results));
+  return file_make_directory(directory);
+}
+
 int work(comm *c, const work_request *request, work_counts *counts) {
   worker w = {.comm = c, .request = request, .counts = counts, .began_s = clock_wall_s()};
   *counts = (work_counts){0};
-  TRY(comm_agree(c, plan_create(&request->plan, &w.plan)));
-  int code = compare_plans(&w);
+  int code = comm_agree(c, prepare(&w));
+  if (!code) code = compare_plans(&w);
   stop_listen();
   if (!code) code = loop(&w);
   claim_release(w.held);
