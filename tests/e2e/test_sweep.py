@@ -178,10 +178,12 @@ class Sweep(SweepCase):
         wrapper = self.at("wrapper.sh")
         with open(wrapper, "w", encoding="utf-8") as file:  # in mpirun's place: ends it hard as soon as it works on that run
             file.write(f"""#!/bin/bash
+begun=$(mktemp)
+trap 'rm -f "$begun"' EXIT
 setsid "$@" &
 group=$!
 while kill -0 $group 2>/dev/null; do
-  if [ -e '{claim}' ]; then
+  if [ '{claim}' -nt "$begun" ]; then
     sleep 0.3
     pkill -KILL -P $group
     kill -KILL $group
