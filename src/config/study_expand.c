@@ -282,9 +282,9 @@ static int check_axes(const odometer *o) {
                       o->axis[other]->name, o->axis[i]->name);
       if (!strcmp(key, "seed") && (p->seeds.count || p->tune))
         return FAIL(ERROR_USAGE, "write them below 'seeds:' alone", "%s: 'seed' is set by an axis of a study with seeds or tuning", origin);
-      if (p->tune && study_find_setting(&p->tune->set, key))
-        return FAIL(ERROR_USAGE, "keep one of the two", "%s: '%s' is set by an axis and by tune.set", origin, key);
     }
+    if (p->tune && study_find_setting(&p->tune->set, o->axis[i]->name))
+      return FAIL(ERROR_USAGE, "keep one of the two", "%s: '%s' is an axis, and set by tune.set", o->axis[i]->origin, o->axis[i]->name);
     for (int other = 0; other < i; other++)
       if (!strcmp(o->axis[other]->name, o->axis[i]->name))
         return FAIL(ERROR_USAGE, "keep one of the two", "%s: the axis '%s' is there twice", o->axis[i]->origin, o->axis[i]->name);

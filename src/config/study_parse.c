@@ -193,6 +193,21 @@ static int read_stages(struct study_reader *r, const yaml_node_t *list, const st
   return ERROR_NONE;
 }
 
+/* What a table of runs or of counts can show. */
+static const char *const column_names[] = {"ranks",       "tuned", "validation",     "test", "seeds",         "trainable",    "head",   "stored",
+                                           "regenerated", "sent",  "sent_with_head", "step", "communication", "tokens_per_s", "train_s"};
+
+static int check_column(struct study_reader *r, const yaml_node_t *node, const char *column) {
+  enum { COUNT = sizeof column_names / sizeof *column_names };
+  char hint[256] = "one of:";
+  for (int i = 0; i < COUNT; i++)
+    if (!strcmp(column_names[i], column)) return ERROR_NONE;
+  int near = text_nearest(column, column_names, COUNT);
+  size_t used = near < 0 ? strlen(hint) : (size_t)snprintf(hint, sizeof hint, "did you mean '%s'?", column_names[near]);
+  for (int i = 0; near < 0 && i < COUNT; i++) used += (size_t)snprintf(hint + used, sizeof hint - used, "%s %s", i ? "," : "", column_names[i]);
+  return config_yaml_refuse(&r->yaml, node, hint, "there is no column '%.100s'", column);
+}
+
 static int read_columns(struct study_reader *r, const yaml_node_t *list) {
   const char **columns;
   if (list->type != YAML_SEQUENCE_NODE) return config_yaml_refuse(&r->yaml, list, "write columns: [test, trainable]", "columns is a list");
@@ -203,7 +218,7 @@ static int read_columns(struct study_reader *r, const yaml_node_t *list) {
   for (size_t i = 0; i < count; i++) {
     const yaml_node_t *node = config_yaml_node(&r->yaml, list->data.sequence.items.start[i]);
     TRY(read_text(r, node, "columns", &columns[i]));
-    if (!study_is_name(columns[i])) return config_yaml_refuse(&r->yaml, node, NULL, "'%.100s' is no name of a column", columns[i]);
+    TRY(check_column(r, node, columns[i]));
     for (size_t k = 0; k < i; k++)
       if (!strcmp(columns[k], columns[i])) return config_yaml_refuse(&r->yaml, node, "keep one of the two", "the column '%s' is there twice", columns[i]);
     r->out->column_count++;

@@ -116,7 +116,7 @@ struct study_reader {
 
 /* Fills in out's texts and the parts from reader->yaml. */
 int study_parse(struct study_reader *r);
-/* Letters, digits and - _ . that name a study, a stage or a column. */
+/* Letters, digits and - _ . that name a study or a stage. */
 int study_is_name(const char *text);
 
 /* ---- study_settings.c ---- */
