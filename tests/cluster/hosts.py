@@ -20,43 +20,18 @@ Exit status: 0, or the command's; 1 failed; 2 wrong usage; 77 this machine canno
 
 import os
 import shlex
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import cluster  # noqa: E402
-
-
-class Usage(Exception):
-    pass
-
-
-def take(words, name, default):
-    """The value of an option among the leading words: --name VALUE."""
-    if words[:1] == [name]:
-        if len(words) < 2:
-            raise Usage(f"{name} needs a value")
-        return words[1], words[2:]
-    return default, words
-
-
-def number(word, what):
-    if not word.isdigit():
-        raise Usage(f"{what} is a number, not '{word}'")
-    return int(word)
+import verbs  # noqa: E402
+from verbs import Usage, number, take  # noqa: E402
 
 
 def find(tag):
-    tag = tag or os.environ.get("PEFTSCALE_CLUSTER")
-    if tag:
-        return cluster.Cluster(tag)
-    tags = cluster.tags()
-    if len(tags) != 1:
-        raise Usage(f"say which with --tag: {' '.join(tags)}" if tags else "no hosts stand; make some: hosts.py up 2")
-    return cluster.Cluster(tags[0])
+    return cluster.Cluster(verbs.choose(tag, cluster.tags(), "no hosts stand; make some: hosts.py up 2"))
 
 
 def host(made, word):
@@ -66,69 +41,46 @@ def host(made, word):
     return made.hosts[index - 1]
 
 
-def one(words, what):
-    if len(words) != 1:
-        raise Usage(f"one word is needed: {what}")
-    return words[0]
-
-
-def replace_by(words):
-    sys.stdout.flush()
-    os.execvp(words[0], words)
-
-
-def root_of_mpi():
-    """Open MPI refuses root unless told twice; who makes namespaces is root."""
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+def take_count(words):
+    return number(words[0] if words else "", "how many hosts"), words[1:]
 
 
 def up(_tag, words):
-    count, words = number(words[0] if words else "", "how many hosts"), words[1:]
+    count, words = take_count(words)
     rate, words = take(words, "--rate", cluster.UNSHAPED)
     owner, words = take(words, "--owner", str(os.getppid()))
-    if words:
-        raise Usage(f"'{words[0]}' is too much")
-    with cluster.uninterrupted():
-        made = cluster.create(count, rate, number(owner, "--owner"))
-        if signal.sigpending() & cluster.SIGNALS:
-            made.destroy()
-    print(made.tag)
+    verbs.end(words)
+    verbs.print_made(lambda: cluster.create(count, rate, number(owner, "--owner")))
 
 
 def within(_tag, words):
-    count, words = number(words[0] if words else "", "how many hosts"), words[1:]
+    count, words = take_count(words)
     rate, words = take(words, "--rate", cluster.UNSHAPED)
-    words = words[1:] if words[:1] == ["--"] else words
-    if not words:
-        raise Usage("which command?")
+    words = verbs.command(words, "which command?")
     with cluster.standing(count, rate) as made:
         here = [sys.executable, str(Path(__file__).resolve()), "--tag", made.tag, "run"]
-        process = subprocess.Popen(words, env={**os.environ, "PEFTSCALE_CLUSTER": made.tag, "PEFTSCALE_MPIRUN": shlex.join(here)})
-        for each in cluster.SIGNALS:  # the command ends first, then its hosts
-            signal.signal(each, lambda signum, _frame: process.send_signal(signum))
-        code = process.wait()
-    return code if code >= 0 else 128 - code
+        return verbs.run_inside(words, {"PEFTSCALE_CLUSTER": made.tag, "PEFTSCALE_MPIRUN": shlex.join(here)})
 
 
 def rate(tag, words):
-    find(tag).set_rate(one(words, "a rate"))
+    if len(words) != 1:
+        raise Usage("one word is needed: a rate")
+    find(tag).set_rate(words[0])
 
 
 def run(tag, words):
     slots, words = take(words, "--slots", "1")
-    words = words[1:] if words[:1] == ["--"] else words
-    if not words:
-        raise Usage("what is mpirun to run?")
-    root_of_mpi()
-    replace_by(find(tag).mpirun(*words, slots=number(slots, "--slots")))
+    words = verbs.command(words, "what is mpirun to run?")
+    verbs.root_of_mpi()
+    verbs.replace_by(find(tag).mpirun(*words, slots=number(slots, "--slots")))
 
 
 def on(tag, words):
     made = find(tag)
     if len(words) < 2:
         raise Usage("a host's number and a command are needed")
-    root_of_mpi()
-    replace_by(made.enter(host(made, words[0]), *words[1:]))
+    verbs.root_of_mpi()
+    verbs.replace_by(made.enter(host(made, words[0]), *words[1:]))
 
 
 def link(tag, words):
@@ -150,9 +102,7 @@ def down(tag, _words):
 
 
 def list_all(_tag, _words):
-    for made in (cluster.Cluster(tag) for tag in cluster.tags()):
-        owner = "nobody" if made.owner["pid"] == 0 else f"process {made.owner['pid']}" + ("" if cluster.is_alive(made.owner) else ", which is gone")
-        print(made.tag, len(made.hosts), made.subnet, owner, sep="\t")
+    verbs.print_standing(cluster.Cluster(tag) for tag in cluster.tags())
 
 
 def clean(_tag, _words):
@@ -169,28 +119,5 @@ def check(_tag, _words):
 
 VERBS = {"up": up, "rate": rate, "run": run, "on": on, "link": link, "counters": counters, "down": down, "with": within, "list": list_all, "clean": clean, "check": check}
 
-
-def main(words):
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(__doc__)
-        return 0 if words else 2
-    try:
-        tag, words = take(words, "--tag", None)
-        if not words or words[0] not in VERBS:
-            raise Usage(f"no such verb: {words[0] if words else ''}; see --help")
-        if os.geteuid() != 0 and words[0] != "list":
-            raise cluster.Unavailable("needs root, to make network namespaces")
-        return VERBS[words[0]](tag, words[1:]) or 0
-    except Usage as error:
-        print(f"hosts.py: {error}", file=sys.stderr)
-        return 2
-    except cluster.Unavailable as error:
-        print(error)
-        return 77
-    except (cluster.Broken, OSError) as error:
-        print(f"hosts.py: {error}", file=sys.stderr)
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(verbs.main("hosts.py", __doc__, VERBS, sys.argv[1:]))

@@ -17,6 +17,7 @@ SUPPORT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, SUPPORT)
 import cluster  # noqa: E402
 import tap  # noqa: E402
+import verbs  # noqa: E402
 
 HOSTS = Path(SUPPORT).parent / "cluster" / "hosts.py"
 RECEIVE = "import socket\ns = socket.create_server(('', 5001)); print('ready', flush=True); c = s.accept()[0]\nwhile c.recv(1 << 16): pass\nc.sendall(b'!')"
@@ -217,7 +218,7 @@ class NothingStays(unittest.TestCase):
             os.chmod(folder, 0o755)
             for name in ("cluster", "support"):
                 os.mkdir(f"{folder}/{name}")
-            for file in (HOSTS, Path(cluster.__file__)):
+            for file in (HOSTS, Path(cluster.__file__), Path(verbs.__file__)):
                 shutil.copy(file, f"{folder}/{file.parent.name}")
             words = [sys.executable, f"{folder}/cluster/hosts.py"]
             done = subprocess.run([*words, "up", "2"], capture_output=True, text=True, user=65534, cwd="/")
