@@ -14,8 +14,8 @@ import scipy
 from . import commtables, project
 from .commfit import HoldOut, Study, check_counts, fit_all
 from .commread import Measurements, Payload, collect, read_payloads
+from .files import write_bytes, write_file
 from .networks import BadNetwork, GivenNetwork, find_networks
-from .render import write_bytes, write_file
 from .runs import Unusable
 
 SCHEMA_VERSION = 1

@@ -9,7 +9,8 @@ import numpy as np
 from .commfit import BAND, Errors, HoldOut, Model, Study
 from .commread import Payload
 from .project import Knee, Projection, Target
-from .render import WIDTH, human_bytes, human_time, lay_out, markdown_line, wrap
+from .render import WIDTH, lay_out, markdown_line, wrap
+from .units import human_bytes, human_time
 
 PROJECTION = "PROJECTION, not measured"
 
