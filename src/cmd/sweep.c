@@ -2,17 +2,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "cmd/sweep.h"
 #include "config/machine.h"
 #include "method/method.h"
 #include "sweep/attempts.h"
 #include "sweep/claim.h"
+#include "sweep/count.h"
 #include "sweep/launch.h"
 #include "sweep/submit.h"
 #include "sweep/work.h"
@@ -128,18 +129,13 @@ static int act_retry(common *c, int argc, char **argv) {
 /* The table is Python's, with the project's folder among the places of its modules. */
 static int print_table(const common *c, const plan *p) {
   const char *named = getenv("PYTHON"), *python = named && *named ? named : "/usr/bin/python3", *before = getenv("PYTHONPATH");
+  const char *const words[] = {python, "-m", "analysis", "table", "--study", p->results, NULL};
   char path[2 * PATH_MAX];
+  const char *const environment[] = {path};
+  const process_request request = {.words = words, .environment = environment, .environment_count = 1};
   int status;
-  TRY(text_format(path, sizeof path, "%s/..%s%s", c->root, before && *before ? ":" : "", before ? before : ""));
-  fflush(NULL);
-  pid_t pid = fork();
-  if (pid < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start the analysis");
-  if (pid == 0) {
-    setenv("PYTHONPATH", path, 1);
-    execlp(python, python, "-m", "analysis", "table", "--study", p->results, (char *)NULL);
-    _exit(127);
-  }
-  waitpid(pid, &status, 0);
+  TRY(text_format(path, sizeof path, "PYTHONPATH=%s/..%s%s", c->root, before && *before ? ":" : "", before ? before : ""));
+  TRY(process_run(&request, NULL, 0, &status));
   if (status) log_warning("no table: %s -m analysis table --study %s failed", python, p->results);
   return ERROR_NONE;
 }
@@ -152,6 +148,8 @@ static int prepare(const common *c, const plan *p, cost **costs, int allowed) {
   while ((missing = cost_missing_input(*costs))) {
     int place = study_find_data(p->study, missing), status;
     char name[256], command[4096], hint[4200];
+    const char *const words[] = {"sh", "-c", command, NULL};
+    const process_request request = {.words = words};
     if (place < 0) return ERROR_NONE; /* the runs that need it say where they looked */
     TRY(text_format(command, sizeof command, "cd '%s/..' && %s", c->root, p->study->data[place].command));
     snprintf(hint, sizeof hint, "prepare it: %.4000s", p->study->data[place].command);
@@ -159,8 +157,7 @@ static int prepare(const common *c, const plan *p, cost **costs, int allowed) {
     if (place == before) return FAIL(ERROR_INPUT, hint, "'%s' is still not there after it was made", missing);
     snprintf(name, sizeof name, "%s", missing);
     log_info("making %s: %s", name, p->study->data[place].command);
-    fflush(NULL);
-    status = system(command);
+    TRY(process_run(&request, NULL, 0, &status));
     if (status) return FAIL(ERROR_INPUT, hint, "'%s' is not there, and the command that makes it failed", name);
     cost_destroy(*costs);
     *costs = NULL;
@@ -204,6 +201,12 @@ static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
   return conclude(p, &result);
 }
 
+static int count(const plan *p) {
+  int failed;
+  TRY(count_study(p, stdout, &failed));
+  return failed ? FAIL(ERROR_INPUT, NULL, "%d of %d runs cannot be counted", failed, p->distinct) : ERROR_NONE;
+}
+
 /* -j N and -jN, as make has it, in place. */
 static int take_jobs(char **argv, int argc) {
   static char joined[ARGUMENTS_MAX][32];
@@ -225,7 +228,7 @@ static int act_run(common *c, int argc, char **argv) {
   TRY(parse("sweep run", argc, argv, flags, 5, c));
   if (c->jobs) TRY(whole_number("jobs", c->jobs, 1, 1024, &jobs));
   TRY(make_plan(c, &p));
-  int code = sweep(c, p, (int)jobs, !no_prepare, !no_table);
+  int code = p->study->action == STUDY_COUNT ? count(p) : sweep(c, p, (int)jobs, !no_prepare, !no_table);
   plan_destroy(p);
   return code;
 }

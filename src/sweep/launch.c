@@ -2,14 +2,12 @@
 #include "sweep/launch.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "store/file.h"
 
@@ -176,56 +175,29 @@ static int make_command(const launcher *l, words *w, const char *program, int ra
   return ERROR_NONE;
 }
 
-static void set_default(const char *name, const char *value) { setenv(name, value, 0); }
-
-static void set_environment(const launcher *l, const group *g) {
+/* What a group's environment lacks. Texts live in `w`. */
+static int add_defaults(const launcher *l, const group *g, words *w) {
   const machine_settings *m = l->request->machine;
-  for (int i = 0; i < m->environment_count; i++) putenv((char *)m->environment[i]);
-  set_default("OMP_NUM_THREADS", "1");
+  char text[512];
+  TRY(add(w, "OMP_NUM_THREADS=1"));
   if (*m->interface) {
-    set_default("OMPI_MCA_btl_tcp_if_include", m->interface);
-    set_default("OMPI_MCA_oob_tcp_if_include", m->interface);
+    TRY(text_format(text, sizeof text, "OMPI_MCA_btl_tcp_if_include=%s OMPI_MCA_oob_tcp_if_include=%s", m->interface, m->interface));
+    TRY(add_line(w, text));
   }
-  if (g->ranks > g->cores) set_default("OMPI_MCA_mpi_yield_when_idle", "1");
-  if (geteuid() == 0) { /* who sweeps as root has decided so */
-    set_default("OMPI_ALLOW_RUN_AS_ROOT", "1");
-    set_default("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-  }
+  if (g->ranks > g->cores) TRY(add(w, "OMPI_MCA_mpi_yield_when_idle=1"));
+  if (geteuid() != 0) return ERROR_NONE;
+  return add_line(w, "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"); /* who sweeps as root has decided so */
 }
 
 static int name_log(const launcher *l, int number, char path[PLAN_PATH_BYTES]) {
   return text_format(path, PLAN_PATH_BYTES, "%s/logs/group-%d.log", l->plan->results, number);
 }
 
-/* In the new process: does not return. */
-static void become(const launcher *l, const group *g, const char *log, words *w, pid_t parent) {
-  cpu_set_t own;
-  prctl(PR_SET_PDEATHSIG, SIGTERM); /* a sweep that is killed leaves nobody behind */
-  if (getppid() != parent) _exit(125);
-  setpgid(0, 0); /* the terminal's Ctrl-C is for the sweep, which then asks its groups to stop */
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-  CPU_ZERO(&own);
-  for (int i = 0; i < g->cores; i++) CPU_SET(l->core[g->core + i], &own);
-  sched_setaffinity(0, sizeof own, &own);
-  set_environment(l, g);
-  int input = open("/dev/null", O_RDONLY), output = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-  if (input >= 0) dup2(input, 0);
-  if (output >= 0) {
-    dup2(output, 1);
-    dup2(output, 2);
-  }
-  execvp(w->word[0], (char *const *)w->word);
-  dprintf(2, "cannot start %s: %s\n", w->word[0], strerror(errno));
-  _exit(127);
-}
-
 static int settled(const plan *p) { return p->counts[PLAN_DONE] + p->counts[PLAN_STALE] + p->counts[PLAN_FAILED]; }
 
 static int start(launcher *l, const plan_run *entry, int first_core) {
   char program[PLAN_PATH_BYTES], log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES];
-  words w = {.count = 0};
+  words command = {.count = 0}, defaults = {.count = 0};
   ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
   if (length <= 0) return FAIL(ERROR_SYSTEM, NULL, "cannot find out where this program is: %s", strerror(errno));
   program[length] = 0;
@@ -235,12 +207,18 @@ static int start(launcher *l, const plan_run *entry, int first_core) {
   TRY(text_format(directory, sizeof directory, "%s/logs", l->plan->results));
   TRY(file_make_directory(directory));
   TRY(name_log(l, g->number, log));
-  TRY(make_command(l, &w, program, g->ranks));
-  fflush(NULL);
-  pid_t parent = getpid(), pid = fork();
-  if (pid < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start a group of ranks: %s", strerror(errno));
-  if (pid == 0) become(l, g, log, &w, parent);
-  g->pid = pid;
+  TRY(make_command(l, &command, program, g->ranks));
+  TRY(add_defaults(l, g, &defaults));
+  const process_request request = {.words = command.word,
+                                   .environment = l->request->machine->environment,
+                                   .environment_count = l->request->machine->environment_count,
+                                   .defaults = defaults.word,
+                                   .default_count = defaults.count,
+                                   .cores = l->core + g->core,
+                                   .core_count = g->cores,
+                                   .output = log,
+                                   .is_apart = 1};
+  TRY(process_start(&request, &g->pid));
   memset(l->taken + g->core, 1, (size_t)g->cores);
   return ERROR_NONE;
 }
@@ -292,7 +270,7 @@ static int bury(launcher *l, group *g, int status) {
   char reason[REASON_BYTES], log[PLAN_PATH_BYTES] = "";
   memset(l->taken + g->core, 0, (size_t)g->cores);
   g->pid = 0;
-  int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  int code = process_status(status);
   if (code == 0 || (code == 75 && l->told_to_stop)) return ERROR_NONE;
   l->result->deaths++;
   TRY(plan_look(l->plan));

@@ -15,6 +15,7 @@
 #include "store/runfile.h"
 #include "sweep/attempts.h"
 #include "sweep/claim.h"
+#include "sweep/count.h"
 #include "sweep/plan_private.h"
 #include "train/identity.h"
 #include "train/metrics.h"
@@ -30,12 +31,23 @@ static int keep(plan *p, const char *text, const char **kept) {
   return ERROR_NONE;
 }
 
+/* A count reads no weights: the model is its name, which is no part of a training's identity. */
+static int identify_count(const config *c, char id[HASH_TEXT_BYTES]) {
+  hash *h;
+  TRY(hash_create(&h));
+  hash_add_text(h, id);
+  hash_add_text(h, c->model.name);
+  hash_finish(h, id);
+  return ERROR_NONE;
+}
+
 /* Ranks and threads as the run will have them. Names go into a file's: letters, digits and a few signs remain. */
 static int name_run(plan *p, plan_run *entry) {
   config *c;
   char task[64];
   TRY(study_compose(p->study, entry->asked, entry->tuned_value, &c));
   int code = identity_request(c, entry->asked->ranks, entry->id);
+  if (!code && p->study->action == STUDY_COUNT) code = identify_count(c, entry->id);
   const char *slash = strrchr(c->task.data, '/'), *data = slash ? slash + 1 : c->task.data;
   snprintf(task, sizeof task, "%.63s", *c->task.name ? c->task.name : *data ? data : "task");
   if (strlen(task) > 3 && !strcmp(task + strlen(task) - 3, ".h5")) task[strlen(task) - 3] = 0;
@@ -263,7 +275,8 @@ static int settle_tuned(plan *p, plan_run *entry, int index) {
 static int is_tuned(const study_run *asked) { return asked->role == STUDY_RUN && asked->group >= 0; }
 
 int plan_look(plan *p) {
-  for (int i = 0; i < p->count; i++)
+  if (p->study->action == STUDY_COUNT) count_look(p);
+  for (int i = 0; i < p->count && p->study->action == STUDY_TRAIN; i++)
     if (!is_tuned(p->runs[i].asked)) plan_look_at(p, &p->runs[i]);
   for (int i = 0; i < p->count; i++)
     if (is_tuned(p->runs[i].asked)) {

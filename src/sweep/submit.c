@@ -1,16 +1,13 @@
-#define _GNU_SOURCE
 #include "sweep/submit.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "store/file.h"
 
@@ -105,30 +102,10 @@ static void print_command(FILE *out, const command *c) {
   fputc('\n', out);
 }
 
-/* What it prints, its errors among it. */
 static int run_it(const command *c, char output[OUTPUT_BYTES]) {
-  int ends[2], status = 0;
-  size_t used = 0;
-  fflush(NULL);
-  if (pipe(ends)) return FAIL(ERROR_SYSTEM, NULL, "cannot make a pipe: %s", strerror(errno));
-  pid_t pid = fork();
-  if (pid == 0) {
-    dup2(ends[1], 1);
-    dup2(ends[1], 2);
-    close(ends[0]);
-    close(ends[1]);
-    for (int i = 0; i < c->variables; i++) putenv((char *)c->variable[i]);
-    execvp(c->word[0], (char *const *)c->word);
-    dprintf(2, "%s", errno == ENOENT ? "there is no such program on PATH" : strerror(errno));
-    _exit(127);
-  }
-  close(ends[1]);
-  for (ssize_t got; pid > 0 && (got = read(ends[0], output + used, OUTPUT_BYTES - 1 - used)) > 0;) used += (size_t)got;
-  close(ends[0]);
-  if (pid < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start %s: %s", c->word[0], strerror(errno));
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-  output[used] = 0;
-  while (used && isspace((unsigned char)output[used - 1])) output[--used] = 0;
+  const process_request request = {.words = c->word, .environment = c->variable, .environment_count = c->variables};
+  int status;
+  TRY(process_run(&request, output, OUTPUT_BYTES, &status));
   if (status == 0) return ERROR_NONE;
   for (char *at = output; *at; at++)
     if (*at == '\n') *at = ' ';
