@@ -314,11 +314,14 @@ bench: ## all benchmarks; bench-NAME is one of them
 bench-%: $(B)/bench/bench_%
 	@bash tests/support/bench.sh '$(B)' $*
 
-tables: ## tables of the run files under results/; STUDY=NAME is one study
-	@for runs in results/$(or $(STUDY),*)/runs; do \
-	  [ -d "$$runs" ] || { echo "there are no run files below results/$(or $(STUDY),*)"; exit 1; }; \
-	  echo "== $${runs%/runs}"; $(PYTHON) -m analysis table "$$runs" --out-dir "$${runs%/runs}" || exit 1; \
-	done
+tables: ## tables of the run files and archives under results/; STUDY=NAME is one study
+	@found=; for study in results/$(or $(STUDY),*); do \
+	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" --curves; \
+	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
+	  else continue; fi; \
+	  found=1; echo "== $$study"; $(PYTHON) -m analysis table "$$@" --out-dir "$$study" || exit 1; \
+	done; \
+	[ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
 
 # ---- installation ----
 

@@ -187,7 +187,6 @@ def text_value(text: str) -> Value:
     kind = h5t.C_S1.copy()
     kind.set_size(len(content))
     kind.set_cset(h5t.CSET_UTF8)
-    kind.set_strpad(h5t.STR_NULLTERM)
     return Value(kind, (), np.frombuffer(content, f"V{len(content)}"))
 
 

@@ -100,7 +100,7 @@ static int read_whole(const config_yaml *y, const yaml_node_t *node, const key *
   int64_t whole;
   if (text_to_int(text, &whole)) return config_yaml_refuse(y, node, NULL, "%s: '%.100s' is not a whole number", k->name, text);
   if (whole < k->low || whole > k->high)
-    return config_yaml_refuse(y, node, NULL, "%s: %lld: must be from %d to %d", k->name, (long long)whole, k->low, k->high);
+    return config_yaml_refuse(y, node, NULL, "%s: %lld is out of range: it must be from %d to %d", k->name, (long long)whole, k->low, k->high);
   *value = (int)whole;
   return ERROR_NONE;
 }

@@ -20,8 +20,11 @@ static int describe(struct study_reader *r, const study_settings *s, const char 
 }
 
 static int refuse_axis(struct study_reader *r, const yaml_node_t *node, const char *name) {
+  static const char *const short_names[] = {"task", "method", "model", "preset", "seed", "ranks", "shards", "threads"};
   char hint[512];
-  config_entries_suggest(r->scratch, name, hint, sizeof hint);
+  int near = text_nearest(name, short_names, sizeof short_names / sizeof *short_names);
+  if (near >= 0) snprintf(hint, sizeof hint, "did you mean '%s'?", short_names[near]);
+  else config_entries_suggest(r->scratch, name, hint, sizeof hint);
   return config_yaml_refuse(&r->yaml, node, hint, "'%s' is no setting: an axis of plain values is one; elements of any other are mappings of settings", name);
 }
 
@@ -67,7 +70,7 @@ static int show_choices(struct study_reader *r, const yaml_node_t *list, study_a
       const study_choice *other = &axis->choice[k];
       int is_same = k != i && study_value_equals(c->text, other->text);
       if (k < i && (!strcmp(all[i], all[k]) || (is_same && (c->has_label || (c->settings.count == 1 && other->settings.count == 1)))))
-        return config_yaml_refuse(&r->yaml, config_yaml_node(&r->yaml, items[i]), "keep one of the two", "the axis '%s' has '%s' twice", axis->name,
+        return config_yaml_refuse(&r->yaml, config_yaml_node(&r->yaml, items[i]), "keep one of the two", "the axis '%s' has '%.100s' twice", axis->name,
                                   *c->text ? c->text : all[i]);
       if (is_same) is_alone = 0;
     }

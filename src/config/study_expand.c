@@ -273,6 +273,9 @@ static int check_axes(const odometer *o) {
   const study_part *p = o->part;
   axis_keys keys;
   for (int i = 0; i < o->axis_count; i++) {
+    for (int other = 0; other < i; other++)
+      if (!strcmp(o->axis[other]->name, o->axis[i]->name))
+        return FAIL(ERROR_USAGE, "keep one of the two", "%s: the axis '%s' is there twice", o->axis[i]->origin, o->axis[i]->name);
     TRY(collect_keys(o->axis[i], &keys));
     for (int k = 0; k < keys.count; k++) {
       const char *key = keys.item[k]->key, *origin = keys.item[k]->origin;
@@ -285,9 +288,6 @@ static int check_axes(const odometer *o) {
     }
     if (p->tune && study_find_setting(&p->tune->set, o->axis[i]->name))
       return FAIL(ERROR_USAGE, "keep one of the two", "%s: '%s' is an axis, and set by tune.set", o->axis[i]->origin, o->axis[i]->name);
-    for (int other = 0; other < i; other++)
-      if (!strcmp(o->axis[other]->name, o->axis[i]->name))
-        return FAIL(ERROR_USAGE, "keep one of the two", "%s: the axis '%s' is there twice", o->axis[i]->origin, o->axis[i]->name);
   }
   return ERROR_NONE;
 }

@@ -37,7 +37,8 @@ static int read_whole(struct study_reader *r, const yaml_node_t *node, const cha
   TRY(config_yaml_value(r->memory, &r->yaml, node, key, &text));
   if (text_to_int(text, value)) return config_yaml_refuse(&r->yaml, node, NULL, "%s: '%.100s' is not a whole number", key, text);
   if (*value < low || *value > high)
-    return config_yaml_refuse(&r->yaml, node, NULL, "%s: %lld: must be from %lld to %lld", key, (long long)*value, (long long)low, (long long)high);
+    return config_yaml_refuse(&r->yaml, node, NULL, "%s: %lld is out of range: it must be from %lld to %lld", key, (long long)*value, (long long)low,
+                              (long long)high);
   return ERROR_NONE;
 }
 

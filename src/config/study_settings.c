@@ -30,7 +30,8 @@ int study_is_key(const char *key) { return !strcmp(key, "ranks") || config_schem
 static int check_ranks(const char *value) {
   int64_t ranks;
   if (text_to_int(value, &ranks)) return FAIL(ERROR_USAGE, NULL, "'%.100s' is not a whole number", value);
-  if (ranks < 1 || ranks > STUDY_RANK_COUNT) return FAIL(ERROR_USAGE, NULL, "%lld: must be from 1 to %d", (long long)ranks, STUDY_RANK_COUNT);
+  if (ranks < 1 || ranks > STUDY_RANK_COUNT)
+    return FAIL(ERROR_USAGE, NULL, "%lld is out of range: it must be from 1 to %d", (long long)ranks, STUDY_RANK_COUNT);
   return ERROR_NONE;
 }
 

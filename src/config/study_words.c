@@ -30,13 +30,17 @@ static int varies(const struct study_reader *r, const char *key) {
 }
 
 static int refuse_unknown(struct study_reader *r, const config_document *d, const config_item *item) {
-  const char *names[STUDY_AXIS_COUNT * 2 + 1];
-  char hint[512] = "";
+  enum { MOST = 128 };
+  char shown[MOST][2 * YAML_KEY_BYTES], hint[512] = "";
+  const char *names[MOST];
   int count = 0;
   names[count++] = "ranks";
   for (int i = 0; i < r->part_count; i++)
-    for (int k = 0; k < r->part[i].grid.count + r->part[i].zip.count && count < STUDY_AXIS_COUNT * 2; k++)
-      names[count++] = k < r->part[i].grid.count ? r->part[i].grid.axis[k].name : r->part[i].zip.axis[k - r->part[i].grid.count].name;
+    for (int k = 0; k < r->part[i].grid.count + r->part[i].zip.count && count < MOST; k++) {
+      const study_axis *axis = k < r->part[i].grid.count ? &r->part[i].grid.axis[k] : &r->part[i].zip.axis[k - r->part[i].grid.count];
+      names[count] = study_short_key(axis->name, shown[count]);
+      count++;
+    }
   int near = text_nearest(item->key, names, count);
   if (near >= 0) snprintf(hint, sizeof hint, "did you mean '%s'?", names[near]);
   else config_entries_suggest(r->scratch, item->key, hint, sizeof hint);

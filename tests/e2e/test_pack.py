@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import unittest
+import unittest.mock
 from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
@@ -21,6 +23,7 @@ except ImportError as e:
     sys.exit(77)
 
 from made_runs import analyse, read_index, write_index, write_run  # noqa: E402
+from analysis import pack  # noqa: E402
 
 NAMES = ("lora-s1", "lora-s2", "red-s1", "red-s2")
 
@@ -120,6 +123,16 @@ class Pack(Case):
         for line in read_index(self.index):
             self.assertEqual(line["file"], f"archive.h5:{line['method']}-s{line['seed']}")
 
+    def test_order_of_names(self):
+        """Files sort by a-b.h5 < a.h5, names by a < a-b."""
+        lines = [self.made_up(name, seed=seed, made={"seed": seed, "contaminated": 1}) for seed, name in enumerate(("a", "a-b", "a.b", "a_b", "a0"))]
+        self.pack(lines=lines)
+        for name in NAMES:
+            (self.runs / f"{name}.h5").unlink()
+        files = analyse("table", self.runs).out
+        self.assertIn("Contaminated: 5 runs: a-b.h5, a.b.h5, a.h5 and 2 more", files)
+        self.assertEqual(files, analyse("table", self.archive).out)
+
     def test_a_run_counts_once(self):
         self.pack()
         (self.runs / "red-s2.h5").unlink()
@@ -159,6 +172,7 @@ class Pack(Case):
     def test_small_and_the_same_bytes(self):
         lines = [self.made_up(f"long-{number}") for number in range(3)]
         self.pack("--out", self.place / "a", lines=self.lines)
+        time.sleep(1.1)  # HDF5's times count seconds
         self.pack("--out", self.place / "b", lines=self.lines)
         first = (self.place / "a/archive.h5").read_bytes()
         self.assertEqual(first, (self.place / "b/archive.h5").read_bytes())
@@ -216,6 +230,14 @@ class Pack(Case):
         # What the study knows no longer stays.
         self.assertIn("4 runs (4 as before)", self.pack(lines=self.lines[2:]).out)
         self.assertEqual(self.names(), sorted(NAMES))
+        # A run that only the archive has.
+        self.pack("--out", self.place / "out")
+        (self.runs / "red-s1.h5").unlink()
+        self.archive.unlink()
+        self.index.unlink()
+        self.assertIn("4 runs (4 as before)", self.pack("--out", self.place / "out").out)
+        for name in ("archive.h5", "archive.tsv"):
+            shutil.move(self.place / "out" / name, self.place / name)
         # An index that speaks of the archive itself.
         for line in self.lines:
             line["file"] = f"archive.h5:{line['method']}-s{line['seed']}"
@@ -291,6 +313,21 @@ class Pack(Case):
                 self.assertIn("Left out: 1", analyse("table", self.archive).out)
         self.archive.write_bytes(bytes(flipped))
         self.assertIn("archive.h5: broken: its content is not what was written", " ".join(analyse("table", self.archive).out.split()))
+
+    def test_what_cannot_be_read_back_is_not_kept(self):
+        self.pack(lines=self.lines[:2])
+        before = self.archive.read_bytes()
+        made = pack.make_archive
+
+        def other_digest(*words):
+            content, digests = made(*words)
+            return content, digests | {"red-s1": b"other"}
+        cases = ((other_digest, "holds another red-s1 than was written"), (lambda *words: (made(*words)[0][:5000], {"red-s1": b""}), "cannot be read"))
+        for wrong, words in cases:
+            with unittest.mock.patch.object(pack, "make_archive", wrong):
+                self.assertIn(f"{words}", self.pack(code=1).err)
+            self.assertEqual(self.archive.read_bytes(), before)
+            self.assertEqual(self.beside(), ["archive.h5", "archive.tsv", "index.tsv", "runs"])
 
     def test_no_room(self):
         """A limit on the size of files fails a write as a full disk does."""
