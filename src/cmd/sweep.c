@@ -126,9 +126,15 @@ static int act_retry(common *c, int argc, char **argv) {
 
 /* ---- run ---- */
 
+/* The one that has the libraries; another may come first on PATH. */
+static const char *python_of(void) {
+  const char *named = getenv("PYTHON");
+  return named && *named ? named : "/usr/bin/python3";
+}
+
 /* The table is Python's, with the project's folder among the places of its modules. */
 static int print_table(const common *c, const plan *p) {
-  const char *named = getenv("PYTHON"), *python = named && *named ? named : "/usr/bin/python3", *before = getenv("PYTHONPATH");
+  const char *python = python_of(), *before = getenv("PYTHONPATH");
   const char *const words[] = {python, "-m", "analysis", "table", "--study", p->results, NULL};
   char path[2 * PATH_MAX];
   const char *const environment[] = {path};
@@ -142,14 +148,16 @@ static int print_table(const common *c, const plan *p) {
 
 /* What the runs read and is not there is made by the commands of the study file, in the project's folder. */
 static int prepare(const common *c, const plan *p, cost **costs, int allowed) {
-  const char *missing;
+  const char *missing, *python = python_of(), *slash = strrchr(python, '/'), *others = getenv("PATH");
+  char path[2 * PATH_MAX];
   int before = -1;
+  TRY(text_format(path, sizeof path, "PATH=%.*s%s%s", (int)(slash ? slash - python : 0), python, slash ? ":" : "", others ? others : "/usr/bin:/bin"));
   TRY(cost_create(p, costs));
   while ((missing = cost_missing_input(*costs))) {
     int place = study_find_data(p->study, missing), status;
     char name[256], command[4096], hint[4200];
-    const char *const words[] = {"sh", "-c", command, NULL};
-    const process_request request = {.words = words};
+    const char *const words[] = {"sh", "-c", command, NULL}, *const environment[] = {path};
+    const process_request request = {.words = words, .environment = environment, .environment_count = 1};
     if (place < 0) return ERROR_NONE; /* the runs that need it say where they looked */
     TRY(text_format(command, sizeof command, "cd '%s/..' && %s", c->root, p->study->data[place].command));
     snprintf(hint, sizeof hint, "prepare it: %.4000s", p->study->data[place].command);
