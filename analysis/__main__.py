@@ -108,21 +108,21 @@ def add_commfit(verbs: argparse._SubParsersAction) -> None:
 
 def add_table(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                             description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. "
-                             "What makes rows unlike beyond that (other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished "
-                             "runs) is said below the table. Exit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
+                             description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes rows "
+                             "unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished runs) is said below "
+                             "the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
     table.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
                        "(default: results)")
     table.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: the rows are what its index lists as runs, never trials, with the "
                        "number of seeds that were planned; below the table all that did not become a number, and why")
     table.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
-    table.add_argument("--curves", action="store_true", help="with --study: also every trial of tuned values and its score on validation (curves.csv in --out-dir)")
+    table.add_argument("--curves", action="store_true", help="with --study: also every trial of tuned values and its score on validation "
+                       "(curves.csv in --out-dir)")
     table.add_argument("--out-dir", type=Path, metavar="DIR", help="write table.md and table.csv there")
     table.add_argument("--format", type=formats, metavar="LIST", help="of text,markdown,csv (default: text, and with --out-dir all three). Text is printed; "
                        "the others are written to --out-dir, or printed where there is none")
     table.add_argument("--width", type=whole_number(60, 1000), metavar="N", help="columns of text (default: the terminal's, from 80 to 100)")
     table.add_argument("--strict", action="store_true", help="refuse to make a table of unlike runs, or of a study that lacks one")
-    table.set_defaults(formats=FORMATS)
     return table
 
 
@@ -130,14 +130,14 @@ def add_pack(verbs: argparse._SubParsersAction) -> None:
     pack = verbs.add_parser("pack", help="put a study's finished runs into one small file", epilog=PACK_EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Copies every finished run of a study's index.tsv, trials too, into archive.h5: all but theta, compressed, for a "
-                            "repository; archive.tsv is its index. What the archive holds already is kept; a run that was made again later takes the place of "
+                            "repository; archive.tsv is its index.\nWhat the archive holds already is kept; a run that was made again later takes the place of "
                             "the older one.\nExit status: 0 packed, 1 a run or the archive cannot be read, or nothing is finished, 2 wrong usage.")
     pack.add_argument("study", type=Path, metavar="DIR", help="a study's results, with index.tsv: results/STUDY")
     pack.add_argument("--stage", metavar="NAME", help="only the runs of one stage")
     pack.add_argument("--out", type=Path, metavar="DIR", help="where the archive lies (default: DIR)")
     unpack = verbs.add_parser("unpack", help="take runs out of an archive", epilog=PACK_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                              description="Makes run files of the runs in an archive, for `peftscale check` and whatever else reads run files; never in the place of "
-                              "a file.\nExit status: 0 done, 1 no such archive or run, 2 wrong usage.")
+                              description="Makes run files of the runs in an archive, for `peftscale check` and whatever else reads run files; never in the "
+                              "place of a file.\nExit status: 0 done, 1 no such archive or run, 2 wrong usage.")
     unpack.add_argument("archive", type=Path, metavar="ARCHIVE_OR_DIR", help="archive.h5, or the folder that holds it")
     unpack.add_argument("names", nargs="*", metavar="NAME", help="runs (none: list them)")
     unpack.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write NAME.h5 (default: here)")
@@ -157,6 +157,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             table.error("--study takes the place of files and folders")
         if not options.study and (options.curves or options.stage is not None):
             table.error("--curves and --stage need --study")
+        options.format = options.format or (list(FORMATS) if options.out_dir else ["text"])
     return options
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from .index import Line
-from .render import markdown_line, score, wrap
+from .render import PERCENT, markdown_line, score, wrap
 from .study import Study
 
 GAP = 2
@@ -88,7 +88,7 @@ def by_section(curves: list[Curve]) -> dict[tuple[str, ...], list[Curve]]:
 def title(curves: list[Curve]) -> str:
     stage, task, ranks, keys = curves[0].section
     metric = next(filter(None, (curve.metric for curve in curves)), "score")
-    unit = " in %" if metric in ("accuracy", "f1") else ""
+    unit = " in %" if metric in PERCENT else ""
     where = ", ".join(filter(None, [task, stage and f"stage {stage}", ranks and f"{ranks} rank{'' if ranks == '1' else 's'}"]))
     return f"Trials of {keys or 'a tuned value'}{' on ' if where else ''}{where}: {metric} on validation{unit}"
 

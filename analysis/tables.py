@@ -72,17 +72,14 @@ def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
 
 def output(options: argparse.Namespace, rows: list[Row], collection: Collection, curves: list[Curve]) -> int:
     width = options.width or width_of_terminal()
-    chosen = options.format or (list(options.formats) if options.out_dir else ["text"])
-    code = 0
-    if rows or "text" in chosen:
-        forms = chosen if rows else ["text"]  # an older table is worth more than an empty one
-        code = emit(options, forms, {"text": ("", lambda: as_text(rows, collection, width)),
-                                     "markdown": ("table.md", lambda: as_markdown(rows, collection) + (f"\n{curves_markdown(curves)}" if curves else "")),
-                                     "csv": ("table.csv", lambda: as_csv(rows))})
+    forms = [form for form in options.format if rows or form == "text"]  # an older table is worth more than an empty one
+    code = emit(options, forms, {"text": ("", lambda: as_text(rows, collection, width)),
+                                 "markdown": ("table.md", lambda: as_markdown(rows, collection) + (f"\n{curves_markdown(curves)}" if curves else "")),
+                                 "csv": ("table.csv", lambda: as_csv(rows))})
     if code or not curves:
         return code
-    return emit(options, [form for form in chosen if form != "markdown"], {"text": ("", lambda: "\n" + curves_text(curves, width)),
-                                                                         "csv": ("curves.csv", lambda: curves_csv(curves))})
+    forms = [form for form in options.format if form in ("text", "csv")]  # table.md has them
+    return emit(options, forms, {"text": ("", lambda: "\n" + curves_text(curves, width)), "csv": ("curves.csv", lambda: curves_csv(curves))})
 
 
 def run_table(options: argparse.Namespace) -> int:

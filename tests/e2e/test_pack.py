@@ -77,14 +77,15 @@ class Pack(Case):
         """The line of a real run, copied here."""
         path = shutil.copy(self.made[name], self.runs / f"{name}.h5")
         with h5py.File(path, "r") as file:
-            return {"request_id": f"request-{name}", "run_id": text(file.attrs["run_id"]), "stage": stage, "role": "run", "state": "done", "file": f"runs/{name}.h5",
-                    "task": "tiny", "method": name[:-3], "seed": name[-1], "ranks": 1, "metric": text(file["result"].attrs["metric"]),
+            return {"request_id": f"request-{name}", "run_id": text(file.attrs["run_id"]), "stage": stage, "role": "run", "state": "done",
+                    "file": f"runs/{name}.h5", "task": "tiny", "method": name[:-3], "seed": name[-1], "ranks": 1,
+                    "metric": text(file["result"].attrs["metric"]),
                     "validation": float(file["result"].attrs["validation_metric"]), "attempts": 1, **cells}
 
     def made_up(self, name, made=None, **cells):
         path = write_run(self.runs / f"{name}.h5", **{"run_id": f"run-{name}", "request_id": f"request-{name}", **(made or {})})
-        return {"request_id": f"request-{name}", "run_id": f"run-{name}", "role": "run", "state": "done", "file": f"runs/{path.name}", "method": "lora", "seed": 1,
-                **cells}
+        return {"request_id": f"request-{name}", "run_id": f"run-{name}", "role": "run", "state": "done", "file": f"runs/{path.name}", "method": "lora",
+                "seed": 1, **cells}
 
     def pack(self, *words, code=0, lines=None):
         write_index(self.place, self.lines if lines is None else lines)
@@ -159,7 +160,8 @@ class Pack(Case):
     def test_unpack_refuses(self):
         self.pack()
         before = (self.runs / "lora-s1.h5").read_bytes()
-        for words, expected in ((["lora-s1x"], "holds no run 'lora-s1x'; did you mean lora-s1?"), (["lora-s1", "--out", self.runs], "lora-s1.h5: is there already")):
+        cases = ((["lora-s1x"], "holds no run 'lora-s1x'; did you mean lora-s1?"), (["lora-s1", "--out", self.runs], "lora-s1.h5: is there already"))
+        for words, expected in cases:
             done = analyse("unpack", self.archive, *words)
             self.assertEqual((done.status, done.err.count("\n")), (1, 1))
             self.assertIn(expected, done.err)
@@ -203,7 +205,8 @@ class Pack(Case):
     def test_what_is_packed(self):
         self.lines[0] |= {"stage": "2"}
         self.lines[1] |= {"role": "trial", "state": "stale"}
-        self.lines += [{"request_id": f"x{state}", "role": "run", "state": state} for state in ("failed", "running", "stopped", "interrupted", "waiting", "missing")]
+        states = ("failed", "running", "stopped", "interrupted", "waiting", "missing")
+        self.lines += [{"request_id": f"x{state}", "role": "run", "state": state} for state in states]
         self.assertIn("Not finished, so not packed: 6 of 10 planned runs", self.pack().out)
         self.assertEqual(self.names(), sorted(NAMES))
         self.assertEqual([(line["request_id"], line["role"], line["state"]) for line in read_index(self.index)],
@@ -265,7 +268,8 @@ class Pack(Case):
         (self.runs / "lora-s2.h5").unlink()
         shutil.copy(self.made["red-s2"], self.runs / "red-s1.h5")
         err = self.pack(code=1).err
-        for words in ("runs/lora-s1.h5: broken: not a whole HDF5 file", "runs/lora-s2.h5: cannot be opened: No such file or directory", "runs/red-s1.h5: is run "):
+        for words in ("runs/lora-s1.h5: broken: not a whole HDF5 file", "runs/lora-s2.h5: cannot be opened: No such file or directory",
+                      "runs/red-s1.h5: is run "):
             self.assertIn(words, err)
         self.assertEqual(self.names(), ["red-s2"])
         # A broken one does not push a good one out of the archive.
@@ -364,11 +368,12 @@ class Pack(Case):
         self.assertEqual(len(read_index(self.index)), 4)
 
     def test_git_takes_archives_and_no_runs(self):
-        for name, ignored in (("archive.h5", False), ("archive.tsv", False), ("index.tsv", True), ("runs/a.h5", True), ("runs/archive.h5", True), ("table.md", True)):
+        ignored = {"archive.h5": False, "archive.tsv": False, "index.tsv": True, "runs/a.h5": True, "runs/archive.h5": True, "table.md": True}
+        for name, is_ignored in ignored.items():
             done = subprocess.run(["git", "check-ignore", "--no-index", "-q", f"results/a-study/{name}"], cwd=ROOT, capture_output=True)
             if done.returncode > 1:
                 self.skipTest("not in a git repository")
-            self.assertEqual(done.returncode == 0, ignored, name)
+            self.assertEqual(done.returncode == 0, is_ignored, name)
 
 
 if __name__ == "__main__":

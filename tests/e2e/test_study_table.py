@@ -40,8 +40,8 @@ class Study(unittest.TestCase):
         """A planned run; with a run file if it is finished. Test scores are what `test` says, validation 0.1 less."""
         score = cells.pop("test", 0.5)
         made = cells.pop("made", {})
-        line = {"request_id": f"q{name:0>31}", "run_id": f"{name:0>32}", "stage": "1", "role": role, "state": state, "task": task, "method": method, "seed": seed,
-                "ranks": 2, "metric": "accuracy", "attempts": 1, "file": f"runs/{name}.h5" if state in ("done", "stale") else "",
+        line = {"request_id": f"q{name:0>31}", "run_id": f"{name:0>32}", "stage": "1", "role": role, "state": state, "task": task, "method": method,
+                "seed": seed, "ranks": 2, "metric": "accuracy", "attempts": 1, "file": f"runs/{name}.h5" if state in ("done", "stale") else "",
                 "source_hash": "5" * 32, **cells}
         if line["file"]:
             line["validation"] = cells.get("validation", score - 0.1)
@@ -319,8 +319,8 @@ class Study(unittest.TestCase):
         for number, (method, size) in enumerate((("a-method-with-quite-a-long-name", 124_645_632), ("lora", 9))):
             for seed in (1, 2):
                 self.add(f"a{number}{seed}", seed=seed, method=method, tuned="train.lr=0.000333333", test=-0.987 if seed == 1 else 0.987, metric="spearman",
-                         made={"options": {"rank": 1024, "modules": "q,k,v,o,up,down"}, "trainable": size, "stored": 4 * size, "sent": size, "message": 4 * size,
-                               "metric": "spearman"})
+                         made={"options": {"rank": 1024, "modules": "q,k,v,o,up,down"}, "trainable": size, "stored": 4 * size, "sent": size,
+                               "message": 4 * size, "metric": "spearman"})
             self.add(f"f{number}", seed=3, method=method, state="failed", tuned="train.lr=0.000333333", reason="diverged at step 12: loss nan")
             for rate in range(1, 8):
                 self.add(f"t{number}{rate}", role="trial", method=method, tuned=f"train.lr=0.000{rate}33333", validation=-0.5, metric="spearman", file=False)

@@ -31,7 +31,8 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         identity = run_id or f"{abs(hash((path.name, text, ranks))):032x}"
-        for name, value in {"kind": kind, "status": status, "run_id": identity, "experiment_id": "e" * 32, "created": created, "request_id": request_id}.items():
+        for name, value in {"kind": kind, "status": status, "run_id": identity, "experiment_id": "e" * 32, "created": created,
+                            "request_id": request_id}.items():
             if value is not None:
                 file.attrs[name] = np.bytes_(value)
         file.attrs["schema_version"] = version
@@ -55,8 +56,8 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
     return path
 
 
-COLUMNS = ("request_id stage role state file task method seed ranks tuned validation test metric train_s tokens_per_s experiment_id run_id source_hash attempts "
-           "reason").split()
+COLUMNS = ("request_id stage role state file task method seed ranks tuned validation test metric train_s tokens_per_s experiment_id run_id source_hash "
+           "attempts reason").split()
 
 
 def index_text(lines, columns=COLUMNS):
