@@ -57,7 +57,7 @@ def run_program(target: Path, arguments: list[str]) -> None:
 def training_words(method: str, extra: list[str]) -> list[str]:
     study = need("CLUSTER_STUDY")
     own = f"{study}/{method}.yaml"
-    return ["train", f"{study}/study.yaml", *([own] if Path(own).exists() else []), f"method={method}", "seed=1", "train.keep=last", "output.predictions=false",
+    return ["train", f"{study}/settings.yaml", *([own] if Path(own).exists() else []), f"method={method}", "seed=1", "train.keep=last", "output.predictions=false",
             "output.theta=false", *extra]
 
 

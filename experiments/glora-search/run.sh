@@ -19,12 +19,12 @@ choose_backbone BACKBONE
 
 results=results/glora-search/$backbone
 if [ "$backbone" = minilm ]; then
-  common=("$study/study.yaml" "model.path=$MINILM")
+  common=("$study/settings.yaml" "model.path=$MINILM")
   flags=(--by loss --population 24 --generations 4 --parents 6 --random 16)
 else
   need_data wordnet-nouns-words
   need_data wordnet-verbs-words
-  common=("$study/study.yaml" "$study/own.yaml" "model.path=$results/backbone")
+  common=("$study/settings.yaml" "$study/own.yaml" "model.path=$results/backbone")
   flags=(--by loss --generations 10)
   if [ ! -f "$results/backbone/model.safetensors" ]; then
     say "Pretraining the backbone on noun glosses"

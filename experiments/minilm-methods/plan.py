@@ -44,7 +44,7 @@ class Plan:
 
     def words(self, task: str, method: str) -> list[str]:
         own = f"{HERE}/{method}.yaml"
-        return [f"{HERE}/study.yaml", *([own] if Path(own).exists() else []), f"task={task}", f"method={method}", *self.extra]
+        return [f"{HERE}/settings.yaml", *([own] if Path(own).exists() else []), f"task={task}", f"method={method}", *self.extra]
 
     def rates(self, task: str, method: str) -> list[float]:
         """A third, one and three times the rate in the method's file."""

@@ -4,13 +4,13 @@
 # usage: [VARIABLE=value ...] experiments/quickstart/demo.sh      (or: make demo)
 #
 # A pretrained model, MiniLM-L6, is adapted to WordNet's verb glosses (15 classes) with two MPI ranks. Where its weights cannot be had, a small backbone is
-# first pretrained on the noun glosses for about a minute and adapted instead. Writes table.md and table.csv below results/quickstart.
+# first pretrained on the noun glosses for about a minute and adapted instead. Writes table.md and table.csv below results/demo.
 #
 #   DEMO_BACKBONE   auto (default), minilm or own: which of the two
 #   DEMO_SECONDS    what all trainings together may take on two cores, about (230); with more methods each trains less, at most 2 epochs
 #   DEMO_STEPS      optimiser steps per method, instead of what follows from DEMO_SECONDS
 #   DEMO_PRETRAIN_STEPS  the same for the backbone's pretraining (one epoch: 1020)
-#   DEMO_RESULTS    where to write (results/quickstart); run files of an earlier demonstration there are replaced
+#   DEMO_RESULTS    where to write (results/demo); run files of an earlier demonstration there are replaced
 #   RANKS, PEFTSCALE, PYTHON, PEFTSCALE_ASSETS, PEFTSCALE_DATA, PEFTSCALE_CACHE, PEFTSCALE_OFFLINE, PEFTSCALE_MPIRUN: see experiments/support/common.sh
 set -euo pipefail
 if [ $# -gt 0 ]; then
@@ -20,7 +20,7 @@ fi
 # shellcheck source=experiments/support/common.sh
 . "$(dirname "$0")/../support/common.sh"
 
-results=${DEMO_RESULTS:-results/quickstart}
+results=${DEMO_RESULTS:-results/demo}
 seconds=${DEMO_SECONDS:-230}
 backbone=${DEMO_BACKBONE:-auto}
 runs=$results/runs
@@ -62,13 +62,13 @@ rm -f -- "$runs"/*.h5 "$runs"/*.h5.partial*
 if [ "$backbone" = minilm ]; then
   about="all-MiniLM-L6-v2 (6 layers, 22.7 million numbers)"
   study=experiments/wordnet-verbs
-  common=("$study/study.yaml" "model.path=$MINILM")
+  common=("$study/settings.yaml" "model.path=$MINILM")
 else
   need_data wordnet-nouns-words
   need_data wordnet-verbs-words
   about="a backbone of our own (2 layers, 1.5 million numbers)"
   study=experiments/wordnet-backbone
-  common=("$study/study.yaml" "model.path=$results/backbone")
+  common=("$study/settings.yaml" "model.path=$results/backbone")
   say
   say "Pretraining the backbone on 65,255 noun glosses, about a minute"
   make_backbone "$results" "${DEMO_PRETRAIN_STEPS:-}"

@@ -16,7 +16,7 @@ mkdir -p "$results"
 copy_without(Path(sys.argv[1]), Path(sys.argv[2]), ["validation", "test"])' "$PEFTSCALE_DATA/sst2-wordpiece.h5" "$results/train-only.h5"
 for method in ${METHODS:-lora full}; do
   say "$method, ${STEPS:-100} steps on $RANKS ranks"
-  train experiments/rank-balance/study.yaml "method=$method" "model.path=$MINILM" "task.data=$results/train-only.h5" "shards=$RANKS" "train.steps=${STEPS:-100}" \
+  train experiments/rank-balance/settings.yaml "method=$method" "model.path=$MINILM" "task.data=$results/train-only.h5" "shards=$RANKS" "train.steps=${STEPS:-100}" \
     "output.dir=$results/runs" "output.name=$method-$RANKS" "$@"
 done
 "$PYTHON" -B experiments/rank-balance/report.py "$results/runs" | tee "$results/table.md"

@@ -147,7 +147,7 @@ find_wordnet() {
 
 # ---- studies ----
 
-# run_study DIR "METHODS" "SEEDS" ARGUMENTS...: trains every method with every seed under experiments/DIR/study.yaml, and METHOD.yaml beside it where there is
+# run_study DIR "METHODS" "SEEDS" ARGUMENTS...: trains every method with every seed under experiments/DIR/settings.yaml, and METHOD.yaml beside it where there is
 # one; then the table. A second start trains again and replaces the run files of the first.
 run_study() {
   local study=$1 methods=$2 seeds=$3 method seed number=0 total
@@ -162,7 +162,7 @@ run_study() {
     for seed in "${seed_words[@]}"; do
       number=$((number + 1))
       say "[$number/$total] $method, seed $seed"
-      train "experiments/$study/study.yaml" "${extra[@]}" "method=$method" "seed=$seed" "output.dir=results/$study/runs" "output.name=$method-s$seed" "$@"
+      train "experiments/$study/settings.yaml" "${extra[@]}" "method=$method" "seed=$seed" "output.dir=results/$study/runs" "output.name=$method-s$seed" "$@"
     done
   done
   "$PYTHON" -m analysis table "results/$study/runs" --out-dir "results/$study"

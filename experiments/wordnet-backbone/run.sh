@@ -16,7 +16,7 @@ make_backbone "$results"
 # The control: a head on weights that were never trained, with its own best learning rate.
 for seed in ${SEEDS:-1 2 3}; do
   say "[control] head on random weights, seed $seed"
-  train "experiments/$study/study.yaml" "experiments/$study/head-random.yaml" method=head model.init=random "seed=$seed" "output.dir=$results/runs" \
+  train "experiments/$study/settings.yaml" "experiments/$study/head-random.yaml" method=head model.init=random "seed=$seed" "output.dir=$results/runs" \
     "output.name=head-random-s$seed" "$@"
 done
 

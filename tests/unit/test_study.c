@@ -669,8 +669,7 @@ static void test_limits(void **state) {
   REFUSE(AT("1:7"), "the axis 'x' has 'method.x0=1 ", "", text);
   memset(text, '#', 1 << 20);
   text[(1 << 20) - 1] = 0;
-  sprintf(text, BASE "# ");
-  text[strlen(text)] = '#';
+  memcpy(text, BASE, strlen(BASE));
   s = READ(text); /* just below a megabyte */
   study_destroy(s);
   free(text);
