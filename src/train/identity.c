@@ -36,7 +36,9 @@ int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], ch
   return ERROR_NONE;
 }
 
-int identity_make(run *r) {
+int identity_make(run *r) { return identity_on_nodes(r, comm_nodes(r->comm), r->experiment_id, r->run_id); }
+
+int identity_on_nodes(const run *r, int nodes, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]) {
   char *canonical;
   TRY(config_canonical(r->config, &canonical));
   const identity_parts parts = {.canonical = canonical,
@@ -46,9 +48,9 @@ int identity_make(run *r) {
                                 .backend = IDENTITY_BACKEND,
                                 .ranks = comm_size(r->comm),
                                 .threads = r->threads,
-                                .nodes = comm_nodes(r->comm),
+                                .nodes = nodes,
                                 .config = r->config};
-  int code = identity_of(&parts, r->experiment_id, r->run_id);
+  int code = identity_of(&parts, experiment_id, run_id);
   free(canonical);
   return code;
 }

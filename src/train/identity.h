@@ -24,6 +24,9 @@ int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], ch
 /* Fills in r->experiment_id and r->run_id; every rank gets the same. */
 int identity_make(run *r);
 
+/* What these would be on so many nodes. A run may go on where the batch system has spread its ranks otherwise. */
+int identity_on_nodes(const run *r, int nodes, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]);
+
 /* request_id: a planned run's name before data or weights are looked at. The hash of the configuration as it was asked for (values left to `auto` say auto),
  * of the names under which data, weights and start are looked for, and of how the run is to be executed; the files' contents play no part. */
 int identity_request(const config *c, int ranks, char text[HASH_TEXT_BYTES]);

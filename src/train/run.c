@@ -213,16 +213,12 @@ static int load_model(run *r, const char *directory) {
 
 /* ---- memory ---- */
 
-/* Numbers that stay at home because no rank's batch reaches them, in the mean over the run's steps. */
-static int measure_left_out(run *r) {
-  if (r->config->payload == PAYLOAD_DENSE || !model_reaches(r->model)) return ERROR_NONE;
-  double sum = 0;
-  for (int64_t step = 0; step < r->steps; step++) {
-    TRY(batch_plan_step(&r->plan, step));
-    batch_plan_reach(&r->plan, r->model);
-    sum += (double)(r->theta_count - model_packed_count(r->model));
-  }
-  r->left_out = llround(sum / (double)r->steps);
+/* All steps are laid out once. With trained embeddings numbers stay at home because no rank's batch reaches them. */
+static int measure_steps(run *r) {
+  int leaves_out = r->config->payload == PAYLOAD_COMPACT && model_reaches(r->model);
+  double packed = (double)r->theta_count;
+  TRY(batch_plan_measure(&r->plan, r->steps, &r->sizes, r->order_hash, leaves_out ? r->model : NULL, &packed));
+  r->left_out = llround((double)r->theta_count - packed);
   return ERROR_NONE;
 }
 
@@ -230,7 +226,6 @@ static int measure_left_out(run *r) {
 static int measure_message(run *r) {
   method_counts counts;
   TRY(model_counts(r->model, &counts));
-  TRY(measure_left_out(r));
   int is_exact = r->config->reduce == REDUCE_EXACT, width = is_exact ? 8 : 4;
   int64_t numbers = r->config->payload == PAYLOAD_DENSE ? counts.trainable : counts.sent_floats - r->left_out;
   int64_t segments = model_segment_count(r->model);
@@ -267,9 +262,7 @@ static int take_workspace(run *r, int thread, int training) {
 }
 
 static int take_memory(run *r, int training) {
-  r->sizes = (batch_sizes){1, 1, 1};
   for (int s = 0; s < SPLIT_COUNT; s++) TRY(evaluation_measure(&r->data->splits[s], &r->sizes));
-  if (training) TRY(batch_plan_measure(&r->plan, r->steps, &r->sizes, r->order_hash));
   size_t theta = (size_t)r->theta_count, threads = (size_t)r->threads;
   TRY(arena_take(r->memory, theta, sizeof(real), &r->theta));
   TRY(arena_take(r->memory, theta, sizeof(real), &r->chosen));
@@ -379,6 +372,8 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
                       directory, bytes));
   }
   TRY(make_model(r, directory));
+  r->sizes = (batch_sizes){1, 1, 1};
+  if (training) TRY(measure_steps(r));
   if (training) TRY(measure_message(r));
   return start_open(r, training);
 }
@@ -413,6 +408,7 @@ int run_create(comm *c, config *conf, int training, run **result) {
     r->config = conf;
     r->comm = c;
     r->began_s = beginning_s();
+    r->checkpoint_at_s = INFINITY;
     code = arena_create(&r->memory);
   }
   comm_meters_begin(c);

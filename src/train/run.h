@@ -70,6 +70,7 @@ typedef struct run {
   void *store;                  /* the base weights, shared by the ranks of a node */
   int store_copies;             /* copies of them on this node */
   error pending;                /* of this rank alone (a run file that cannot be written); goes out with the next step's message */
+  double checkpoint_at_s;       /* clock_wall_s at which rank 0 wishes for a checkpoint; INFINITY: never  */
   double began_s;               /* on the clock of clock_since_start_s: 0 for a process's first run, which its start-up belongs to */
   double start_s;               /* from then until it was assembled */
   run_observer observer;
@@ -87,7 +88,9 @@ void run_destroy(run *r);
  * wants to know. */
 void run_observe(run *r, void (*step)(void *context, int64_t done, int64_t steps), void *context);
 
-/* Trains, evaluates and writes the run file; r->chosen is the resulting theta. Errors, the same on all ranks: ERROR_DIVERGED, those of the run file. */
+/* Trains, evaluates and writes the run file; r->chosen is the resulting theta. Goes on where an earlier attempt has left a
+ * checkpoint. Errors, the same on all ranks: ERROR_DIVERGED; ERROR_STOPPED where this process listens (stop.h) and some rank was told to stop: then the
+ * checkpoint is written; those of the run file and the checkpoint. */
 int run_train(run *r);
 
 /* One split, in groups that do not depend on ranks or threads. predictions (rank 0; may be NULL): see prediction. */
@@ -106,6 +109,7 @@ typedef struct predictions {
   float *prediction; /* [count] class number or score      */
 } predictions;
 
+/* Errors: ERROR_STOPPED where this process listens (stop.h) and was told to stop. */
 int run_evaluate(run *r, const real *theta, split_name which, evaluation *result, predictions *details);
 void predictions_free(predictions *p);
 
