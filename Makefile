@@ -255,7 +255,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables
+.PHONY: bench-sweep tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -310,6 +310,9 @@ bench: ## all benchmarks; bench-NAME is one of them
 	@$(DEPS)
 	@$(MAKE) bench-programs
 	@bash tests/support/bench.sh '$(B)'
+
+bench-sweep: all ## what a sweep costs beside its runs: planning, looking, starting
+	@PEFTSCALE='$(B)/peftscale' $(PYTHON) tests/bench/bench_sweep.py
 
 bench-%: $(B)/bench/bench_%
 	@bash tests/support/bench.sh '$(B)' $*

@@ -16,6 +16,7 @@
 #include "sweep/count.h"
 #include "sweep/launch.h"
 #include "sweep/submit.h"
+#include "sweep/tidy.h"
 #include "sweep/work.h"
 
 /* What all of them take. */
@@ -201,6 +202,7 @@ static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
   if (!code) code = launch(&request, &result);
   const error kept = *error_last();
   int saved = plan_save(p);
+  tidy(p);
   cost_destroy(costs);
   machine_settings_destroy(machine);
   if (code) return error_restore(&kept);

@@ -207,8 +207,9 @@ int work(comm *c, const work_request *request, work_counts *counts) {
   *counts = (work_counts){0};
   int code = comm_agree(c, prepare(&w));
   if (!code) code = compare_plans(&w);
-  stop_listen();
+  if (!code) code = comm_agree(c, stop_listen());
   if (!code) code = loop(&w);
+  stop_end();
   claim_release(w.held);
   plan_destroy(w.plan);
   return code;

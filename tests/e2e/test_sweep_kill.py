@@ -78,6 +78,7 @@ class Killed(SweepCase):
         return [{key: value for key, value in row.items() if not any(word in key for word in CLOCK)} for row in rows]
 
     def kill(self, process, whom):
+        """Whom it met: there may be no rank or mpirun yet."""
         below = descendants(process.pid)
         ranks = [pid for pid, words in below.items() if words and os.path.basename(words[0]) == "peftscale"]
         launchers = [pid for pid, words in below.items() if words and os.path.basename(words[0]).startswith("mpirun")]
@@ -90,6 +91,8 @@ class Killed(SweepCase):
                 end(pid)
         else:
             end(process.pid)
+            return "sweep"
+        return whom
 
     def test_killed_at_random_moments(self):
         print(f"SWEEP_SEED={SEED}", flush=True)
@@ -111,7 +114,7 @@ class Killed(SweepCase):
                 try:
                     process.wait(moment)
                 except subprocess.TimeoutExpired:
-                    self.kill(process, whom)
+                    whom = self.kill(process, whom)
                     interrupted += 1
                 if whom in ("sweep", "all"):
                     process.wait(30)
