@@ -63,30 +63,50 @@ static int make_plan(const common *c, plan **result) {
 
 /* ---- plan, status ---- */
 
-static int show(const common *c, int with_cost) {
+/* Some steps of each kind of run whose rate is not known, one kind after another with the machine to itself. What cannot be measured is told and left open. */
+static int measure(const common *c, plan *p, cost *costs) {
+  machine_settings *machine;
+  TRY(machine_settings_read(c->root, c->machine ? c->machine : "", &machine));
+  const launch_request request = {.plan = p, .cost = costs, .machine = machine};
+  for (int i = 0; i < p->count; i++) {
+    const plan_run *entry = &p->runs[i];
+    if (entry->same_as >= 0 || entry->state == PLAN_DONE || entry->state == PLAN_STALE || cost_rate_is_known(costs, i)) continue;
+    log_progress("measuring %s, %s, %d rank%s", *entry->model ? entry->model : "the model", entry->method, entry->asked->ranks, entry->asked->ranks == 1 ? "" : "s");
+    if (launch_probe(&request, i)) log_warning("%s", error_last()->text);
+    cost_measure(costs);
+  }
+  log_progress("%s", "");
+  machine_settings_destroy(machine);
+  return ERROR_NONE;
+}
+
+static int act_plan(common *c, int argc, char **argv) {
+  int measures = 0;
   plan *p;
-  cost *costs = NULL;
+  cost *costs;
+  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}, {"measure", NULL, &measures}};
+  TRY(parse("sweep plan", argc, argv, flags, 5, c));
   TRY(make_plan(c, &p));
-  int code = with_cost ? cost_create(p, &costs) : ERROR_NONE;
+  int code = cost_create(p, &costs);
+  if (!code && measures) code = measure(c, p, costs);
   if (!code && c->json) code = sweep_print_json(p, costs);
-  else if (!code && with_cost) sweep_print_plan(p, costs, c->all);
-  else if (!code) sweep_print_status(p, c->all);
-  if (!code && access(p->results, W_OK) == 0) plan_save(p); /* the next look is faster, and others read it; who may not write has no use for it */
+  else if (!code) sweep_print_plan(p, costs, c->all);
   cost_destroy(costs);
   plan_destroy(p);
   return code;
 }
 
-static int act_plan(common *c, int argc, char **argv) {
-  const flag flags[] = {{"results", &c->results, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}};
-  TRY(parse("sweep plan", argc, argv, flags, 3, c));
-  return show(c, 1);
-}
-
 static int act_status(common *c, int argc, char **argv) {
   const flag flags[] = {{"results", &c->results, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}};
+  plan *p;
   TRY(parse("sweep status", argc, argv, flags, 3, c));
-  return show(c, 0);
+  TRY(make_plan(c, &p));
+  int code = ERROR_NONE;
+  if (c->json) code = sweep_print_json(p, NULL);
+  else sweep_print_status(p, c->all);
+  if (!code && access(p->results, W_OK) == 0) plan_save(p); /* the next look is faster, and others read it; who may not write has no use for it */
+  plan_destroy(p);
+  return code;
 }
 
 /* ---- retry ---- */
@@ -330,9 +350,10 @@ const verb verb_sweep = {
     "  --results DIR    instead of results/STUDY\n"
     "  --json, --all    plan, status: as one object; every run\n"
     "  -j N, --jobs N   run: groups at a time (as many as there are cores for)\n"
-    "  --machine NAME   run, submit: settings of configs/machine/NAME.yaml, or a file\n"
+    "  --machine NAME   plan, run, submit: settings of configs/machine/NAME.yaml, or a file\n"
     "  --pack K         submit: runs per task of an array (from the time limit and measured rates, else 10)\n"
     "  --dry-run        submit: only print what would be submitted\n"
+    "  --measure        plan: makes some steps of each kind of run to know its rate\n"
     "  --no-prepare     run: refuse where data is missing, instead of making it by the study's commands\n"
     "  --no-table       run: without the table in the end\n"
     "  --stale          retry: also finished runs that other sources of the program made; their files are removed\n"

@@ -1,13 +1,17 @@
 #include "sweep/cost.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "data/dataset.h"
+#include "store/runfile.h"
 #include "train/run.h"
 
 enum { MAX_INPUTS = 256 };
@@ -102,9 +106,26 @@ void cost_destroy(cost *c) {
 
 static int is_finished(const plan_run *entry) { return (entry->state == PLAN_DONE || entry->state == PLAN_STALE) && entry->outcome.train_s > 0 && entry->outcome.tokens > 0; }
 
-/* Tokens a second of the finished runs that are like this one: of its kind, or else of its model. */
-static double rate_of(const cost *c, const plan_run *like) {
-  double tokens[2] = {0, 0}, seconds[2] = {0, 0};
+int cost_probe_path(const cost *c, int index, char path[PLAN_PATH_BYTES]) {
+  const plan_run *entry = &c->plan->runs[index];
+  char kind[160];
+  snprintf(kind, sizeof kind, "%.60s-%.60s-%dx%lld", *entry->model ? entry->model : "model", entry->method, entry->asked->ranks, (long long)entry->threads);
+  for (char *letter = kind; *letter; letter++)
+    if (!isalnum((unsigned char)*letter) && !strchr("-_.", *letter)) *letter = '-';
+  return text_format(path, PLAN_PATH_BYTES, "%s/rates/%s.h5", c->plan->results, kind);
+}
+
+/* NaN: no steps of its kind were made. */
+static double probed_rate(const cost *c, int index) {
+  char path[PLAN_PATH_BYTES];
+  runfile_question q[] = {{.where = "result", .name = "tokens", .type = FIELD_INT64}, {.where = "result", .name = "step_s", .type = FIELD_DOUBLE}};
+  if (cost_probe_path(c, index, path) || access(path, F_OK) || runfile_read_attributes(path, q, 2)) return NAN;
+  return q[0].found && q[1].found && q[1].real > 0 ? (double)q[0].whole / q[1].real : NAN;
+}
+
+static double rate_of(const cost *c, int index) {
+  const plan_run *like = &c->plan->runs[index];
+  double tokens[2] = {0, 0}, seconds[2] = {0, 0}; /* of its kind, of its model */
   for (int i = 0; i < c->plan->count; i++) {
     const plan_run *entry = &c->plan->runs[i];
     if (!is_finished(entry) || strcmp(entry->model, like->model) || entry->asked->ranks != like->asked->ranks || entry->threads != like->threads) continue;
@@ -113,7 +134,21 @@ static double rate_of(const cost *c, const plan_run *like) {
       seconds[k] += entry->outcome.train_s;
     }
   }
-  return seconds[0] > 0 ? tokens[0] / seconds[0] : seconds[1] > 0 ? tokens[1] / seconds[1] : NAN;
+  if (seconds[0] > 0) return tokens[0] / seconds[0];
+  double probed = probed_rate(c, index);
+  return isfinite(probed) || seconds[1] == 0 ? probed : tokens[1] / seconds[1];
+}
+
+int cost_rate_is_known(const cost *c, int index) {
+  const plan_run *like = &c->plan->runs[index];
+  if (c->of[index].tokens < 0) return 1;
+  for (int i = 0; i < c->plan->count; i++) {
+    const plan_run *entry = &c->plan->runs[i];
+    if (is_finished(entry) && !strcmp(entry->model, like->model) && !strcmp(entry->method, like->method) && entry->asked->ranks == like->asked->ranks &&
+        entry->threads == like->threads)
+      return 1;
+  }
+  return isfinite(probed_rate(c, index));
 }
 
 void cost_measure(cost *c) {
@@ -127,7 +162,7 @@ void cost_measure(cost *c) {
           before->threads == entry->threads)
         known = k;
     }
-    double per_second = known >= 0 ? (double)c->of[known].tokens / c->of[known].seconds : rate_of(c, entry);
+    double per_second = known >= 0 ? (double)c->of[known].tokens / c->of[known].seconds : rate_of(c, i);
     c->of[i].seconds = c->of[i].tokens < 0 ? NAN : (double)c->of[i].tokens / per_second;
   }
 }

@@ -1,7 +1,7 @@
 /* What the runs of a plan will take: tokens from the data sets, seconds from rates that finished runs were measured at.
  *
- * A run's rate is that of the finished runs of the same model, method, ranks and threads; where there is none, of the same model; where there is none either, its
- * time is not known. Not collective.
+ * A run's rate is that of the finished runs of the same model, method, ranks and threads; where there is none, that of some steps that were made to measure it
+ * (launch_probe); else of the finished runs of the same model; else its time is not known. Not collective.
  */
 #ifndef PEFTSCALE_COST_H
 #define PEFTSCALE_COST_H
@@ -21,6 +21,12 @@ void cost_measure(cost *c);
 int64_t cost_tokens(const cost *c, int entry);
 /* Seconds of a run by itself; NaN: not known. */
 double cost_seconds(const cost *c, int entry);
+
+/* Whether the rate was measured on runs (or steps) of this very kind; 1 also where it is of no use, since the data is not there. */
+int cost_rate_is_known(const cost *c, int run);
+
+/* Where the run file of a few steps of this run's kind lies. */
+int cost_probe_path(const cost *c, int run, char path[PLAN_PATH_BYTES]);
 
 /* The first data set or model (as the configuration calls it) that is not there and that a run which is not finished needs; NULL: all are there. */
 const char *cost_missing_input(const cost *c);

@@ -127,12 +127,24 @@ static int add(words *w, const char *word) {
   return ERROR_NONE;
 }
 
+static int copy_text(words *w, const char *text, char **copy) {
+  size_t length = strlen(text) + 1;
+  if (w->used + length > sizeof w->space) return FAIL(ERROR_USAGE, NULL, "the words to start a group of ranks with are too long");
+  *copy = memcpy(w->space + w->used, text, length);
+  w->used += length;
+  return ERROR_NONE;
+}
+
+static int add_copy(words *w, const char *word) {
+  char *copy = NULL;
+  TRY(copy_text(w, word, &copy));
+  return add(w, copy);
+}
+
 /* The words of a shell's kind of line, without its quotes. */
 static int add_line(words *w, const char *line) {
-  size_t length = strlen(line) + 1;
-  if (w->used + length > sizeof w->space) return FAIL(ERROR_USAGE, NULL, "PEFTSCALE_MPIRUN is too long");
-  char *copy = memcpy(w->space + w->used, line, length), *rest;
-  w->used += length;
+  char *copy = NULL, *rest;
+  TRY(copy_text(w, line, &copy));
   for (char *word = strtok_r(copy, " \t\n", &rest); word; word = strtok_r(NULL, " \t\n", &rest)) TRY(add(w, word));
   return ERROR_NONE;
 }
@@ -163,10 +175,19 @@ static int add_launcher(const launcher *l, words *w, int ranks) {
   return add_number(w, ranks);
 }
 
-static int make_command(const launcher *l, words *w, const char *program, int ranks) {
-  const launch_request *r = l->request;
+/* This program, with its ranks. */
+static int add_program(const launcher *l, words *w, int ranks) {
+  char program[PLAN_PATH_BYTES];
+  ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+  if (length <= 0) return FAIL(ERROR_SYSTEM, NULL, "cannot find out where this program is: %s", strerror(errno));
+  program[length] = 0;
   TRY(add_launcher(l, w, ranks));
-  TRY(add(w, program));
+  return add_copy(w, program);
+}
+
+static int make_command(const launcher *l, words *w, int ranks) {
+  const launch_request *r = l->request;
+  TRY(add_program(l, w, ranks));
   TRY(add_line(w, "sweep work"));
   TRY(add(w, r->study_path));
   TRY(add(w, "--results"));
@@ -196,18 +217,15 @@ static int name_log(const launcher *l, int number, char path[PLAN_PATH_BYTES]) {
 static int settled(const plan *p) { return p->counts[PLAN_DONE] + p->counts[PLAN_STALE] + p->counts[PLAN_FAILED]; }
 
 static int start(launcher *l, const plan_run *entry, int first_core) {
-  char program[PLAN_PATH_BYTES], log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES];
+  char log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES];
   words command = {.count = 0}, defaults = {.count = 0};
-  ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-  if (length <= 0) return FAIL(ERROR_SYSTEM, NULL, "cannot find out where this program is: %s", strerror(errno));
-  program[length] = 0;
   group *g = l->groups;
   while (g->pid) g++;
   *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .settled = settled(l->plan)};
   TRY(text_format(directory, sizeof directory, "%s/logs", l->plan->results));
   TRY(file_make_directory(directory));
   TRY(name_log(l, g->number, log));
-  TRY(make_command(l, &command, program, g->ranks));
+  TRY(make_command(l, &command, g->ranks));
   TRY(add_defaults(l, g, &defaults));
   const process_request request = {.words = command.word,
                                    .environment = l->request->machine->environment,
@@ -249,12 +267,12 @@ static int start_groups(launcher *l) {
 
 /* ---- the end of a group ---- */
 
-/* What a group's log says of its end: the program's last error, or else the last line. */
-static void read_reason(const launcher *l, const group *g, char text[REASON_BYTES]) {
-  char path[PLAN_PATH_BYTES], line[REASON_BYTES];
+/* What a log says of the end: the program's last error, or else the last line. */
+static void read_reason(const char *log, char text[REASON_BYTES]) {
+  char line[REASON_BYTES];
   int is_ours = 0;
   snprintf(text, REASON_BYTES, "nothing");
-  FILE *file = name_log(l, g->number, path) ? NULL : fopen(path, "r");
+  FILE *file = fopen(log, "r");
   while (file && fgets(line, sizeof line, file)) {
     line[strcspn(line, "\n")] = 0;
     int ours = !strncmp(line, "peftscale: error: ", 18);
@@ -281,7 +299,7 @@ static int bury(launcher *l, group *g, int status) {
     log_warning("a group of %d rank%s ended with status %d; its run is tried again (%s)", g->ranks, g->ranks == 1 ? "" : "s", code, log);
     return ERROR_NONE;
   }
-  read_reason(l, g, reason);
+  read_reason(log, reason);
   return FAIL(ERROR_SYSTEM, "the same command goes on when the reason is gone", "groups of ranks end (status %d) without getting a run done; %s says: %s", code, log,
               reason);
 }
@@ -388,6 +406,71 @@ static int look(launcher *l) {
   tell_news(l);
   show_progress(l);
   return ERROR_NONE;
+}
+
+/* ---- measuring a rate ---- */
+
+static int add_probe(const launcher *l, words *w, const plan_run *entry, const char *path) {
+  char text[PLAN_PATH_BYTES + 32];
+  const char *slash = strrchr(path, '/');
+  TRY(add_program(l, w, entry->asked->ranks));
+  TRY(add(w, "train"));
+  for (int i = 0; i < entry->asked->assignment_count; i++) TRY(add(w, entry->asked->assignments[i]));
+  TRY(add_line(w, "train.steps=8 train.keep=last train.evaluate_every=0 output.test=false output.theta=false output.predictions=false --quiet"));
+  TRY(text_format(text, sizeof text, "output.dir=%.*s", (int)(slash - path), path));
+  TRY(add_copy(w, text));
+  TRY(text_format(text, sizeof text, "output.name=%.*s", (int)strlen(slash + 1) - 3, slash + 1));
+  return add_copy(w, text);
+}
+
+static int probe(launcher *l, const plan_run *entry, const char *path) {
+  char log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES], reason[REASON_BYTES];
+  words *command = calloc(1, sizeof *command), *defaults = calloc(1, sizeof *defaults);
+  const group as = {.ranks = entry->asked->ranks, .cores = cores_of(l, entry)};
+  int status = 0, code = command && defaults ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory");
+  if (!code) code = text_format(directory, sizeof directory, "%s/rates", l->plan->results);
+  if (!code) code = text_format(log, sizeof log, "%s.log", path);
+  if (!code) code = file_make_directory(directory);
+  if (!code) code = add_probe(l, command, entry, path);
+  if (!code) code = add_defaults(l, &as, defaults);
+  if (!code) {
+    const process_request request = {.words = command->word,
+                                     .environment = l->request->machine->environment,
+                                     .environment_count = l->request->machine->environment_count,
+                                     .defaults = defaults->word,
+                                     .default_count = defaults->count,
+                                     .cores = l->core,
+                                     .core_count = as.cores,
+                                     .output = log,
+                                     .is_apart = 1};
+    code = process_run(&request, NULL, 0, &status);
+  }
+  free(command);
+  free(defaults);
+  TRY(code);
+  if (status) {
+    read_reason(log, reason);
+    return FAIL(ERROR_SYSTEM, NULL, "some steps of %s cannot be made: %s", entry->asked->label, reason);
+  }
+  unlink(log);
+  return ERROR_NONE;
+}
+
+int launch_probe(const launch_request *request, int index) {
+  char path[PLAN_PATH_BYTES];
+  launch_result none = {0};
+  TRY(cost_probe_path(request->cost, index, path));
+  if (access(path, F_OK) == 0) return ERROR_NONE;
+  launcher *l = calloc(1, sizeof *l);
+  if (!l) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  l->request = request;
+  l->result = &none;
+  l->plan = request->plan;
+  l->jobs = 1;
+  find_cores(l);
+  int code = probe(l, &request->plan->runs[index], path);
+  free(l);
+  return code;
 }
 
 /* ---- the whole ---- */

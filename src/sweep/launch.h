@@ -28,4 +28,8 @@ typedef struct launch_result {
  * ends again and again before it has done anything: the last lines of its log are in the message); of looking. */
 int launch(const launch_request *request, launch_result *result);
 
+/* Trains a run for a few steps, for cost.h to know the rate of its kind (cost_probe_path); does nothing where a rate is known. Errors: ERROR_SYSTEM with the
+ * last words of the training. */
+int launch_probe(const launch_request *request, int run);
+
 #endif

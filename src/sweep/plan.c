@@ -96,17 +96,17 @@ static plan_state state_of_finished(const plan_run *entry) {
 static void read_outcome(plan_run *entry, const char *path, const struct stat *status) {
   enum { KIND, ID, EXPERIMENT, RUN, SOURCE, METRIC, VALIDATION, TEST, TRAIN_S, RATE, TOKENS, QUESTIONS };
   runfile_question q[QUESTIONS] = {
-      [KIND] = {"", "status", FIELD_TEXT},
-      [ID] = {"", "request_id", FIELD_TEXT},
-      [EXPERIMENT] = {"", "experiment_id", FIELD_TEXT},
-      [RUN] = {"", "run_id", FIELD_TEXT},
-      [SOURCE] = {"provenance", "source_hash", FIELD_TEXT},
-      [METRIC] = {"result", "metric", FIELD_TEXT},
-      [VALIDATION] = {"result", "validation_metric", FIELD_DOUBLE},
-      [TEST] = {"result", "test_metric", FIELD_DOUBLE},
-      [TRAIN_S] = {"result", "train_s", FIELD_DOUBLE},
-      [RATE] = {"result", "tokens_per_s", FIELD_DOUBLE},
-      [TOKENS] = {"result", "tokens", FIELD_INT64},
+      [KIND] = {.where = "", .name = "status", .type = FIELD_TEXT},
+      [ID] = {.where = "", .name = "request_id", .type = FIELD_TEXT},
+      [EXPERIMENT] = {.where = "", .name = "experiment_id", .type = FIELD_TEXT},
+      [RUN] = {.where = "", .name = "run_id", .type = FIELD_TEXT},
+      [SOURCE] = {.where = "provenance", .name = "source_hash", .type = FIELD_TEXT},
+      [METRIC] = {.where = "result", .name = "metric", .type = FIELD_TEXT},
+      [VALIDATION] = {.where = "result", .name = "validation_metric", .type = FIELD_DOUBLE},
+      [TEST] = {.where = "result", .name = "test_metric", .type = FIELD_DOUBLE},
+      [TRAIN_S] = {.where = "result", .name = "train_s", .type = FIELD_DOUBLE},
+      [RATE] = {.where = "result", .name = "tokens_per_s", .type = FIELD_DOUBLE},
+      [TOKENS] = {.where = "result", .name = "tokens", .type = FIELD_INT64},
   };
   plan_outcome *o = &entry->outcome;
   *o = (plan_outcome){.validation = NAN, .test = NAN, .train_s = NAN, .tokens_per_s = NAN};
