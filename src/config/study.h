@@ -63,9 +63,9 @@ typedef struct study_request {
   const char *path; /* study.yaml or the directory that holds it */
   const char *root; /* as in config_request: the directory of base.yaml, model/, task/ ... */
   int (*method_options)(const char *method, const option **options, int *count);
-  /* Words "key=value" of the command line. One whose key is an axis of the study (or "seed", where it has seeds; "ranks" where it is an axis) chooses: only
-   * runs of this value, or of one of these ("method=lora,red"), remain. "stage=NAME" chooses likewise. "ranks=N" sets the number of ranks. Any other is set in
-   * every run, after all that the study says. */
+  /* Words "key=value" of the command line. One whose key an axis has for a name or sets (or "seed", where there are seeds) chooses: only runs of this value, or
+   * of one of these ("method=lora,red"), remain; "stage=NAME" likewise. Where ranks are no axis, "ranks=N" sets their number. Any other is set in every run,
+   * after all that the study says. So no two runs become the same by a word. */
   const char *const *assignments;
   int assignment_count;
 } study_request;

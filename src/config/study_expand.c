@@ -346,23 +346,14 @@ static int check_tunes(const study_part *p) {
   return ERROR_NONE;
 }
 
-static int refuse_nothing(const struct study_reader *r) {
-  char words[512] = "";
-  size_t used = 0;
-  if (!r->picks.count) return FAIL(ERROR_USAGE, NULL, "%s: no run is left: exclude leaves all of them out", r->yaml.source);
-  for (int i = 0; i < r->picks.count && used < sizeof words; i++)
-    used += (size_t)snprintf(words + used, sizeof words - used, "%s%s", i ? " " : "", r->picks.item[i].word);
-  return FAIL(ERROR_USAGE, "an axis's name on the command line chooses among its values: see 'sweep plan' without it",
-              "command line: the study has no run with %s", words);
-}
-
 int study_expand(struct study_reader *r) {
   expander x = {.reader = r};
   int code = ERROR_NONE;
   for (int i = 0; i < r->part_count && !code; i++) code = expand_part(&x, &r->part[i]);
   for (int i = 0; i < r->part_count && !code; i++) code = check_excludes(r, &r->part[i]);
   for (int i = 0; i < r->part_count && !code && !r->picks.count; i++) code = check_tunes(&r->part[i]);
-  if (!code && !x.count) code = refuse_nothing(r);
+  if (!code && !x.count)
+    code = r->picks.count ? study_refuse_picks(r) : FAIL(ERROR_USAGE, NULL, "%s: no run is left: exclude leaves all of them out", r->yaml.source);
   if (!code) code = arena_take(r->memory, (size_t)x.count, sizeof *x.run, &r->out->runs);
   study_group *groups = NULL;
   if (!code) code = arena_take(r->memory, (size_t)x.group_count, sizeof *groups, &groups);

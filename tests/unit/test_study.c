@@ -497,14 +497,16 @@ static void test_words(void **state) {
   LABELS("seed=2; ranks=3 seed=2", stages, "ranks=3", "seed=2");
   LABELS("method=lora train.lr=1e-3 trial; method=lora train.lr=3e-3 trial; method=lora seed=2", /* trials have a seed of their own */
          MODEL "grid: {method: [lora, red]}\nseeds: [1, 2]\n" TUNE, "method=lora", "seed=2");
-  REFUSE("command line: ", "no run with task.name=x", "'sweep plan'", text, "task=x");
-  REFUSE("command line: ", "no run with task.name=t seed=3", "", text, "task=t", "seed=3");
+  REFUSE("command line: ", "no run with task=x", "there is: t, u", text, "task=x");
+  REFUSE("command line: ", "no run with method=lorra", "did you mean 'lora'?", text, "method=lorra");
+  REFUSE("command line: ", "no run with stage=b task=u", "not together", stages, "stage=b", "task=u");
+  REFUSE("command line: ", "no run with seed=3", "there is: 1, 2", text, "task=t", "seed=3");
   REFUSE("command line: ", "'taks', which is neither a setting nor an axis", "'task'", text, "taks=t");
   REFUSE("command line: ", "train.lr=x: 'x' is not a number", "", text, "train.lr=x");
   REFUSE("command line: ", "'train.lr' is not of the form key=value", "", text, "train.lr");
   REFUSE("command line: ", "ranks=0: 0 is out of range: it must be from 1", "", text, "ranks=0");
   REFUSE("command line: ", "the study has no stages, so 'stage' says nothing", "", text, "stage=a");
-  REFUSE("command line: ", "no run with stage=x", "", stages, "stage=x");
+  REFUSE("command line: ", "no run with stage=x", "there is: a, b, c", stages, "stage=x");
   REFUSE("command line: ", "output.name=x: a study's run files are named by what they are", "", text, "output.name=x");
   REFUSE("command line: ", "unknown key 'method.rank'", "", text, "method.rank=3"); /* red has none */
 }
