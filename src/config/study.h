@@ -4,6 +4,9 @@
  * odometers do, the first one written slowest, seeds fastest. Order of a run's assignments, last wins: base of the study, of the stage, settings of its
  * method, axes in the order written, seed, settings of trials, tuned value, words of the command line.
  *
+ * No two runs of a stage are written the same. Two stages may hold the same run, and a trial without settings of its own (tune.set) may be a run proper but for
+ * output.test, which is no part of a run's identity.
+ *
  * Not collective: every rank reads the same file; the caller agrees on errors. Not thread-safe. A study is read only once made.
  */
 #ifndef PEFTSCALE_STUDY_H

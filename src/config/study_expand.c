@@ -153,7 +153,7 @@ static int make_label(expander *x, const odometer *o, const int *place, const ch
       if (all || o->axis[i]->count > 1) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", chosen(o, place, i)->shown);
   if (seed && used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", seed);
   if (tuned && used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s trial", used ? " " : "", tuned);
-  TRY(arena_copy_text(x->reader->memory, used ? text : x->reader->out->name, &copy));
+  TRY(arena_copy_text(x->reader->memory, used ? text : *o->part->name ? o->part->name : x->reader->out->name, &copy));
   *label = copy;
   return ERROR_NONE;
 }
@@ -191,6 +191,8 @@ static int add_run(expander *x, const odometer *o, const int *place, int group, 
 /* ---- tuning groups ---- */
 
 static int check_tuned_key(const struct study_reader *r, const study_part *p, const char *key) {
+  const char *test = study_find_setting(&r->words, "output.test");
+  if (test && strcmp(test, "false")) return FAIL(ERROR_USAGE, "leave it out", "command line: output.test=%.100s: trials never read the test split", test);
   if (study_find_setting(&r->words, key)) return FAIL(ERROR_USAGE, "leave it out", "command line: '%s' is tuned by the study", key);
   if (study_part_varies(p, key)) return FAIL(ERROR_USAGE, "keep one of the two", "%s: '%s' is tuned, and an axis", p->tune->origin, key);
   return ERROR_NONE;
