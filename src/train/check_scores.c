@@ -146,6 +146,8 @@ static int check_split(check_run *r, int which) {
   double metric = which == CHECK_TEST ? r->result.test_metric : r->result.validation_metric, other = NAN;
   int others = 0;
   const check_evaluation *e = final_row(r, which, metric, &others, &other);
+  if (which == CHECK_TEST && !r->config->output.test)
+    return e || !isnan(metric) ? CHECK_REASON(r, "the test split has a score, but output.test is false") : ERROR_NONE;
   if (!e) return isnan(metric) ? ERROR_NONE : CHECK_REASON(r, "/result: %s_metric is %.9g, but /evaluation has no such row", name, metric);
   if (others) TRY(CHECK_REASON(r, "/result: %s_metric is %.9g, but /evaluation has %.9g", name, metric, other));
   if (e->count == 0 || !r->config->output.predictions || r->config->task.objective == OBJECTIVE_MLM) return ERROR_NONE;

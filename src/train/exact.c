@@ -40,6 +40,10 @@ int exact_create(const model *m, int64_t capacity, int threads, int64_t shards, 
   return ERROR_NONE;
 }
 
+void exact_destroy(exact *e) {
+  for (int i = 0; e && i <= e->segments; i++) omp_destroy_lock(&e->lock[i]);
+}
+
 uint8_t *exact_levels(exact *e, int *levels) {
   *levels = e->segments + 1;
   return e->level;

@@ -19,8 +19,10 @@
 
 typedef struct exact exact;
 
-/* For messages of at most `capacity` numbers, summed over `shards` shards. Not collective. Errors: ERROR_MEMORY. Memory is the arena's. */
+/* For messages of at most `capacity` numbers, summed over `shards` shards. Not collective. Errors: ERROR_MEMORY. Memory is the arena's; exact_destroy, before
+ * that goes, gives the locks back (NULL is allowed). */
 int exact_create(const model *m, int64_t capacity, int threads, int64_t shards, arena *memory, exact **result);
+void exact_destroy(exact *e);
 
 /* Begins a pass over this rank's shards. `count` [segments]: numbers of each segment in the message (dense or packed). Not collective. */
 void exact_begin(exact *e, const int64_t *count);

@@ -257,6 +257,7 @@ static int fill(record *rec) {
   run *r = rec->r;
   TRY(runfile_put_attribute_text(rec->file, "", "experiment_id", r->experiment_id));
   TRY(runfile_put_attribute_text(rec->file, "", "run_id", r->run_id));
+  TRY(runfile_put_attribute_text(rec->file, "", "request_id", r->request_id));
   TRY(put_config(rec));
   TRY(put_provenance(rec));
   TRY(put_accounting(rec));
@@ -267,7 +268,7 @@ static int fill(record *rec) {
   TRY(runfile_add_table(rec->file, &evaluation_table, &rec->evaluations));
   if (r->config->output.predictions && model_output_count(r->model) > 0) {
     TRY(add_predictions(rec, SPLIT_VALIDATION));
-    TRY(add_predictions(rec, SPLIT_TEST));
+    if (r->config->output.test) TRY(add_predictions(rec, SPLIT_TEST));
   }
   if (keeps_theta(r)) TRY(runfile_add_floats(rec->file, "theta", r->theta_count, &rec->theta));
   else rec->theta = -1;

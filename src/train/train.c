@@ -187,6 +187,7 @@ static int loop(training *t) {
     int code = t->record ? record_step(t->record, step, epoch, optim_share(&schedule, step) * r->config->train.lr, &s) : ERROR_NONE;
     int last = step + 1 == r->steps, validates = last || (step + 1) % every == 0;
     show_progress(t, step, &s, last);
+    if (t->record && r->observer.step) r->observer.step(r->observer.context, step + 1, r->steps);
     if (code && !r->pending.code) r->pending = *error_last(); /* told to the others with the next step's message */
     if (validates) {
       TRY(comm_agree(r->comm, r->pending.code ? error_restore(&r->pending) : ERROR_NONE));
@@ -228,9 +229,10 @@ static int compare_wire(training *t) {
 static void report(const training *t) {
   const run *r = t->r;
   const record_totals *of = &t->totals;
-  char wire[96] = "", bytes[32];
+  char wire[96] = "", test[48] = "not read", bytes[32];
+  if (r->config->output.test) snprintf(test, sizeof test, "%.4f", of->test);
   if (of->wire_max > 0) snprintf(wire, sizeof wire, ", %s on the wire per step and rank", text_bytes(of->wire_mean / (double)of->steps, bytes));
-  log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, of->test,
+  log_info("done  %s: validation %.4f, test %s (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, test,
            (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire);
   if (of->contaminated) log_detail("times are contaminated: ranks waited for a core, see /series/ranks (delay_s)");
 }
@@ -245,8 +247,9 @@ static int train_and_conclude(training *t) {
   t->totals.train_s = clock_wall_s() - t->began_s;
   TRY(compare_wire(t));
   TRY(conclude_split(t, SPLIT_VALIDATION, &t->totals.validation));
-  TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));
-  t->totals.total_s = clock_since_start_s();
+  t->totals.test = NAN;
+  if (r->config->output.test) TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));
+  t->totals.total_s = clock_since_start_s() - r->began_s;
   t->totals.start_s = r->start_s;
   t->totals.steps = r->steps;
   t->totals.tokens = t->tokens;
