@@ -4,6 +4,9 @@
  * odometers do, the first one written slowest, seeds fastest. Order of a run's assignments, last wins: base of the study, of the stage, settings of its
  * method, axes in the order written, seed, settings of trials, tuned value, words of the command line.
  *
+ * No two runs of a stage are written the same. Two stages may hold the same run, and a trial without settings of its own (tune.set) may be a run proper but for
+ * output.test, which is no part of a run's identity.
+ *
  * Not collective: every rank reads the same file; the caller agrees on errors. Not thread-safe. A study is read only once made.
  */
 #ifndef PEFTSCALE_STUDY_H
@@ -63,9 +66,9 @@ typedef struct study_request {
   const char *path; /* study.yaml or the directory that holds it */
   const char *root; /* as in config_request: the directory of base.yaml, model/, task/ ... */
   int (*method_options)(const char *method, const option **options, int *count);
-  /* Words "key=value" of the command line. One whose key is an axis of the study (or "seed", where it has seeds; "ranks" where it is an axis) chooses: only
-   * runs of this value, or of one of these ("method=lora,red"), remain. "stage=NAME" chooses likewise. "ranks=N" sets the number of ranks. Any other is set in
-   * every run, after all that the study says. */
+  /* Words "key=value" of the command line. One whose key an axis has for a name or sets (or "seed", where there are seeds) chooses: only runs of this value, or
+   * of one of these ("method=lora,red"), remain; "stage=NAME" likewise. Where ranks are no axis, "ranks=N" sets their number. Any other is set in every run,
+   * after all that the study says. So no two runs become the same by a word. */
   const char *const *assignments;
   int assignment_count;
 } study_request;

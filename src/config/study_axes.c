@@ -87,6 +87,7 @@ static int read_axis(struct study_reader *r, const yaml_node_t *key_node, const 
   TRY(config_keys_full(r->memory, name, &axis->name));
   TRY(study_origin(r, key_node, &axis->origin));
   axis->wheel = wheel;
+  if (!strcmp(name, "stage")) return config_yaml_refuse(&r->yaml, key_node, "stages are written below 'stages:'", "an axis cannot be called 'stage'");
   if (list->type != YAML_SEQUENCE_NODE)
     return config_yaml_refuse(&r->yaml, list, "write [value, value]; what does not vary stands below 'base:'", "%s: an axis is a list", axis->name);
   for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top; i++) axis->count++;

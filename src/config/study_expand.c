@@ -153,7 +153,7 @@ static int make_label(expander *x, const odometer *o, const int *place, const ch
       if (all || o->axis[i]->count > 1) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", chosen(o, place, i)->shown);
   if (seed && used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", seed);
   if (tuned && used < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s trial", used ? " " : "", tuned);
-  TRY(arena_copy_text(x->reader->memory, used ? text : x->reader->out->name, &copy));
+  TRY(arena_copy_text(x->reader->memory, used ? text : *o->part->name ? o->part->name : x->reader->out->name, &copy));
   *label = copy;
   return ERROR_NONE;
 }
@@ -191,6 +191,8 @@ static int add_run(expander *x, const odometer *o, const int *place, int group, 
 /* ---- tuning groups ---- */
 
 static int check_tuned_key(const struct study_reader *r, const study_part *p, const char *key) {
+  const char *test = study_find_setting(&r->words, "output.test");
+  if (test && strcmp(test, "false")) return FAIL(ERROR_USAGE, "leave it out", "command line: output.test=%.100s: trials never read the test split", test);
   if (study_find_setting(&r->words, key)) return FAIL(ERROR_USAGE, "leave it out", "command line: '%s' is tuned by the study", key);
   if (study_part_varies(p, key)) return FAIL(ERROR_USAGE, "keep one of the two", "%s: '%s' is tuned, and an axis", p->tune->origin, key);
   return ERROR_NONE;
@@ -346,23 +348,14 @@ static int check_tunes(const study_part *p) {
   return ERROR_NONE;
 }
 
-static int refuse_nothing(const struct study_reader *r) {
-  char words[512] = "";
-  size_t used = 0;
-  if (!r->picks.count) return FAIL(ERROR_USAGE, NULL, "%s: no run is left: exclude leaves all of them out", r->yaml.source);
-  for (int i = 0; i < r->picks.count && used < sizeof words; i++)
-    used += (size_t)snprintf(words + used, sizeof words - used, "%s%s", i ? " " : "", r->picks.item[i].word);
-  return FAIL(ERROR_USAGE, "an axis's name on the command line chooses among its values: see 'sweep plan' without it",
-              "command line: the study has no run with %s", words);
-}
-
 int study_expand(struct study_reader *r) {
   expander x = {.reader = r};
   int code = ERROR_NONE;
   for (int i = 0; i < r->part_count && !code; i++) code = expand_part(&x, &r->part[i]);
   for (int i = 0; i < r->part_count && !code; i++) code = check_excludes(r, &r->part[i]);
   for (int i = 0; i < r->part_count && !code && !r->picks.count; i++) code = check_tunes(&r->part[i]);
-  if (!code && !x.count) code = refuse_nothing(r);
+  if (!code && !x.count)
+    code = r->picks.count ? study_refuse_picks(r) : FAIL(ERROR_USAGE, NULL, "%s: no run is left: exclude leaves all of them out", r->yaml.source);
   if (!code) code = arena_take(r->memory, (size_t)x.count, sizeof *x.run, &r->out->runs);
   study_group *groups = NULL;
   if (!code) code = arena_take(r->memory, (size_t)x.group_count, sizeof *groups, &groups);

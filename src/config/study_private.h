@@ -156,8 +156,10 @@ int study_find_tuned(struct study_reader *r, const study_part *p, const char *ta
 
 /* ---- study_words.c ---- */
 
-/* Sorts the words of the command line into words, picks and ranks. */
+/* Sorts the words of the command line into words, picks and ranks. Errors: ERROR_USAGE, also for a pick that fits no run. */
 int study_read_words(struct study_reader *r);
+/* Raises ERROR_USAGE where the picks, of which each alone fits a run, leave none. */
+int study_refuse_picks(const struct study_reader *r);
 /* Is there an axis of this name or one that sets the key, or are there seeds? */
 int study_part_varies(const study_part *p, const char *key);
 

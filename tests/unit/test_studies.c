@@ -15,11 +15,15 @@
 #include "config/study.h"
 #include "method/method.h"
 
+static const char *configs(void) {
+  const char *root = getenv("PEFTSCALE_CONFIGS");
+  return root ? root : "configs";
+}
+
 static study *read_shipped(const char *name) {
   char path[256];
-  const char *configs = getenv("PEFTSCALE_CONFIGS");
   snprintf(path, sizeof path, "experiments/%s", name);
-  study_request request = {.path = path, .root = configs ? configs : "configs", .method_options = method_options};
+  study_request request = {.path = path, .root = configs(), .method_options = method_options};
   study *s;
   if (study_read(&request, &s)) fail_msg("%s (%s)", error_last()->text, error_last()->hint);
   assert_string_equal(s->name, name);
@@ -139,7 +143,43 @@ static void test_printed(void **state) {
   study_destroy(s);
 }
 
+/* The example of experiments/README.md is a study of as many runs as it says, and a run is what it says. */
+static void test_example(void **state) {
+  (void)state;
+  static const char begin[] = "```yaml\n", end[] = "```";
+  char path[] = "/tmp/test_studies.XXXXXX", text[1 << 15], words[2048] = "";
+  FILE *readme = fopen("experiments/README.md", "r");
+  assert_non_null(readme);
+  text[fread(text, 1, sizeof text - 1, readme)] = 0;
+  fclose(readme);
+  char *first = strstr(text, begin);
+  assert_non_null(first);
+  first += strlen(begin);
+  char *last = strstr(first, end);
+  assert_non_null(last);
+  int file = mkstemp(path);
+  assert_true(file >= 0);
+  assert_int_equal(write(file, first, (size_t)(last - first)), last - first);
+  close(file);
+  study *s;
+  study_request request = {.path = path, .root = configs(), .method_options = method_options};
+  int code = study_read(&request, &s);
+  unlink(path);
+  if (code) fail_msg("%s (%s)", error_last()->text, error_last()->hint);
+  assert_int_equal(s->group_count, 5);
+  assert_int_equal(s->groups[4].first_trial + s->groups[4].trial_count, 15);
+  assert_int_equal(s->run_count, 30);
+  assert_non_null(strstr(last, "15 trials and 15 runs"));
+  assert_string_equal(s->runs[3].label, "method=low train.batch=16 train.lr=1e-3 trial");
+  for (int i = 0; i < s->runs[3].assignment_count; i++) {
+    if (!strcmp(s->runs[3].assignments[i], "seed=1")) strcat(words, " \\\n   "); /* where the line is broken */
+    strcat(strcat(words, " "), s->runs[3].assignments[i]);
+  }
+  if (!strstr(last, words)) fail_msg("the example's trial is%s", words);
+  study_destroy(s);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped), cmocka_unit_test(test_printed)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped), cmocka_unit_test(test_printed), cmocka_unit_test(test_example)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

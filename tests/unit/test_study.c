@@ -249,6 +249,7 @@ static void test_grid(void **state) {
 static void test_refused_grid(void **state) {
   (void)state;
   REFUSE(AT("2:8"), "'taks' is no setting", "'task'", BASE "grid: {taks: [t]}\n");
+  REFUSE(AT("2:8"), "an axis cannot be called 'stage'", "'stages:'", BASE "grid: {stage: [{seed: 1}]}\n");
   REFUSE(AT("2:7"), "grid is a mapping", "method: [lora, red]", BASE "grid: [lora]\n");
   REFUSE(AT("2:14"), "task.name: an axis is a list", "below 'base:'", BASE "grid: {task: t}\n");
   REFUSE(AT("2:14"), "task.name: an axis needs at least one element", "", BASE "grid: {task: []}\n");
@@ -441,6 +442,7 @@ static void test_refused_tune(void **state) {
   REFUSE(AT("2:8"), "'train.epochs' is an axis, and set by tune.set", "", BASE "grid: {train.epochs: [1, 2]}\n" TUNE);
   REFUSE(AT("2:15"), "'seed' is set by an axis of a study with seeds or tuning", "", BASE "grid: {seed: [1, 2]}\n" TUNE);
   REFUSE("command line: ", "'train.lr' is tuned by the study", "", BASE TUNE, "train.lr=1");
+  REFUSE("command line: ", "output.test=true: trials never read the test split", "", BASE TUNE, "output.test=true");
 }
 
 static void test_stages(void **state) {
@@ -464,6 +466,7 @@ static void test_stages(void **state) {
   assert_int_equal(s->groups[2].first_trial, 8);
   assert_string_equal(join(&s->runs[11]), "model.name=m task.name=t train.batch=8 train.lr=1 train.warmup=0.5 task.name=u method.name=lora seed=5");
   study_destroy(s);
+  LABELS("a; task=t; task=u", BASE "stages: [{name: a}, {name: b, grid: {task: [t, u]}}]\n");
   /* An exclude of all stages needs to match in one of them. */
   LABELS("task=u; task=t; task=u", BASE "grid: {task: [t, u]}\nexclude: [{task: t, ranks: 1}]\nstages:\n  - {name: a, zip: {ranks: [1]}}\n  - {name: b}\n");
   REFUSE(AT("4:5"), "a stage lacks its name", "", BASE "stages:\n  - name: a\n  - base: {}\n");
@@ -497,14 +500,18 @@ static void test_words(void **state) {
   LABELS("seed=2; ranks=3 seed=2", stages, "ranks=3", "seed=2");
   LABELS("method=lora train.lr=1e-3 trial; method=lora train.lr=3e-3 trial; method=lora seed=2", /* trials have a seed of their own */
          MODEL "grid: {method: [lora, red]}\nseeds: [1, 2]\n" TUNE, "method=lora", "seed=2");
-  REFUSE("command line: ", "no run with task.name=x", "'sweep plan'", text, "task=x");
-  REFUSE("command line: ", "no run with task.name=t seed=3", "", text, "task=t", "seed=3");
+  REFUSE("command line: ", "no run with task=x", "there is: t, u", text, "task=x");
+  REFUSE("command line: ", "no run with method=rde", "did you mean 'red'?", text, "method=lora,rde");
+  REFUSE("command line: ", "no run with ranks=5", "there is: 2, 3, 4", BASE "stages: [{name: a, ranks: 2}, {name: b, zip: {ranks: [3, 4]}}]\n", "ranks=2,5");
+  REFUSE("command line: ", "no run with method=lorra", "did you mean 'lora'?", text, "method=lorra");
+  REFUSE("command line: ", "no run with stage=b task=u", "not together", stages, "stage=b", "task=u");
+  REFUSE("command line: ", "no run with seed=3", "there is: 1, 2", text, "task=t", "seed=3");
   REFUSE("command line: ", "'taks', which is neither a setting nor an axis", "'task'", text, "taks=t");
   REFUSE("command line: ", "train.lr=x: 'x' is not a number", "", text, "train.lr=x");
   REFUSE("command line: ", "'train.lr' is not of the form key=value", "", text, "train.lr");
   REFUSE("command line: ", "ranks=0: 0 is out of range: it must be from 1", "", text, "ranks=0");
   REFUSE("command line: ", "the study has no stages, so 'stage' says nothing", "", text, "stage=a");
-  REFUSE("command line: ", "no run with stage=x", "", stages, "stage=x");
+  REFUSE("command line: ", "no run with stage=x", "there is: a, b, c", stages, "stage=x");
   REFUSE("command line: ", "output.name=x: a study's run files are named by what they are", "", text, "output.name=x");
   REFUSE("command line: ", "unknown key 'method.rank'", "", text, "method.rank=3"); /* red has none */
 }
