@@ -15,10 +15,10 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(os.environ.get("PEFTSCALE") or os.path.join(ROOT, "build", "peftscale"))
-MPIRUN = shlex.split(os.environ.get("PEFTSCALE_MPIRUN") or "mpirun --oversubscribe --bind-to none")
 TIMEOUT_S = 60
 
 sys.dont_write_bytecode = True
+sys.path.append(os.path.join(ROOT, "experiments", "support"))
 
 try:
     import h5py
@@ -27,8 +27,11 @@ except ImportError as e:
     print(f"skipped: no {e.name} (Debian's python3-h5py)")
     sys.exit(77)
 
+import launcher  # noqa: E402
 import make_tiny  # noqa: E402, F401
 import tap  # noqa: E402
+
+MPIRUN = shlex.split(os.environ.get("PEFTSCALE_MPIRUN") or "") or launcher.words(PROGRAM)
 
 
 def environment(changes=None):
