@@ -43,10 +43,11 @@ int comm_is_launched(void);
  * ERROR_USAGE in each of them; *speaks is then set for the first and cleared for the others, and left alone where all is well. */
 int comm_check_launcher(const comm *c, int *speaks);
 
-/* Not collective. Flags that bind each rank to so many cores of its own, with this MPI library's launcher and with SLURM: "mpirun ..., srun ...". Returns
- * text. */
+/* Not collective. Flags of this MPI library's launcher and of SLURM, "mpirun ..., srun ...", that bind each rank to so many cores of its own, and that put so
+ * many ranks on each node. Returns text. */
 enum { COMM_FLAGS_BYTES = 160 };
 const char *comm_binding_flags(int cores, char text[COMM_FLAGS_BYTES]);
+const char *comm_node_flags(int ranks, char text[COMM_FLAGS_BYTES]);
 
 /* Not collective. How bytes on the wire are measured, the same on all ranks and decided at the start:
  *   "tcp"            TCP_INFO of each rank's own sockets, each call of a purpose by itself; ranks of one machine may talk by memory beside it

@@ -54,3 +54,9 @@ const char *comm_binding_flags(int cores, char text[COMM_FLAGS_BYTES]) {
   snprintf(text, COMM_FLAGS_BYTES, "mpirun %s, srun --cpus-per-task=%d --cpu-bind=cores", own, cores);
   return text;
 }
+
+const char *comm_node_flags(int ranks, char text[COMM_FLAGS_BYTES]) {
+  snprintf(text, COMM_FLAGS_BYTES,
+           library_is_open_mpi() ? "mpirun --map-by ppr:%d:node, srun --ntasks-per-node=%d" : "mpirun -ppn %d, srun --ntasks-per-node=%d", ranks, ranks);
+  return text;
+}

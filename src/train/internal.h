@@ -71,6 +71,7 @@ typedef struct record_totals {
   double communication_s, step_s;
   double validation, test;    /* NaN where there was none */
   double wire_mean, wire_max; /* gradient's bytes on the wire over ranks; NaN: not measured */
+  double energy_j;            /* of all nodes, while training; NaN: not measured            */
   int contaminated;           /* rows of ranks                                              */
 } record_totals;
 

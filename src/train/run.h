@@ -6,6 +6,8 @@
 #define PEFTSCALE_RUN_H
 
 #include "base/arena.h"
+#include "base/binding.h"
+#include "base/energy.h"
 #include "base/error.h"
 #include "comm/comm.h"
 #include "config/config.h"
@@ -63,6 +65,8 @@ typedef struct run {
   int store_copies;             /* copies of them on this node */
   error pending;                /* of this rank alone (a run file that cannot be written); goes out with the next step's message */
   double start_s;               /* process start to now, when assembled */
+  binding_kind binding;         /* of all ranks to cores; known at rank 0 */
+  energy *energy;               /* of this node since training began; NULL: not measured, or another rank's work */
 } run;
 
 /* Assembles everything: data, model, weights, memory. Takes the configuration (destroyed with the run, also on failure). training = 0: only what an

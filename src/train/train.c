@@ -225,24 +225,47 @@ static int compare_wire(training *t) {
   return ERROR_NONE;
 }
 
+/* On each node one rank counts its energy, from here on; where some node's cannot be read, none does. Collective. */
+static int begin_energy(run *r) {
+  const energy_places where = energy_places_default();
+  int counts = comm_node(r->comm) == comm_rank(r->comm);
+  if (counts) r->energy = energy_open(&where);
+  double lacks = counts && !r->energy;
+  TRY(comm_max_doubles(r->comm, COMM_CONTROL, &lacks, 1));
+  if (lacks == 0) return ERROR_NONE;
+  energy_close(r->energy);
+  r->energy = NULL;
+  return ERROR_NONE;
+}
+
+/* Over all nodes; what one does not know makes the sum unknown. Collective. */
+static int end_energy(training *t) {
+  run *r = t->r;
+  t->totals.energy_j = comm_node(r->comm) == comm_rank(r->comm) ? energy_read(r->energy) : 0;
+  return comm_sum_doubles(r->comm, COMM_CONTROL, &t->totals.energy_j, 1);
+}
+
 static void report(const training *t) {
   const run *r = t->r;
   const record_totals *of = &t->totals;
-  char wire[96] = "", bytes[32];
+  char wire[96] = "", joules[32] = "", bytes[32];
   if (of->wire_max > 0) snprintf(wire, sizeof wire, ", %s on the wire per step and rank", text_bytes(of->wire_mean / (double)of->steps, bytes));
-  log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, of->test,
-           (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire);
+  if (!isnan(of->energy_j)) snprintf(joules, sizeof joules, ", %.*f kJ", of->energy_j < 1e5 ? 2 : 0, of->energy_j / 1e3);
+  log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s%s", metric_names[r->metric], of->validation, of->test,
+           (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire, joules);
   if (of->contaminated) log_detail("times are contaminated: ranks waited for a core, see /series/ranks (delay_s)");
 }
 
 static int train_and_conclude(training *t) {
   run *r = t->r;
   TRY(comm_agree(r->comm, make_optimizer(r, &t->optim)));
+  TRY(begin_energy(r));
   TRY(comm_agree(r->comm, comm_rank(r->comm) == 0 ? record_create(r, &t->record) : ERROR_NONE));
   t->began_s = t->shown_at_s = clock_wall_s();
   begin_row(t);
   TRY(loop(t));
   t->totals.train_s = clock_wall_s() - t->began_s;
+  TRY(end_energy(t));
   TRY(compare_wire(t));
   TRY(conclude_split(t, SPLIT_VALIDATION, &t->totals.validation));
   TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));

@@ -32,6 +32,11 @@ import make_tiny  # noqa: E402, F401
 import tap  # noqa: E402
 
 MPIRUN = shlex.split(os.environ.get("PEFTSCALE_MPIRUN") or "") or launcher.words(PROGRAM)
+OPEN_MPI = launcher.library_of(PROGRAM).startswith("Open MPI")
+needs_open_mpi = unittest.skipUnless(OPEN_MPI, "needs a program built with Open MPI: it is about what that library alone has")
+
+# Ranks of one machine talk through sockets: for Open MPI, and for MPICH over UCX.
+OVER_TCP = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": "127.0.0.0/8", "UCX_TLS": "tcp"}
 
 
 def environment(changes=None):
@@ -158,5 +163,5 @@ def main():
     tap.main()
 
 
-__all__ = ["Case", "Outcome", "PROGRAM", "ROOT", "attribute", "call", "command", "environment", "evaluate", "evaluations", "h5py", "losses", "main", "make_tiny", "methods",
-           "np", "peftscale", "read", "run_files", "succeed", "text", "train"]
+__all__ = ["Case", "MPIRUN", "OPEN_MPI", "OVER_TCP", "Outcome", "PROGRAM", "ROOT", "attribute", "call", "command", "environment", "evaluate", "evaluations", "h5py", "launcher", "losses",
+           "main", "make_tiny", "methods", "needs_open_mpi", "np", "peftscale", "read", "run_files", "succeed", "text", "train"]
