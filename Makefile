@@ -9,7 +9,8 @@
 #   tests/unit/test_*_double.c, tests/conformance/*_double.c and conformance.c once more -> build/double/*_double, in double precision
 #
 #? Variables (make NAME=value):
-#? CC           compiler, mpicc where there is one; else gcc with the flags of pkg-config ompi-c
+#? CC           compiler, mpicc where there is one (mpicc.mpich: MPICH beside Open MPI, best with BUILD=build/mpich); else gcc
+#? MPI_PACKAGE  where CC is no mpicc: what pkg-config calls MPI, ompi-c or mpich
 #? MARCH        processor level to compile for; x86-64-v3 runs on all of one cluster, native is this machine alone
 #? OPT          optimisation, -O3
 #? CFLAGS       added to the project's own flags; CPPFLAGS, LDFLAGS and LDLIBS likewise
@@ -39,13 +40,14 @@ PYTHON ?= /usr/bin/python3
 CLANG_FORMAT ?= clang-format
 PREFIX ?= /usr/local
 
-# mpicc brings MPI's flags along; any other compiler is given those of Open MPI (a cluster's own `cc` needs none, and pkg-config then knows none).
+# mpicc brings MPI's flags along; any other compiler is given those of Open MPI or MPICH (a cluster's own `cc` needs none, and pkg-config then knows none).
 ifeq ($(origin CC),default)
   CC := $(if $(shell command -v mpicc),mpicc,gcc)
 endif
 ifeq ($(findstring mpi,$(CC)),)
-  MPI_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags ompi-c 2>/dev/null)
-  MPI_LIBS ?= $(shell $(PKG_CONFIG) --libs ompi-c 2>/dev/null)
+  MPI_PACKAGE ?= $(firstword $(foreach p,ompi-c mpich,$(shell $(PKG_CONFIG) --exists $p 2>/dev/null && echo $p)))
+  MPI_CFLAGS ?= $(if $(MPI_PACKAGE),$(shell $(PKG_CONFIG) --cflags $(MPI_PACKAGE) 2>/dev/null))
+  MPI_LIBS ?= $(if $(MPI_PACKAGE),$(shell $(PKG_CONFIG) --libs $(MPI_PACKAGE) 2>/dev/null))
 endif
 
 BUILD ?= build

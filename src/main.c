@@ -52,9 +52,6 @@ static int find_verb(char **argv, int count, const verb **result, int *words) {
   return FAIL(ERROR_USAGE, hint, "there is no verb '%s'", name);
 }
 
-/* Whether this is one of several processes of an MPI job. */
-static int is_launched(void) { return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"); }
-
 static int wants_help(int argc, char **argv) {
   for (int i = 0; i < argc; i++)
     if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return 1;
@@ -90,10 +87,11 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (v == &verb_comm) verb_comm_prepare(own, argv + 1 + words);
-  if (v ? v->uses_mpi : is_launched()) { /* a wrong verb of several processes is reported by one of them */
+  if (v ? v->uses_mpi : comm_is_launched()) { /* a wrong verb of several processes is reported by one of them */
     if (comm_initialize(&argc, &argv, &c)) return fail();
-    log_setup(comm_rank(c) == 0, LOG_NORMAL);
-    code = comm_agree(c, code ? code : linalg_setup());
+    int speaks = comm_rank(c) == 0, alone = comm_check_launcher(c, &speaks);
+    log_setup(speaks, LOG_NORMAL);
+    code = comm_agree(c, alone ? alone : code ? code : linalg_setup());
   }
   if (!code) code = v->act(c, own, argv + 1 + words);
   if (!code) code = check_output();

@@ -33,9 +33,9 @@ count_cores() {
 if [ -n "${PEFTSCALE_MPIRUN:-}" ]; then
   read -r -a MPIRUN <<<"$PEFTSCALE_MPIRUN"
 elif [ "$(count_cores)" -ge "$RANKS" ]; then
-  MPIRUN=(mpirun --bind-to core)
+  read -r -a MPIRUN <<<"$("$PYTHON" -B experiments/support/launcher.py "$PEFTSCALE" --bind)"
 else
-  MPIRUN=(mpirun --oversubscribe --bind-to none)
+  read -r -a MPIRUN <<<"$("$PYTHON" -B experiments/support/launcher.py "$PEFTSCALE")"
 fi
 # Open MPI refuses root unless told twice; told only where it is so.
 if [ "$(id -u)" = 0 ]; then

@@ -16,20 +16,35 @@ void log_setup(int speaker, log_level level) {
   shown = level;
 }
 
-/* mpirun gives a rank a pipe for standard error and passes on what comes through it byte by byte: where mpirun itself, our parent, writes to a terminal, that
- * terminal is where our line ends up. */
-static int launcher_terminal(void) {
-  static const char *const launchers[] = {"mpirun", "mpiexec", "orterun", "prterun"};
-  char path[64], name[32] = "";
-  snprintf(path, sizeof path, "/proc/%d/comm", (int)getppid());
+/* A process's name and its parent, from /proc/PROCESS/stat: "12 (mpirun.mpich) S 11 ...". The parent is 0 where it cannot be read. */
+static int read_process(int process, char name[32]) {
+  char path[64], text[512];
+  int parent;
+  snprintf(path, sizeof path, "/proc/%d/stat", process);
   FILE *file = fopen(path, "r");
-  if (!file) return -1;
-  if (!fgets(name, sizeof name, file)) name[0] = 0;
+  if (!file) return 0;
+  size_t length = fread(text, 1, sizeof text - 1, file);
   fclose(file);
-  name[strcspn(name, "\n")] = 0;
+  text[length] = 0;
+  char *open = strchr(text, '('), *close = strrchr(text, ')');
+  if (!open || !close || sscanf(close + 1, " %*c %d", &parent) != 1) return 0;
+  snprintf(name, 32, "%.*s", (int)(close - open - 1), open + 1);
+  return parent;
+}
+
+/* mpirun gives a rank a pipe for standard error and passes on what comes through it byte by byte: where mpirun itself, our parent (or, behind MPICH's proxy,
+ * our parent's), writes to a terminal, that terminal is where our line ends up. */
+static int launcher_terminal(void) {
+  static const char *const launchers[] = {"mpirun", "mpiexec", "orterun", "prterun", "mpirun.openmpi", "mpirun.mpich", "mpiexec.mpich", "mpiexec.hydra"};
+  char path[64], name[32] = "";
+  int launcher = getppid(), above = read_process(launcher, name);
+  if (!strcmp(name, "hydra_pmi_proxy")) {
+    launcher = above;
+    read_process(launcher, name);
+  }
   for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++) {
     if (strcmp(name, launchers[i])) continue;
-    snprintf(path, sizeof path, "/proc/%d/fd/2", (int)getppid());
+    snprintf(path, sizeof path, "/proc/%d/fd/2", launcher);
     int descriptor = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (descriptor >= 0 && isatty(descriptor)) return descriptor;
     if (descriptor >= 0) close(descriptor);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/comm_request.h"
+#include "train/placement.h"
 
 /* ---- the cases ---- */
 
@@ -84,13 +85,24 @@ static int finish(work *w) {
   return ERROR_NONE;
 }
 
+/* Ranks beyond those of every case only wait. */
+static int is_measured(const work *w) {
+  int most = 0;
+  for (int i = 0; i < w->count; i++) most = w->cases[i].ranks > most ? w->cases[i].ranks : most;
+  return comm_rank(w->comm) < most;
+}
+
 /* What can be wrong is found out before anything is measured. */
 static int run(work *w) {
   comm *c = w->comm;
   const comm_request *q = w->request;
+  comm_file_head head = q->head;
+  binding_kind binding;
   TRY(comm_agree(c, list_cases(w)));
   TRY(bench_create(c, w->cases, w->count, &w->bench));
-  TRY(comm_agree(c, q->out && comm_rank(c) == 0 ? comm_file_create(q->out, c, &q->head, &w->file) : ERROR_NONE));
+  TRY(placement_check(c, is_measured(w), &binding));
+  head.binding = binding_names[binding];
+  TRY(comm_agree(c, q->out && comm_rank(c) == 0 ? comm_file_create(q->out, c, &head, &w->file) : ERROR_NONE));
   TRY(measure_all(w));
   return comm_agree(c, comm_rank(c) == 0 ? finish(w) : ERROR_NONE);
 }
@@ -133,7 +145,8 @@ const verb verb_comm = {"comm", "measure sums of exactly each method's size, wit
                         "  --sizes          plain sizes as well (B, kB, MB, GB, KiB, MiB, GiB)\n"
                         "  --ranks          communicators of the first so many ranks; the others sleep\n"
                         "  --algorithms     mpi: MPI_Allreduce by its own choice; mpi:doubling, mpi:ring, mpi:segmented_ring, mpi:rabenseifner:\n"
-                        "                   Open MPI's, forced; doubling, ring, rabenseifner: the suite's own, with exact counts of rounds and bytes\n"
+                        "                   Open MPI's, forced; doubling, ring, rabenseifner: the suite's own, with exact counts of rounds and bytes;\n"
+                        "                   all: those that there are with the MPI library of this program\n"
                         "  --head           default as in `count`; none: the method's numbers alone\n"
                         "  --reduce exact   8 bytes a number, and a byte per segment ahead, as the training's exact sum\n"
                         "  --seconds S      stop a case after so long, but not before 3 repetitions\n"

@@ -53,7 +53,8 @@ static int read_ranks(comm_request *q, const char *text, int all) {
 static int read_algorithms(comm_request *q, const char *text) {
   words w;
   if (!strcmp(text, "all")) {
-    for (int a = 0; a < BENCH_ALGORITHMS; a++) q->algorithms[q->algorithm_count++] = (bench_algorithm)a;
+    for (int a = 0; a < BENCH_ALGORITHMS; a++)
+      if (bench_exists((bench_algorithm)a)) q->algorithms[q->algorithm_count++] = (bench_algorithm)a;
     return ERROR_NONE;
   }
   TRY(split_words(q->memory, "algorithms", text, &w));

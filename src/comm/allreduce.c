@@ -9,7 +9,20 @@ enum { TAG = 1 };
 
 MPI_Datatype allreduce_type(element_kind kind) { return kind == ELEMENT_FLOAT_SUM ? MPI_FLOAT : kind == ELEMENT_INT64_SUM ? MPI_INT64_T : MPI_UINT8_T; }
 
-MPI_Op allreduce_operation(element_kind kind) { return kind == ELEMENT_BYTE_MAX ? MPI_MAX : MPI_SUM; }
+static MPI_Op byte_max = MPI_OP_NULL;
+
+static void combine_bytes(void *from, void *into, int *count, MPI_Datatype *type) {
+  (void)type;
+  elements[ELEMENT_BYTE_MAX].combine(*count, from, into);
+}
+
+int allreduce_open(void) { return comm_check(MPI_Op_create(combine_bytes, 1, &byte_max), "MPI_Op_create"); }
+
+void allreduce_close(void) {
+  if (byte_max != MPI_OP_NULL) MPI_Op_free(&byte_max);
+}
+
+MPI_Op allreduce_operation(element_kind kind) { return kind == ELEMENT_BYTE_MAX ? byte_max : MPI_SUM; }
 
 /* A call under way. Its counters grow with every message, so that they say what was done and not what should have been. */
 typedef struct call {

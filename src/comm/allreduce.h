@@ -16,7 +16,10 @@
  * INT_MAX. Allocates nothing. counts: of this call. Errors: ERROR_SYSTEM (MPI's, where the group's error handler returns). */
 int allreduce_run(MPI_Comm group, allreduce_algorithm algorithm, element_kind kind, void *vector, int64_t count, void *scratch, allreduce_counts *counts);
 
-/* MPI's names for an element's type and operation. */
+/* MPI's names for an element's type and operation. The maximum of bytes is an operation of our own: MPICH 4.0 compares unsigned bytes as signed ones. Open and
+ * close: after MPI has started, before it ends. Errors: ERROR_SYSTEM. */
+int allreduce_open(void);
+void allreduce_close(void);
 MPI_Datatype allreduce_type(element_kind kind);
 MPI_Op allreduce_operation(element_kind kind);
 

@@ -48,6 +48,8 @@ struct bench {
 int bench_is_own(bench_algorithm a) { return a >= BENCH_DOUBLING; }
 static allreduce_algorithm own_of(bench_algorithm a) { return (allreduce_algorithm)(a - BENCH_DOUBLING); }
 
+int bench_exists(bench_algorithm a) { return choices[a] == FORCE_NOTHING || force_exists(); }
+
 void bench_allow_forced(void) { force_allow(); }
 
 static int64_t message_bytes(const bench_message *m) { return m->count * elements[m->kind].bytes; }

@@ -31,6 +31,9 @@ extern const char *const bench_algorithm_names[BENCH_ALGORITHMS]; /* "mpi", "mpi
 /* Not collective. Of an own algorithm. */
 int bench_is_own(bench_algorithm a);
 
+/* Not collective. Whether it exists with this MPI library: those that are forced are Open MPI's alone. */
+int bench_exists(bench_algorithm a);
+
 enum { BENCH_MESSAGES = 2, BENCH_LEAST = 3 };
 
 typedef struct bench_message {

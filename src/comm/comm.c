@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/machine.h"
+#include "comm/allreduce.h"
 #include "comm/internal.h"
 
 const char *const comm_purpose_names[COMM_PURPOSES] = {"gradient", "evaluation", "control", "checkpoint"};
@@ -39,6 +40,8 @@ void comm_meter_add(comm *c, comm_purpose purpose, int64_t payload_bytes, double
 
 static int count_nodes(comm *c) {
   int first = c->node_rank == 0;
+  c->leader = c->rank;
+  TRY(comm_check(MPI_Bcast(&c->leader, 1, MPI_INT, 0, c->node), "finding a node's first rank"));
   return comm_check(MPI_Allreduce(&first, &c->nodes, 1, MPI_INT, MPI_SUM, c->world), "counting nodes");
 }
 
@@ -47,7 +50,7 @@ static int count_nodes(comm *c) {
 static int choose_source(comm *c) {
   int64_t facts[3] = {wire_scan(c->wire), wire_infiniband_bytes(NULL) < 0, !wire_machine_is_ours()}, all[3]; /* sockets, counters missing, shared machines */
   TRY(comm_check(MPI_Allreduce(facts, all, 3, MPI_INT64_T, MPI_SUM, c->world), "looking for sockets"));
-  c->source = all[0] > 0 ? WIRE_TCP : c->nodes == 1 ? WIRE_MEMORY : all[1] == 0 && all[2] == 0 ? WIRE_INFINIBAND : WIRE_NONE;
+  c->source = c->size > 1 && all[0] > 0 ? WIRE_TCP : c->nodes == 1 ? WIRE_MEMORY : all[1] == 0 && all[2] == 0 ? WIRE_INFINIBAND : WIRE_NONE;
   settle_wire(c, COMM_CONTROL);
   return ERROR_NONE;
 }
@@ -73,6 +76,7 @@ int comm_initialize(int *argc, char ***argv, comm **result) {
   MPI_Get_processor_name(c->host, &length);
   *result = c;
   int is_on_node;
+  TRY(allreduce_open());
   TRY(count_nodes(c));
   TRY(choose_source(c));
   return comm_sum_setup(c, COMM_BUCKET_BYTES, 0, &is_on_node);
@@ -94,6 +98,7 @@ void comm_finalize(comm *c) {
   MPI_Comm_free(&c->world);
   wire_destroy(c->wire);
   free(c);
+  allreduce_close();
   let_threads_rest();
   MPI_Finalize();
 }
@@ -101,6 +106,7 @@ void comm_finalize(comm *c) {
 int comm_rank(const comm *c) { return c->rank; }
 int comm_size(const comm *c) { return c->size; }
 int comm_nodes(const comm *c) { return c->nodes; }
+int comm_node(const comm *c) { return c->leader; }
 const char *comm_host(const comm *c) { return c->host; }
 
 comm_meter comm_meter_read(const comm *c, comm_purpose purpose) {
@@ -135,16 +141,6 @@ double comm_wait(comm *c) {
   double waited = clock_wall_s() - start;
   settle_wire(c, sum_is_under_way(c) ? COMM_GRADIENT : COMM_CONTROL);
   return waited;
-}
-
-const char *comm_library(void) {
-  static char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length;
-  if (!text[0]) {
-    MPI_Get_library_version(text, &length);
-    text[strcspn(text, "\n")] = 0;
-  }
-  return text;
 }
 
 int comm_agree(comm *c, int code) {
@@ -187,7 +183,9 @@ int comm_max_bytes(comm *c, comm_purpose purpose, uint8_t *values, int64_t count
   if (c->size == 1) return ERROR_NONE;
   double start = clock_wall_s();
   for (int64_t at = 0; at < count; at += PIECE)
-    TRY(comm_check(MPI_Allreduce(MPI_IN_PLACE, values + at, (int)(count - at < PIECE ? count - at : PIECE), MPI_UINT8_T, MPI_MAX, c->world), "MPI_Allreduce"));
+    TRY(comm_check(MPI_Allreduce(MPI_IN_PLACE, values + at, (int)(count - at < PIECE ? count - at : PIECE), allreduce_type(ELEMENT_BYTE_MAX),
+                                 allreduce_operation(ELEMENT_BYTE_MAX), c->world),
+                   "MPI_Allreduce"));
   comm_meter_add(c, purpose, count, start);
   return ERROR_NONE;
 }

@@ -31,12 +31,25 @@ void comm_finalize(comm *c);
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
 int comm_nodes(const comm *c);
-const char *comm_library(void); /* "Open MPI v4.1.4, ..." first line */
+int comm_node(const comm *c);   /* which node this rank is on: the rank that is the first there */
+const char *comm_library(void); /* "Open MPI v4.1.4, ...", "MPICH 4.0.2, device ch4:ucx": one line; also before MPI has started */
 const char *comm_host(const comm *c);
 comm_meter comm_meter_read(const comm *c, comm_purpose purpose);
 
 /* Not collective. A new piece of work begins: all meters start from zero. */
 void comm_meters_begin(comm *c);
+/* Not collective. Whether a launcher started this process as one of an MPI job's. */
+int comm_is_launched(void);
+
+/* Not collective: what the launcher of another MPI library starts is so many jobs of one process each, which would all do and write the same. Errors:
+ * ERROR_USAGE in each of them; *speaks is then set for the first and cleared for the others, and left alone where all is well. */
+int comm_check_launcher(const comm *c, int *speaks);
+
+/* Not collective. Flags of this MPI library's launcher and of SLURM, "mpirun ..., srun ...", that bind each rank to so many cores of its own, and that put so
+ * many ranks on each node. Returns text. */
+enum { COMM_FLAGS_BYTES = 160 };
+const char *comm_binding_flags(int cores, char text[COMM_FLAGS_BYTES]);
+const char *comm_node_flags(int ranks, char text[COMM_FLAGS_BYTES]);
 
 /* Not collective. How bytes on the wire are measured, the same on all ranks and decided at the start:
  *   "tcp"            TCP_INFO of each rank's own sockets, each call of a purpose by itself; ranks of one machine may talk by memory beside it

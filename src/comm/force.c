@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "comm/comm.h"
+#include "comm/library.h"
 
 #define SWITCH "coll_tuned_use_dynamic_rules"
 #define ALGORITHM "coll_tuned_allreduce_algorithm"
@@ -16,6 +17,8 @@
 enum { SEGMENT_BYTES = 1 << 20 }; /* with 0, the library's default, its segmented ring is its plain ring */
 
 static int kept_algorithm, kept_segment;
+
+int force_exists(void) { return library_is_open_mpi(); }
 
 void force_allow(void) { setenv("OMPI_MCA_" SWITCH, "1", 0); }
 
@@ -92,6 +95,9 @@ static int check_all(void) {
 
 int force_open(void) {
   int provided;
+  if (!force_exists())
+    return FAIL(ERROR_USAGE, "leave the mpi: algorithms out; mpi is the library's own choice, and doubling, ring and rabenseifner are the suite's own",
+                "the mpi: algorithms are Open MPI's, and this program was built with %s", comm_library());
   if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS)
     return FAIL(ERROR_SYSTEM, NULL, "%s: its tool interface cannot be opened", comm_library());
   int code = check_all();

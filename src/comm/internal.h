@@ -22,7 +22,7 @@ typedef struct share {
 
 struct comm {
   MPI_Comm world, node;
-  int rank, size, node_rank, node_size, nodes;
+  int rank, size, node_rank, node_size, nodes, leader; /* leader: the first rank of this node */
   char host[MPI_MAX_PROCESSOR_NAME + 1];
   comm_meter meters[COMM_PURPOSES];
   sum_state *sum; /* sum.c */

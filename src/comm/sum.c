@@ -42,9 +42,7 @@ struct sum_state {
 /* ---- making it ---- */
 
 static int make_line(comm *c, sum_state *s) {
-  int leader = c->rank;
-  TRY(comm_check(MPI_Bcast(&leader, 1, MPI_INT, 0, c->node), "MPI_Bcast"));
-  TRY(comm_check(MPI_Comm_split(c->world, 0, leader, &s->line), "MPI_Comm_split")); /* ranks of one leader stay in their order */
+  TRY(comm_check(MPI_Comm_split(c->world, 0, c->leader, &s->line), "MPI_Comm_split")); /* ranks of one leader stay in their order */
   MPI_Comm_set_errhandler(s->line, MPI_ERRORS_RETURN);
   return comm_check(MPI_Comm_rank(s->line, &s->place), "MPI_Comm_rank");
 }

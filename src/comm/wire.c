@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <linux/tcp.h> /* the C library's tcp_info ends before bytes_sent */
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -45,7 +46,39 @@ static int is_daemon(const wire *w, const end *e) {
   return found;
 }
 
-/* "12.0;tcp4://127.0.0.1:44003": where the processes of a job find the daemon that started them. The port alone would not do: elsewhere it may be MPI's. */
+static void add_daemon(wire *w, const end *found) {
+  if (found->port > 0 && !is_daemon(w, found) && w->daemon_count < ENDS_MAX) w->daemon[w->daemon_count++] = *found;
+}
+
+/* Where the other side of a connection is, in words. 0: not with TCP. */
+static int read_address(const struct sockaddr_storage *given, end *result) {
+  const struct sockaddr_in *four = (const struct sockaddr_in *)given;
+  const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)given;
+  if (given->ss_family != AF_INET && given->ss_family != AF_INET6) return 0;
+  int is_four = given->ss_family == AF_INET;
+  result->port = ntohs(is_four ? four->sin_port : six->sin6_port);
+  return inet_ntop(given->ss_family, is_four ? (const void *)&four->sin_addr : (const void *)&six->sin6_addr, result->address, sizeof result->address) != NULL;
+}
+
+/* "PMI_PORT=name:44003", of MPICH's mpirun with -pmi-port; else its processes are given a socket, which is there before MPI. */
+static void read_named_daemon(wire *w, const char *text) {
+  char name[256];
+  const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM};
+  struct addrinfo *all;
+  const char *colon = text ? strrchr(text, ':') : NULL;
+  if (!colon || snprintf(name, sizeof name, "%.*s", (int)(colon - text), text) >= (int)sizeof name || getaddrinfo(name, colon + 1, &wanted, &all)) return;
+  for (const struct addrinfo *a = all; a; a = a->ai_next) {
+    struct sockaddr_storage given = {0};
+    end found;
+    if (a->ai_addrlen > sizeof given) continue;
+    memcpy(&given, a->ai_addr, a->ai_addrlen);
+    if (read_address(&given, &found)) add_daemon(w, &found);
+  }
+  freeaddrinfo(all);
+}
+
+/* "12.0;tcp4://127.0.0.1:44003": where the processes of a job find the daemon that started them (Open MPI's, or SLURM's with PMIx). The port alone would not
+ * do: elsewhere it may be MPI's. */
 static void read_daemon(wire *w) {
   for (char **e = environ; *e; e++) {
     end found;
@@ -56,8 +89,9 @@ static void read_daemon(wire *w) {
     int length = (int)(colon - host), brackets = *host == '[' && colon[-1] == ']';
     snprintf(found.address, sizeof found.address, "%.*s", length - 2 * brackets, host + brackets);
     found.port = atoi(colon + 1);
-    if (found.port > 0 && !is_daemon(w, &found) && w->daemon_count < ENDS_MAX) w->daemon[w->daemon_count++] = found;
+    add_daemon(w, &found);
   }
+  read_named_daemon(w, getenv("PMI_PORT"));
 }
 
 /* Whether it is an open TCP connection, and to where. */
@@ -67,13 +101,7 @@ static int read_peer(int descriptor, end *peer) {
   struct sockaddr_storage given;
   if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) || type != SOCK_STREAM) return 0;
   length = sizeof given;
-  if (getpeername(descriptor, (struct sockaddr *)&given, &length)) return 0;
-  const struct sockaddr_in *four = (const struct sockaddr_in *)&given;
-  const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&given;
-  if (given.ss_family != AF_INET && given.ss_family != AF_INET6) return 0;
-  int is_four = given.ss_family == AF_INET;
-  peer->port = ntohs(is_four ? four->sin_port : six->sin6_port);
-  return inet_ntop(given.ss_family, is_four ? (const void *)&four->sin_addr : (const void *)&six->sin6_addr, peer->address, sizeof peer->address) != NULL;
+  return !getpeername(descriptor, (struct sockaddr *)&given, &length) && read_address(&given, peer);
 }
 
 /* What the kernel took from this end, or -1: a closed one, or a kernel (before 4.19) that does not count. */

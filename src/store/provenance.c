@@ -33,9 +33,9 @@
 #define PEFTSCALE_SOURCE_HASH "unknown"
 #endif
 
-enum { KEPT_FREE = 20, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
+enum { KEPT_FREE = 24, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
 
-/* Variables that change speed or where processes run. Of Open MPI's only frameworks that users set: mpirun itself sets dozens of others. */
+/* Variables that change speed or where processes run. Of the MPI libraries' only those that users set: their launchers set dozens of others. */
 static const char *const prefixes[] = {"OMPI_MCA_btl",
                                        "OMPI_MCA_pml",
                                        "OMPI_MCA_mtl",
@@ -43,6 +43,17 @@ static const char *const prefixes[] = {"OMPI_MCA_btl",
                                        "OMPI_MCA_mpi_",
                                        "OMPI_MCA_hwloc",
                                        "OMPI_MCA_rmaps",
+                                       "MPICH_",
+                                       "MPIR_CVAR_ALLREDUCE",
+                                       "MPIR_CVAR_CH4_",
+                                       "MPIR_CVAR_NOLOCAL",
+                                       "I_MPI_ADJUST",
+                                       "I_MPI_FABRICS",
+                                       "I_MPI_PIN",
+                                       "MV2_",
+                                       "UCX_",
+                                       "FI_",
+                                       "HYDRA_BINDING",
                                        "OMP_",
                                        "GOMP_",
                                        "KMP_",

@@ -5,7 +5,7 @@
 #ifndef PEFTSCALE_PROVENANCE_H
 #define PEFTSCALE_PROVENANCE_H
 
-enum { PROVENANCE_MAX = 56, PROVENANCE_NAME_BYTES = 64 };
+enum { PROVENANCE_MAX = 60, PROVENANCE_NAME_BYTES = 64 };
 
 /* `name` is held here: names of environment variables have no other owner. */
 typedef struct provenance_item {
@@ -18,9 +18,9 @@ typedef struct provenance {
   int count;
 } provenance;
 
-/* Fills in what a process can know by itself: version, commit, dirty flag, source hash, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
- * CPU model, cores it may run on (binding), host, SLURM job and restart count where set, user-set OMPI_/SLURM_/OMP_/OPENBLAS_ variables that change speed
- * (sorted; at least 20 items are left free for provenance_add). */
+/* Fills in what a process can know by itself: version, commit, dirty flag, source hash, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml,
+ * kernel, CPU model, cores it may run on (binding), host, SLURM job and restart count where set, user-set variables of MPI, SLURM, OpenMP and BLAS that change speed
+ * (sorted; at least 24 items are left free for provenance_add). */
 void provenance_collect(provenance *p);
 
 /* Of the sources that decide a run's numbers (all of src but the writing of files, sweeps and verbs), 16 hexadecimal digits; "unknown" in a build by hand. */

@@ -50,6 +50,7 @@ static int note_execution(const check_run *x, const check_run *y, arena *memory,
   if (check_is_exact(x) != check_is_exact(y)) TRY(NOTE("%s and %s sums", check_is_exact(x) ? "exact" : "float", check_is_exact(y) ? "exact" : "float"));
   if (*a->binary_hash && *b->binary_hash && strcmp(a->binary_hash, b->binary_hash))
     TRY(NOTE("two programs: binary_hash %.8s and %.8s", a->binary_hash, b->binary_hash));
+  if (*a->mpi && *b->mpi && strcmp(a->mpi, b->mpi)) TRY(NOTE("two MPI libraries: '%.60s' and '%.60s'", a->mpi, b->mpi));
   if (strcmp(a->blas, b->blas)) TRY(NOTE("two BLAS libraries: '%.60s' and '%.60s'", a->blas, b->blas));
   return ERROR_NONE;
 }

@@ -58,6 +58,7 @@ static const entry entries[] = {
     TOTAL_OF(step_s),
     TOTAL_OF(communication_s),
     TOTAL_OF(checkpoint_s),
+    {"energy_j", ENTRY_REAL, offsetof(checkpoint_head, totals.energy_j), 0, 1},
     {"tokens", ENTRY_WHOLE, offsetof(checkpoint_head, totals.tokens), 0, 0},
     {"checkpoints", ENTRY_WHOLE, offsetof(checkpoint_head, totals.checkpoints), 0, 0},
     {"contaminated", ENTRY_WHOLE, offsetof(checkpoint_head, totals.contaminated), 0, 0},

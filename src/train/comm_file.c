@@ -61,12 +61,13 @@ struct comm_file {
   int32_t count;
 };
 
-static int put_provenance(runfile *file, const comm *c) {
+static int put_provenance(runfile *file, const comm *c, const char *binding) {
   provenance p = {0};
   provenance_collect(&p);
   provenance_add(&p, "mpi", "%s", comm_library());
   provenance_add(&p, "ranks", "%d", comm_size(c));
   provenance_add(&p, "nodes", "%d", comm_nodes(c));
+  provenance_add(&p, "binding", "%s", binding);
   for (int i = 0; i < p.count; i++) TRY(runfile_put_attribute_text(file, "provenance", p.items[i].name, p.items[i].value));
   return ERROR_NONE;
 }
@@ -78,7 +79,7 @@ static int fill(comm_file *f, const comm *c, const comm_file_head *head) {
   TRY(runfile_put_attribute_int(f->file, "", "ranks", comm_size(c)));
   TRY(runfile_put_attribute_int(f->file, "", "nodes", comm_nodes(c)));
   TRY(runfile_put_attribute_text(f->file, "", "wire", comm_wire_name(c)));
-  TRY(put_provenance(f->file, c));
+  TRY(put_provenance(f->file, c, head->binding));
   TRY(runfile_add_table(f->file, &case_table, &f->cases));
   TRY(runfile_add_table(f->file, &repetition_table, &f->repetitions));
   return runfile_start(f->file);

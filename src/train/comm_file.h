@@ -15,6 +15,7 @@ typedef struct comm_file_head {
   const char *network;    /* the user's label; "": unknown                        */
   double rate_bits_per_s; /* of the links, shaped or known; 0: not shaped/unknown */
   const char *reduce;     /* "float" or "exact"                                   */
+  const char *binding;    /* of ranks to cores (binding_names)                    */
 } comm_file_head;
 
 enum { COMM_FILE_LABEL = 64, COMM_FILE_METHOD = 32 };

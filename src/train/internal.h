@@ -83,6 +83,7 @@ typedef struct record_totals {
   int64_t checkpoints;                                             /* written */
   double validation, test;                                         /* NaN where there was none */
   double wire_mean, wire_max;                                      /* gradient's bytes on the wire over ranks; NaN: not measured */
+  double energy_j;                                                 /* of all nodes, while training; NaN: not measured            */
   int64_t contaminated;                                            /* rows of ranks                                              */
   int64_t payload_bytes[COMM_PURPOSES], wire_bytes[COMM_PURPOSES]; /* of rank 0; wire -1: not measured */
 } record_totals;

@@ -236,6 +236,8 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "ranks", "%d", comm_size(r->comm));
   provenance_add(&p, "nodes", "%d", comm_nodes(r->comm));
   provenance_add(&p, "threads", "%d", r->threads);
+  provenance_add(&p, "binding", "%s", binding_names[r->binding]);
+  provenance_add(&p, "energy_source", "%s", energy_source(r->energy));
   provenance_add(&p, "node_reduce", "%s", r->adds_on_node ? "on" : "off");
   provenance_add(&p, "weights_hash", "%s", r->weights_hash);
   provenance_add(&p, "dataset_hash", "%s", r->data->hash);
@@ -401,6 +403,7 @@ int record_finish(record *rec, const real *theta, const record_totals *t) {
                  {"total_s", t->total_s},
                  {"start_s", t->start_s},
                  {"tokens_per_s", (double)t->tokens / t->train_s},
+                 {"energy_j", t->energy_j},
                  {"communication_s", t->communication_s},
                  {"step_s", t->step_s},
                  {"checkpoint_s", t->checkpoint_s},

@@ -156,6 +156,7 @@ static int leave_checkpoint(training *t, int *written) {
   void *all = NULL;
   *written = ERROR_NONE;
   int code = training_note_ranks(t);
+  if (!code) code = training_note_energy(t);
   if (!code) code = comm_agree(c, counts ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory"));
   if (!code) code = comm_gather(c, COMM_CHECKPOINT, &own, sizeof own, counts, &all);
   if (!code && t->record) *written = write_file(t, all);

@@ -1,10 +1,8 @@
 /* Assembling a run: find files, settle what was left open, make the model, load its weights, take memory. */
-#define _GNU_SOURCE /* sched_getaffinity */
 #include "train/run.h"
 
 #include <ctype.h>
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +18,7 @@
 #include "train/export.h"
 #include "train/identity.h"
 #include "train/internal.h"
+#include "train/placement.h"
 #include "train/start.h"
 #include "train/weights.h"
 
@@ -92,10 +91,6 @@ static int settle_shards(run *r, int training) {
   else if (r->shards % (ranks * r->threads) && r->shards < 8 * ranks * r->threads)
     log_warning("%d shards for %d ranks x %d threads: some have one more to do than others, and these wait (shards=%d would be even)", r->shards, ranks,
                 r->threads, (r->shards + ranks * r->threads - 1) / (ranks * r->threads) * ranks * r->threads);
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) < r->threads)
-    log_warning("this rank may use %d core(s) but has %d threads: bind it to more (mpirun --bind-to none, srun --cpus-per-task=%d)", CPU_COUNT(&cores),
-                r->threads, r->threads);
   return ERROR_NONE;
 }
 
@@ -383,6 +378,7 @@ static int assemble(run *r, int training) {
   TRY(comm_agree(r->comm, identity_request(r->config, comm_size(r->comm), r->request_id)));
   TRY(comm_agree(r->comm, assemble_alone(r, training, directory, sizeof directory)));
   TRY(load_model(r, directory));
+  if (training) TRY(placement_check(r->comm, r->threads, &r->binding));
   if (training) TRY(settle_sum(r));
   TRY(identify(r));
   TRY(comm_agree(r->comm, take_memory(r, training)));
@@ -435,6 +431,7 @@ void run_destroy(run *r) {
   for (int t = 0; r->workspaces && t < r->threads; t++) model_workspace_destroy(r->workspaces[t]);
   adapter_file_close(r->start);
   model_destroy(r->model);
+  energy_close(r->energy);
   comm_unshare(r->comm, r->store);
   dataset_destroy(r->data);
   config_destroy(r->config);

@@ -226,6 +226,7 @@ record_totals training_totals(const training *t) {
   all.train_s = earlier->train_s + (t->trained_s > 0 ? t->trained_s : clock_wall_s()) - t->began_s;
   all.total_s = earlier->total_s + clock_since_start_s() - t->r->began_s;
   all.start_s = earlier->start_s + t->r->start_s;
+  all.energy_j = earlier->energy_j + t->totals.energy_j;
   for (int p = 0; p < COMM_PURPOSES; p++) {
     comm_meter m = comm_meter_read(t->r->comm, (comm_purpose)p);
     all.payload_bytes[p] = earlier->payload_bytes[p] + m.payload_bytes;
@@ -246,24 +247,46 @@ static int compare_wire(training *t) {
   return ERROR_NONE;
 }
 
+/* On each node one rank counts its energy, from here on; where some node's cannot be read, none does. Collective. */
+static int begin_energy(run *r) {
+  const energy_places where = energy_places_default();
+  int counts = comm_node(r->comm) == comm_rank(r->comm);
+  if (counts) r->energy = energy_open(&where);
+  double lacks = counts && !r->energy;
+  TRY(comm_max_doubles(r->comm, COMM_CONTROL, &lacks, 1));
+  if (lacks == 0) return ERROR_NONE;
+  energy_close(r->energy);
+  r->energy = NULL;
+  return ERROR_NONE;
+}
+
+int training_note_energy(training *t) {
+  run *r = t->r;
+  t->totals.energy_j = comm_node(r->comm) == comm_rank(r->comm) ? energy_read(r->energy) : 0;
+  return comm_sum_doubles(r->comm, COMM_CONTROL, &t->totals.energy_j, 1);
+}
+
 static void report(const training *t, const record_totals *of) {
   const run *r = t->r;
-  char wire[96] = "", test[48] = "not read", bytes[32];
+  char wire[96] = "", joules[32] = "", test[48] = "not read", bytes[32];
   if (r->config->output.test) snprintf(test, sizeof test, "%.4f", of->test);
   if (of->wire_max > 0) snprintf(wire, sizeof wire, ", %s on the wire per step and rank", text_bytes(of->wire_mean / (double)of->steps, bytes));
-  log_info("done  %s: validation %.4f, test %s (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, test,
-           (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire);
+  if (!isnan(of->energy_j)) snprintf(joules, sizeof joules, ", %.*f kJ", of->energy_j < 1e5 ? 2 : 0, of->energy_j / 1e3);
+  log_info("done  %s: validation %.4f, test %s (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s%s", metric_names[r->metric], of->validation, test,
+           (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire, joules);
   if (of->contaminated) log_detail("times are contaminated: ranks waited for a core, see /series/ranks (delay_s)");
 }
 
 static int train_and_conclude(training *t) {
   run *r = t->r;
   TRY(comm_agree(r->comm, make_optimizer(r, &t->optim)));
+  TRY(begin_energy(r));
   TRY(resume_begin(t));
   t->began_s = t->shown_at_s = clock_wall_s();
   begin_row(t);
   TRY(loop(t));
   t->trained_s = clock_wall_s();
+  TRY(training_note_energy(t));
   TRY(compare_wire(t));
   TRY(conclude_split(t, SPLIT_VALIDATION, &t->totals.validation));
   t->totals.test = NAN;

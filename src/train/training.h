@@ -30,7 +30,10 @@ typedef struct training {
 /* train.c. Collective: a row per rank about the time since the last one, unless there is one of this step. */
 int training_note_ranks(training *t);
 
-/* train.c. Not collective: totals of all attempts up to now. */
+/* train.c. Collective: takes the energy of all nodes up to now into t->totals; what one node does not know makes the sum unknown. */
+int training_note_energy(training *t);
+
+/* train.c. Not collective: totals of all attempts up to now; their energy up to the last training_note_energy. */
 record_totals training_totals(const training *t);
 
 /* train.c. Not collective: bytes of the sums of gradients that this rank has sent in all attempts; -1: not measured. */

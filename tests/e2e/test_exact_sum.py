@@ -120,7 +120,7 @@ class ExactSum(Case):
         """Two kinds of BLAS kernels round differently: with reduce=exact that is an error at the start, and with float sums it is not."""
         for reduce, status in (("exact", 1), ("float", 0)):
             words = ["train", "--quiet", *self.settings(f"mixed-{reduce}", method="lora", reduce=reduce, train__steps="3", check_every="0")]
-            outcome = call([*MPIRUN, "-np", "1", "-x", "OPENBLAS_CORETYPE=Haswell", PROGRAM, *words, ":", "-np", "1", "-x", "OPENBLAS_CORETYPE=Sandybridge", PROGRAM, *words])
+            outcome = call([*MPIRUN, "-np", "1", "env", "OPENBLAS_CORETYPE=Haswell", PROGRAM, *words, ":", "-np", "1", "env", "OPENBLAS_CORETYPE=Sandybridge", PROGRAM, *words])
             self.assertEqual(outcome.status, status, outcome)
             if status:
                 self.assertEqual(outcome.err.count("error:"), 1, outcome)

@@ -5,11 +5,10 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import MPIRUN, PROGRAM, Case, attribute, call, main, np, read, succeed  # noqa: E402
+from harness import MPIRUN, OVER_TCP, PROGRAM, Case, attribute, call, main, np, read, succeed  # noqa: E402
 
 import json  # noqa: E402
 
-TCP = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": "127.0.0.0/8"}
 PURPOSES = ("gradient", "evaluation", "control", "checkpoint")
 STEPS = 12
 
@@ -20,7 +19,7 @@ class Meters(Case):
         return json.loads(succeed("train", "--json", "--quiet", *words, ranks=ranks, changes=changes).out)["run"]
 
     def test_sockets_tell_what_went_over_tcp(self):
-        run = self.train("tcp", ranks=3, changes=TCP)
+        run = self.train("tcp", ranks=3, changes=OVER_TCP)
         steps, ranks = read(run, "series/steps"), read(run, "series/ranks")
         self.assertEqual(attribute(run, "provenance", "wire"), "tcp")
         payload = steps["payload_bytes"]

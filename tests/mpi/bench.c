@@ -69,6 +69,14 @@ static void bytes_are_known(int ranks, bench_algorithm a, int64_t count) {
   }
 }
 
+/* An algorithm of another MPI library. */
+static void is_refused(bench_algorithm a) {
+  bench *b;
+  bench_case one = floats(size, a, 1);
+  CHECK(bench_create(world, &one, 1, &b) == ERROR_USAGE && !b);
+  CHECK(strstr(error_last()->text, comm_library()) && strstr(error_last()->text, "Open MPI's"));
+}
+
 /* The levels and the integers of an exact sum are one case. */
 static void exact_messages(void) {
   bench_case one = {size, BENCH_RING, {{ELEMENT_BYTE_MAX, 27}, {ELEMENT_INT64_SUM, 5003}}};
@@ -136,17 +144,17 @@ static void wrong_sums_are_seen(void) {
 }
 
 int main(int argc, char **argv) {
-  setenv("OMPI_MCA_pml", "ob1", 1);
-  setenv("OMPI_MCA_btl", "tcp,self", 1);
-  setenv("OMPI_MCA_btl_tcp_if_include", "127.0.0.0/8", 1);
+  checks_over_tcp();
   bench_allow_forced();
   if (checks_begin(&argc, &argv)) return 1;
   rank = comm_rank(world);
   size = comm_size(world);
   wrong_sums_are_seen();
-  for (int a = 0; a < BENCH_ALGORITHMS; a++)
-    for (int ranks = size; ranks >= 1; ranks = ranks > 2 ? 2 : ranks - 1)
+  for (int a = 0; a < BENCH_ALGORITHMS; a++) {
+    if (!bench_exists(a)) is_refused(a);
+    for (int ranks = size; ranks >= 1 && bench_exists(a); ranks = ranks > 2 ? 2 : ranks - 1)
       for (int64_t count = 1; count <= 1000000; count = count == 1 ? 3001 : count * 333) bytes_are_known(ranks, a, count);
+  }
   exact_messages();
   limits();
   refusals();

@@ -111,13 +111,15 @@ static void sums_with(int64_t b) {
 /* Ranks of this machine as if they were on several: each rank's node, by number. */
 static void sums_on_nodes(const int *node_of) {
   MPI_Comm whole = world->node;
-  const int node_rank = world->node_rank, node_size = world->node_size, nodes = world->nodes;
+  const int node_rank = world->node_rank, node_size = world->node_size, nodes = world->nodes, leader = world->leader;
   int is_on_node = -1, first = 0, last = 0, most = 0;
   MPI_Comm_split(world->world, node_of[rank], rank, &world->node);
   MPI_Comm_rank(world->node, &world->node_rank);
   MPI_Comm_size(world->node, &world->node_size);
   for (int r = 0; r < size; r++) last = node_of[r] > last ? node_of[r] : last;
   world->nodes = last + 1;
+  for (world->leader = 0; node_of[world->leader] != node_of[rank]; world->leader++) {
+  }
   MPI_Allreduce(&world->node_size, &most, 1, MPI_INT, MPI_MAX, world->world);
   for (int on_node = 0; on_node < 2; on_node++) {
     CHECK_DONE(comm_sum_setup(world, 1 << 14, on_node, &is_on_node));
@@ -130,6 +132,7 @@ static void sums_on_nodes(const int *node_of) {
   world->node_rank = node_rank;
   world->node_size = node_size;
   world->nodes = nodes;
+  world->leader = leader;
 }
 
 static void sums(void) {

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 2
 build=$1
 name=${2:-*}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-mpirun=${PEFTSCALE_MPIRUN:-mpirun --oversubscribe --bind-to none}
+mpirun=${PEFTSCALE_MPIRUN:-$("${PYTHON:-/usr/bin/python3}" -B experiments/support/launcher.py "$build/peftscale")}
 failed=0 found=0
 for source in tests/bench/bench_$name.c; do
   program=$build/bench/$(basename "$source" .c)

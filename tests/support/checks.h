@@ -3,6 +3,7 @@
 #define PEFTSCALE_TESTS_CHECKS_H
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 #include "comm/comm.h"
@@ -25,6 +26,14 @@ static inline void checks_note(const char *file, int line, const char *what) {
   do {                                                             \
     if (call) checks_note(__FILE__, __LINE__, error_last()->text); \
   } while (0)
+
+/* Before MPI starts: messages go over TCP, on one machine, too. For Open MPI, and for MPICH over UCX. */
+static inline void checks_over_tcp(void) {
+  setenv("OMPI_MCA_pml", "ob1", 1);
+  setenv("OMPI_MCA_btl", "tcp,self", 1);
+  setenv("OMPI_MCA_btl_tcp_if_include", "127.0.0.0/8", 1);
+  setenv("UCX_TLS", "tcp", 1);
+}
 
 /* Collective. Starts MPI; ends it and returns the exit status, the same on all ranks. */
 static inline int checks_begin(int *argc, char ***argv) { return comm_initialize(argc, argv, &world); }

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import cluster
-from harness import PROGRAM, ROOT, Case, call, environment, run_files
+from harness import OPEN_MPI, PROGRAM, ROOT, Case, call, environment, run_files
 
 TIMEOUT_S = 120
 
 # The script that imports this is skipped as a whole where no hosts can be made.
-lack = cluster.find_lack()
+lack = cluster.find_lack() or ("" if OPEN_MPI else "needs a program built with Open MPI, whose mpirun the hosts are started with")
 if lack:
     print(f"skipped: {lack}")
     sys.exit(77)

@@ -106,6 +106,28 @@ key=$({
 } | cksum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && exit 0
 
+# ---- the default MPI ----
+
+# Debian's mpicc, mpirun, mpi.h and libmpi.so are links to those of one MPI. A second one that is installed for its tests must not take them over.
+mpi_links() {
+  command -v update-alternatives >/dev/null 2>&1 || return 0
+  local name
+  for name in mpi mpirun $(update-alternatives --get-selections 2>/dev/null | awk '$1 ~ /^mpi-/ {print $1}'); do
+    update-alternatives --query "$name" 2>/dev/null | awk -v name="$name" '/^Value: / {print name, $2}'
+  done
+}
+# keep_mpi_links BEFORE: sets back those that were there and now lead elsewhere.
+keep_mpi_links() {
+  local name value now
+  now=$(mpi_links)
+  while read -r name value; do
+    [ -z "$name" ] || [ "$value" = none ] || grep -qxF "$name $value" <<<"$now" && continue
+    [ -e "$value" ] || continue
+    echo "deps: $name leads to $value again"
+    "${as_root[@]}" update-alternatives --set "$name" "$value" >>"$build/deps.log" 2>&1
+  done <<<"$1"
+}
+
 # ---- trying ----
 
 scratch=$(mktemp -d) || exit 1
@@ -115,7 +137,7 @@ trap 'rm -rf "$scratch"' EXIT
 spack_name() {
   case $1 in
     gcc) echo gcc ;; make) echo gmake ;; pkg-config) echo pkgconf ;; libopenmpi-dev | openmpi-bin) echo openmpi ;;
-    libopenblas-openmp-dev) echo openblas threads=openmp ;; libhdf5-dev | hdf5-tools) echo hdf5~mpi ;; libyaml-dev) echo libyaml ;;
+    libmpich-dev | mpich) echo mpich ;; libopenblas-openmp-dev) echo openblas threads=openmp ;; libhdf5-dev | hdf5-tools) echo hdf5~mpi ;; libyaml-dev) echo libyaml ;;
     libcjson-dev) echo cjson ;; libcmocka-dev) echo cmocka ;; libsleef-dev) echo sleef ;; libxxhash-dev) echo xxhash ;; python3-h5py) echo py-h5py ;;
     python3-pandas) echo py-pandas ;; python3-scipy) echo py-scipy ;; python3-matplotlib) echo py-matplotlib ;; python3-yaml) echo py-pyyaml ;;
     python3-venv) echo python ;; valgrind) echo valgrind ;; clang-tidy) echo llvm+clang ;; *) echo - ;;
@@ -197,6 +219,10 @@ END
     have unshare || lack util-linux
     have mount || lack mount
     have hostname || lack hostname
+    # MPICH beside Open MPI, under its own names.
+    printf '#include <mpi.h>\nint main(int c, char **v) { return MPI_Init(&c, &v); }\n' >"$scratch/mpich.c"
+    mpicc.mpich "$scratch/mpich.c" -o "$scratch/mpich" >"$scratch/mpich.log" 2>&1 || lack libmpich-dev
+    have mpicc.mpich && have mpirun.mpich || lack mpich
   fi
 }
 
@@ -225,7 +251,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$build/deps.log" 2>&1; }
     : >"$build/deps.log"
     apt update || echo "deps: apt-get update failed; trying with the lists there are"
+    links_before=$(mpi_links)
     apt install -y --no-install-recommends "${missing[@]}" || tail -n 10 "$build/deps.log" >&2
+    keep_mpi_links "$links_before"
     try_all
   fi
 fi

@@ -15,10 +15,10 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(os.environ.get("PEFTSCALE") or os.path.join(ROOT, "build", "peftscale"))
-MPIRUN = shlex.split(os.environ.get("PEFTSCALE_MPIRUN") or "mpirun --oversubscribe --bind-to none")
 TIMEOUT_S = 60
 
 sys.dont_write_bytecode = True
+sys.path.append(os.path.join(ROOT, "experiments", "support"))
 
 try:
     import h5py
@@ -27,8 +27,16 @@ except ImportError as e:
     print(f"skipped: no {e.name} (Debian's python3-h5py)")
     sys.exit(77)
 
+import launcher  # noqa: E402
 import make_tiny  # noqa: E402, F401
 import tap  # noqa: E402
+
+MPIRUN = shlex.split(os.environ.get("PEFTSCALE_MPIRUN") or "") or launcher.words(PROGRAM)
+OPEN_MPI = launcher.library_of(PROGRAM).startswith("Open MPI")
+needs_open_mpi = unittest.skipUnless(OPEN_MPI, "needs a program built with Open MPI: it is about what that library alone has")
+
+# Ranks of one machine talk through sockets: for Open MPI, and for MPICH over UCX.
+OVER_TCP = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": "127.0.0.0/8", "UCX_TLS": "tcp"}
 
 
 def environment(changes=None):
@@ -155,5 +163,5 @@ def main():
     tap.main()
 
 
-__all__ = ["Case", "Outcome", "PROGRAM", "ROOT", "attribute", "call", "command", "environment", "evaluate", "evaluations", "h5py", "losses", "main", "make_tiny", "methods",
-           "np", "peftscale", "read", "run_files", "succeed", "text", "train"]
+__all__ = ["Case", "MPIRUN", "OPEN_MPI", "OVER_TCP", "Outcome", "PROGRAM", "ROOT", "attribute", "call", "command", "environment", "evaluate", "evaluations", "h5py", "launcher", "losses",
+           "main", "make_tiny", "methods", "needs_open_mpi", "np", "peftscale", "read", "run_files", "succeed", "text", "train"]

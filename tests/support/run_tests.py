@@ -16,6 +16,7 @@ Header lines, in a comment among the first ten lines of the source or script:
   needs: WORD...      assets   PEFTSCALE_ASSETS names a directory with model weights and data
                       venv     build/venv has been made (deps.sh --venv)
                       oracle   build/oracle-venv has been made (deps.sh --oracle)
+                      mpich    MPICH beside Open MPI: mpicc.mpich and mpirun.mpich
                       network  root  long
                       A test that needs anything runs with --all only.
 
@@ -28,6 +29,8 @@ Exit code 1 if a test failed, and, with CI=true or PEFTSCALE_NO_SKIP=1, if one w
 import argparse
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +39,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "mpi", "e2e")
-NEEDS = {"assets", "venv", "oracle", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "mpich", "network", "root", "long"}
 SKIPPED = 77
 TAIL_LINES = 40
-MPIRUN = "mpirun --oversubscribe --bind-to none"
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).resolve().parents[2] / "experiments/support"))
+
+import launcher  # noqa: E402
 
 
 @dataclass
@@ -135,6 +141,8 @@ def why_not(test, environment):
         return "needs venv: build/venv has not been made (make venv)"
     if "oracle" in test.needs and "PEFTSCALE_ORACLE" not in environment:
         return "needs oracle: build/oracle-venv has not been made (make oracle)"
+    if "mpich" in test.needs and not (shutil.which("mpicc.mpich") and shutil.which("mpirun.mpich")):
+        return "needs mpich: no mpicc.mpich and mpirun.mpich (Debian: libmpich-dev, mpich)"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
     return ""
@@ -271,7 +279,7 @@ def main():
     root = options.root.resolve()
     build = (options.build or root / "build").resolve()
     python = os.environ.get("PYTHON") or sys.executable
-    mpirun = os.environ.get("PEFTSCALE_MPIRUN") or MPIRUN
+    mpirun = os.environ.get("PEFTSCALE_MPIRUN") or shlex.join(launcher.words(str(build / "peftscale")))
     logs = build / "tests/log"
     logs.mkdir(parents=True, exist_ok=True)
     environment = make_environment(root, build, python, mpirun)

@@ -85,15 +85,15 @@ static void every_byte_counts_once(void **state) {
   wire_destroy(w);
 }
 
-/* Bytes that count of 100 sent to the port of a daemon that is said to listen at `address`. */
-static int64_t counted_with_daemon_at(const char *address_text) {
+/* Bytes that count of 100 sent to the port of a daemon that a variable says to listen somewhere: `before`, then its port. */
+static int64_t counted_with_daemon_at(const char *variable, const char *before) {
   wire *w;
   char text[64];
   pair daemon = connect_pair(); /* only for its port */
-  snprintf(text, sizeof text, "12.0;tcp4://%s:%d", address_text, daemon.port);
-  setenv("PMIX_SERVER_URI21", text, 1);
+  snprintf(text, sizeof text, "%s:%d", before, daemon.port);
+  setenv(variable, text, 1);
   assert_int_equal(wire_create(&w), 0);
-  unsetenv("PMIX_SERVER_URI21");
+  unsetenv(variable);
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)daemon.port)};
   int client = socket(AF_INET, SOCK_STREAM, 0);
   assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof address), 0);
@@ -110,8 +110,12 @@ static int64_t counted_with_daemon_at(const char *address_text) {
 
 static void the_daemon_does_not_count(void **state) {
   (void)state;
-  assert_int_equal(counted_with_daemon_at("127.0.0.1"), 0);
-  assert_int_equal(counted_with_daemon_at("10.1.2.3"), 100); /* another machine's process may have the same port */
+  assert_int_equal(counted_with_daemon_at("PMIX_SERVER_URI21", "12.0;tcp4://127.0.0.1"), 0);
+  assert_int_equal(counted_with_daemon_at("PMIX_SERVER_URI21", "12.0;tcp4://10.1.2.3"), 100); /* another machine's process may have the same port */
+  assert_int_equal(counted_with_daemon_at("PMI_PORT", "localhost"), 0);
+  assert_int_equal(counted_with_daemon_at("PMI_PORT", "10.1.2.3"), 100);
+  assert_int_equal(counted_with_daemon_at("PMI_PORT", "no.such.host.invalid"), 100);
+  assert_int_equal(counted_with_daemon_at("PMI_PORT", ""), 100);
 }
 
 /* root/ADAPTER/ports/PORT/counters/port_xmit_data */
