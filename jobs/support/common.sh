@@ -11,7 +11,10 @@ fail() {
   exit 1
 }
 
-PEFTSCALE=${PEFTSCALE:-$ROOT/build/peftscale}
+if [ -z "${PEFTSCALE:-}" ]; then
+  PEFTSCALE=$ROOT/build/peftscale
+  [ -x "$PEFTSCALE" ] || [ ! -x "$ROOT/../../bin/peftscale" ] || PEFTSCALE=$ROOT/../../bin/peftscale # where `make install` puts it
+fi
 PEFTSCALE_MAX_REQUEUES=${PEFTSCALE_MAX_REQUEUES:-50}
 PYTHON=${PYTHON:-python3}
 

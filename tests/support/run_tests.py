@@ -16,6 +16,7 @@ Header lines, in a comment among the first ten lines of the source or script:
   needs: WORD...      assets   PEFTSCALE_ASSETS names a directory with model weights and data
                       venv     build/venv has been made (deps.sh --venv)
                       oracle   build/oracle-venv has been made (deps.sh --oracle)
+                      slurm    a SLURM cluster can be started here (tests/slurm/slurm.py check)
                       network  root  long
                       A test that needs anything runs with --all only.
 
@@ -26,6 +27,7 @@ Exit code 1 if a test failed, and, with CI=true or PEFTSCALE_NO_SKIP=1, if one w
 """
 
 import argparse
+import functools
 import os
 import re
 import signal
@@ -36,7 +38,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "mpi", "e2e")
-NEEDS = {"assets", "venv", "oracle", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "slurm", "network", "root", "long"}
+SLURM = Path(__file__).resolve().parents[1] / "slurm/slurm.py"
 SKIPPED = 77
 TAIL_LINES = 40
 MPIRUN = "mpirun --oversubscribe --bind-to none"
@@ -127,6 +130,12 @@ def find_tests(root, build, kinds, python, mpirun):
     return tests
 
 
+@functools.cache
+def lack_of_slurm():
+    done = subprocess.run([sys.executable, str(SLURM), "check"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return f"needs slurm: {(done.stdout + done.stderr).strip()}" if done.returncode else ""
+
+
 def why_not(test, environment):
     """What this machine lacks for a test, or nothing."""
     if "assets" in test.needs and not Path(environment.get("PEFTSCALE_ASSETS") or "/nonexistent").is_dir():
@@ -137,7 +146,7 @@ def why_not(test, environment):
         return "needs oracle: build/oracle-venv has not been made (make oracle)"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
-    return ""
+    return lack_of_slurm() if "slurm" in test.needs else ""
 
 
 def stop(process):
