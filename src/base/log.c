@@ -92,7 +92,7 @@ static void print_words(const char *format, ...) {
 
 void log_error(const error *e) {
   if (!speaks) return;
-  print_words("peftscale: error: %s", e->text);
+  print_words(e->code == ERROR_STOPPED ? "peftscale: %s" : "peftscale: error: %s", e->text); /* to stop as asked is no failure */
   if (e->hint[0]) print_words("  hint: %s", e->hint);
 }
 

@@ -16,7 +16,7 @@ void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* shown at LOG_VERBOSE */
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* "peftscale: error: TEXT" and, on a line of its own, "  hint: HINT". Shown by the speaker. */
+/* "peftscale: error: TEXT" (of ERROR_STOPPED without the word error) and, on a line of its own, "  hint: HINT". Shown by the speaker. */
 void log_error(const error *e);
 
 /* A live line: rewritten in place when standard error is a terminal (at most its width), otherwise printed as a plain line. An empty format clears it. */

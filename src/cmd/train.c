@@ -8,6 +8,7 @@
 #include "cmd/cmd.h"
 #include "train/export.h"
 #include "train/run.h"
+#include "train/stop.h"
 
 static void describe_head(const run *r) {
   char dense[32], factors[32], dense_wire[32], factors_wire[32];
@@ -67,10 +68,15 @@ static int act(comm *c, int argc, char **argv) {
     config_destroy(conf);
     return code;
   }
-  TRY(run_create(c, conf, 1, &r));
-  if (comm_rank(c) == 0) describe(r);
-  code = comm_agree(c, finish(r, json));
-  run_destroy(r);
+  code = comm_agree(c, stop_listen()); /* also to what is said while the run is assembled: it leaves off after its first step */
+  if (code) config_destroy(conf);
+  else code = run_create(c, conf, 1, &r);
+  if (!code) {
+    if (comm_rank(c) == 0) describe(r);
+    code = comm_agree(c, finish(r, json));
+    run_destroy(r);
+  }
+  stop_end();
   return code;
 }
 

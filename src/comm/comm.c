@@ -108,6 +108,14 @@ comm_meter comm_meter_read(const comm *c, comm_purpose purpose) {
   if (c->source == WIRE_NONE || c->source == WIRE_INFINIBAND) m.wire_bytes = -1;
   return m;
 }
+
+/* Other messages may open other connections: these are looked for as in a new process. */
+void comm_meters_begin(comm *c) {
+  settle_wire(c, COMM_CONTROL);
+  memset(c->meters, 0, sizeof c->meters);
+  c->settlements = 0;
+}
+
 const char *comm_wire_name(const comm *c) {
   static const char *const names[] = {"none", "shared memory", "tcp", "infiniband"};
   return names[c->source];

@@ -35,6 +35,9 @@ const char *comm_library(void); /* "Open MPI v4.1.4, ..." first line */
 const char *comm_host(const comm *c);
 comm_meter comm_meter_read(const comm *c, comm_purpose purpose);
 
+/* Not collective. A new piece of work begins: all meters start from zero. */
+void comm_meters_begin(comm *c);
+
 /* Not collective. How bytes on the wire are measured, the same on all ranks and decided at the start:
  *   "tcp"            TCP_INFO of each rank's own sockets, each call of a purpose by itself; ranks of one machine may talk by memory beside it
  *   "infiniband"     port counters of machines that are this job's alone; slow to read, so the meters leave them out

@@ -91,6 +91,7 @@ void sum_destroy(comm *c) {
 }
 
 int comm_sum_setup(comm *c, int64_t bucket_bytes, int on_node, int *is_on_node) {
+  *is_on_node = 0;
   sum_destroy(c);
   int code = sum_create(c, bucket_bytes, on_node);
   if (code) sum_destroy(c);
@@ -174,6 +175,7 @@ static int advance(comm *c, sum_state *s) {
 
 static int sum_begin(comm *c, element_kind type, void *vector, int64_t count) {
   sum_state *s = c->sum;
+  if (!s) return FAIL(ERROR_INTERNAL, NULL, "a sum is wanted after comm_sum_setup has failed");
   s->type = type;
   s->vector = vector;
   s->count = count;
@@ -201,7 +203,7 @@ int comm_sum_begin(comm *c, float *vector, int64_t count) { return sum_begin(c, 
 
 int comm_sum_ready(comm *c, int64_t upto) {
   sum_state *s = c->sum;
-  if (c->size == 1 || s->buckets <= 1) return ERROR_NONE; /* one bucket: nothing to hide behind, blocking is faster */
+  if (c->size == 1 || !s || s->buckets <= 1) return ERROR_NONE; /* one bucket: nothing to hide behind, blocking is faster */
   double start = clock_wall_s();
   if (upto > s->ready) s->ready = upto < s->count ? upto : s->count;
   TRY(advance(c, s));

@@ -76,6 +76,8 @@ typedef struct config {
     const char *dir, *name; /* run file: DIR/NAME.h5; name auto: TASK-METHOD-sSEED-RUNID8 (no task: the data set's name) */
     int64_t theta;          /* boolean; auto: on unless theta is the whole model */
     int64_t predictions;    /* boolean */
+    int64_t test;           /* boolean: whether the test split is read for a score */
+    double checkpoint_s;    /* seconds between checkpoints; 0: only when the training is told to stop */
     int64_t log_every;      /* steps between log lines where standard error is no terminal */
     const char *export_dir; /* after training, write the adapted or trained base model there as safetensors; "": no */
   } output;

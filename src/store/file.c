@@ -1,5 +1,6 @@
 #include "store/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -139,6 +140,19 @@ int file_write_atomic(const char *path, const void *bytes, size_t count) {
     return code;
   }
   return file_writer_commit(w);
+}
+
+void file_remove_temporaries(const char *path) {
+  char directory[PATH_BYTES], prefix[PATH_BYTES], name[PATH_BYTES];
+  const char *slash = strrchr(path, '/');
+  error kept = *error_last();
+  if (directory_of(path, directory, sizeof directory) || text_format(prefix, sizeof prefix, "%s.tmp-", slash ? slash + 1 : path)) error_restore(&kept);
+  else {
+    DIR *list = opendir(directory);
+    for (struct dirent *entry; list && (entry = readdir(list));)
+      if (!strncmp(entry->d_name, prefix, strlen(prefix)) && snprintf(name, sizeof name, "%s/%s", directory, entry->d_name) < PATH_BYTES) unlink(name);
+    if (list) closedir(list);
+  }
 }
 
 int file_make_directory(const char *path) {

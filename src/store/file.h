@@ -20,6 +20,10 @@ int file_writer_add(file_writer *w, const void *bytes, size_t count);
 int file_writer_commit(file_writer *w);
 void file_writer_discard(file_writer *w);
 
+/* Removes what writers of `path` that were killed have left (PATH.tmp-...). Only for who knows that nobody else writes it: the holder of a lock. What cannot be
+ * removed stays. */
+void file_remove_temporaries(const char *path);
+
 /* Makes a file's data, and a rename or a new name in the directory that holds `path`, survive a loss of power. Errors: ERROR_SYSTEM with path and reason. */
 int file_sync(const char *path);
 int file_sync_directory_of(const char *path);

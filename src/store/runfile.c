@@ -81,6 +81,7 @@ int runfile_create_kind(const char *path, const char *kind, int64_t version, run
   if (!code) code = runfile_lock_take(r->partial, &r->lock);
   if (!code) {
     unlink(r->closing); /* of a process that was killed while it finished: its .partial is still whole */
+    file_remove_temporaries(r->closing);
     code = make_file(r, kind, version);
     if (code) {
       error kept = *error_last();
@@ -221,7 +222,32 @@ static int find_series(const runfile *r, int id, int is_table, series **s) {
   return ERROR_NONE;
 }
 
-static int copy_rows(runfile *r, series *s, hid_t from, int64_t count) {
+/* Moves the rows that are chosen to the front of the buffer; returns how many. place: of the column in a row. */
+static int64_t choose_rows(const series *s, char *buffer, int64_t count, const runfile_choice *choice, size_t place) {
+  int64_t kept = 0;
+  for (int64_t i = 0; i < count; i++) {
+    int64_t value;
+    memcpy(&value, buffer + (size_t)i * s->row_bytes + place, sizeof value);
+    if (value < choice->low || value > choice->high) continue;
+    if (kept < i) memcpy(buffer + (size_t)kept * s->row_bytes, buffer + (size_t)i * s->row_bytes, s->row_bytes);
+    kept++;
+  }
+  return kept;
+}
+
+static int find_column(const runfile *r, const series *s, const char *column, size_t *place) {
+  int index = H5Tget_member_index(s->type, column);
+  hid_t type = index < 0 ? H5I_INVALID_HID : H5Tget_member_type(s->type, (unsigned)index);
+  int right = type >= 0 && H5Tequal(type, H5T_NATIVE_INT64) > 0;
+  runfile_close_handle(type);
+  if (!right) return FAIL(ERROR_INTERNAL, NULL, "%s: /%s has no column '%s' of type int64", r->partial, s->where, column);
+  *place = H5Tget_member_offset(s->type, (unsigned)index);
+  return ERROR_NONE;
+}
+
+static int copy_rows(runfile *r, series *s, hid_t from, int64_t count, const runfile_choice *choice) {
+  size_t column = 0;
+  if (choice->column) TRY(find_column(r, s, choice->column, &column));
   int64_t at_once = CARRY_BYTES / (int64_t)s->row_bytes + 1;
   char *buffer = malloc((size_t)at_once * s->row_bytes);
   if (!buffer) return FAIL(ERROR_MEMORY, NULL, "%s: out of memory", r->partial);
@@ -235,14 +261,15 @@ static int copy_rows(runfile *r, series *s, hid_t from, int64_t count) {
       code = FAIL(ERROR_INPUT, "move the old file away to start anew", "%s: /%s: cannot carry its rows over: %s", r->partial, s->where, runfile_reason());
     runfile_close_handle(memory);
     runfile_close_handle(place);
-    if (!code) code = write_rows(r, s, buffer, (int64_t)now);
+    int64_t kept = code || !choice->column ? (int64_t)now : choose_rows(s, buffer, (int64_t)now, choice, column);
+    if (!code && kept) code = write_rows(r, s, buffer, kept);
     done += (int64_t)now;
   }
   free(buffer);
   return code;
 }
 
-int runfile_carry_over(runfile *r, int id, int64_t *rows) {
+int runfile_carry_over(runfile *r, int id, runfile_choice choice, int64_t *rows) {
   series *s = NULL;
   hid_t old;
   if (rows) *rows = 0;
@@ -254,7 +281,11 @@ int runfile_carry_over(runfile *r, int id, int64_t *rows) {
   hid_t from = runfile_exists(old, s->where) ? H5Dopen2(old, s->where, H5P_DEFAULT) : H5I_INVALID_HID;
   if (from >= 0) {
     hid_t space = H5Dget_space(from), type = H5Dget_type(from);
-    if (H5Tget_class(type) == H5T_COMPOUND && H5Sget_simple_extent_ndims(space) == 1) code = copy_rows(r, s, from, H5Sget_simple_extent_npoints(space));
+    hssize_t count = H5Tget_class(type) == H5T_COMPOUND && H5Sget_simple_extent_ndims(space) == 1 ? H5Sget_simple_extent_npoints(space) : 0;
+    if (count > 0 && runfile_can_hold(old, from, type, (uint64_t)count) <= 0)
+      code = FAIL(ERROR_INPUT, "move the old file away to start anew", "%s: /%s claims %lld rows, more than the file can hold", r->partial, s->where,
+                  (long long)count);
+    else if (count > 0) code = copy_rows(r, s, from, count, &choice);
     runfile_close_handle(type);
     runfile_close_handle(space);
     H5Dclose(from);
@@ -274,6 +305,7 @@ int runfile_start(runfile *r) {
     return FAIL(ERROR_SYSTEM, hint ? hint : "choose an output directory on a POSIX file system (output.dir, --out)",
                 "%s: cannot be made readable while it grows (HDF5's SWMR): %s", r->partial, reason);
   }
+  TRY(file_sync(r->fresh)); /* it may take the place of rows that a checkpoint goes on from */
   TRY(runfile_rename(r->fresh, r->partial));
   r->started = 1;
   return ERROR_NONE;
@@ -282,7 +314,7 @@ int runfile_start(runfile *r) {
 int runfile_append(runfile *r, int id, const void *rows, int64_t count) {
   series *s = NULL;
   TRY(find_series(r, id, 1, &s));
-  if (!r->started || count < 0) return FAIL(ERROR_INTERNAL, NULL, "%s: /%s: rows before runfile_start, or a negative number of them", r->partial, s->where);
+  if (count < 0) return FAIL(ERROR_INTERNAL, NULL, "%s: /%s: a negative number of rows", r->partial, s->where);
   return count ? write_rows(r, s, rows, count) : ERROR_NONE;
 }
 
@@ -298,4 +330,9 @@ int runfile_flush(runfile *r, int id) {
   if (id < 0 || id >= r->series_count) return FAIL(ERROR_INTERNAL, NULL, "%s: number %d is nothing of this run file", r->partial, id);
   if (H5Dflush(r->series[id].data) < 0) return refuse(r, r->series[id].where, "cannot flush");
   return ERROR_NONE;
+}
+
+int runfile_sync(runfile *r) {
+  for (int i = 0; i < r->series_count; i++) TRY(runfile_flush(r, i));
+  return file_sync(r->started ? r->partial : r->fresh);
 }

@@ -1,7 +1,7 @@
 /* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file. Other
  * measurements that must outlive a crash are written in the same way, under a kind of their own.
  *
- * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays -> start (SWMR: from here on no new objects) -> append and write, each
+ * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays, first rows -> start (SWMR: from here on no new objects) -> append and write, each
  * logged step flushed -> finish (closing attributes, renamed to PATH) or abandon (PATH.partial stays, readable to the last flushed row).
  *
  * Not collective: rank 0 alone calls. Not thread-safe.
@@ -51,16 +51,26 @@ int runfile_put_attribute_double(runfile *r, const char *where, const char *name
 int runfile_add_table(runfile *r, const table *t, int *id);
 int runfile_add_floats(runfile *r, const char *where, int64_t count, int *id); /* filled with NaN until written */
 
-/* For a run that goes on after a crash or a requeue: copies the rows of table `id` from the PATH.partial that is going to be replaced (members are matched by
- * name, new ones are zero). The caller has compared the run's identity. *rows (NULL allowed) = how many; 0 if there is none. Errors: ERROR_INPUT. */
-int runfile_carry_over(runfile *r, int id, int64_t *rows);
+/* For a run that goes on after a crash or a requeue: copies rows of table `id` from the PATH.partial that is going to be replaced (members are matched by
+ * name, new ones are zero): those whose column, of type int64, is from low to high. The caller has compared the run's identity. *rows (NULL allowed) = how
+ * many; 0 if there is no such file or table. Errors: ERROR_INPUT. */
+typedef struct runfile_choice {
+  const char *column; /* NULL: all rows */
+  int64_t low, high;
+} runfile_choice;
+int runfile_carry_over(runfile *r, int id, runfile_choice choice, int64_t *rows);
 
 int runfile_start(runfile *r);
 
-/* After start. Rows are durable against the process's death once runfile_flush returned. */
+/* Rows of before the start are there when the file is. */
 int runfile_append(runfile *r, int id, const void *rows, int64_t count);
+
+/* After start. Rows are durable against the process's death once runfile_flush returned. */
 int runfile_write_floats(runfile *r, int id, const float *values);
 int runfile_flush(runfile *r, int id);
+
+/* What was flushed also survives the death of the host. Errors: ERROR_SYSTEM. */
+int runfile_sync(runfile *r);
 
 /* Attributes that are only known at the end are kept until finish writes them (there can be none after start in SWMR mode). */
 int runfile_note_text(runfile *r, const char *where, const char *name, const char *value);

@@ -64,6 +64,10 @@ int safetensors_read(const safetensors *s, int index, int64_t first, int64_t cou
 /* The same of a tensor of whole numbers, each from `low` to `high`. Errors: ERROR_INPUT (type; range outside the tensor; a value outside low .. high). */
 int safetensors_read_whole(const safetensors *s, int index, int64_t first, int64_t count, int64_t low, int64_t high, int64_t *values);
 
+/* All values of tensor `name` as the file holds them, bit for bit, NaN and infinities too: for files of our own. Errors: ERROR_INPUT (there is none of that
+ * name, or not `count` values of that type). */
+int safetensors_read_bits(const safetensors *s, const char *name, safetensors_type type, int64_t count, void *values);
+
 /* What `__metadata__` of the (first) file says under `key`; NULL: nothing. */
 const char *safetensors_metadata(const safetensors *s, const char *key);
 

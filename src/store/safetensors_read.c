@@ -138,3 +138,16 @@ int safetensors_read(const safetensors *s, int index, int64_t first, int64_t cou
   }
   return ERROR_NONE;
 }
+
+int safetensors_read_bits(const safetensors *s, const char *name, safetensors_type type, int64_t count, void *values) {
+  const unsigned char *bytes;
+  int index = safetensors_find(s, name);
+  if (index < 0) return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s' is missing", s->path, name);
+  const safetensors_entry *e = &s->items[index].entry;
+  if (e->type != type || e->count != count)
+    return FAIL(ERROR_INPUT, NULL, "%s: tensor '%s': has %lld values of type %s, not %lld of type %s", s->path, name, (long long)e->count,
+                safetensors_printable(e->type_text), (long long)count, safetensors_type_name(type));
+  TRY(find_bytes(s, index, 0, count, &bytes));
+  if (count) memcpy(values, bytes, (size_t)count * (size_t)safetensors_type_bytes(e->type_text));
+  return ERROR_NONE;
+}

@@ -63,16 +63,21 @@ static void add_order(const batch_plan *plan, hash *h) {
   for (int i = 0; i < plan->sequences; i++) hash_add(h, &plan->row[plan->member[i]], sizeof *plan->row);
 }
 
-int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char order_hash[HASH_TEXT_BYTES]) {
+int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char order_hash[HASH_TEXT_BYTES], model *m, double *packed) {
   hash *h;
   int code = ERROR_NONE;
+  double sum = 0;
   TRY(hash_create(&h));
   hash_add(h, &plan->shards, sizeof plan->shards);
   for (int64_t step = 0; !code && step < steps; step++) {
     code = batch_plan_step(plan, step);
     for (int s = 0; !code && s < plan->shards; s++) batch_sizes_add(sizes, plan->length, plan->member + plan->first[s], plan->first[s + 1] - plan->first[s]);
     if (!code) add_order(plan, h);
+    if (code || !m) continue;
+    batch_plan_reach(plan, m);
+    sum += (double)model_packed_count(m);
   }
+  if (m) *packed = sum / (double)steps;
   hash_finish(h, order_hash);
   return code;
 }

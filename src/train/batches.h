@@ -43,8 +43,9 @@ typedef struct batch_sizes {
 } batch_sizes;
 void batch_sizes_add(batch_sizes *sizes, const int32_t *lengths, const int32_t *member, int count);
 /* Lays out steps 0 .. steps - 1 once: their largest shard, and a hash of the sample order, which is for every step the rows of the data set in each shard, in
- * order. Errors: ERROR_MEMORY. */
-int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char order_hash[HASH_TEXT_BYTES]);
+ * order. m (may be NULL): *packed = the numbers of theta that the model's message has, in the mean over the steps, where that depends on what a step's batch
+ * reaches (model_reaches). Errors: ERROR_MEMORY. */
+int batch_plan_measure(batch_plan *plan, int64_t steps, batch_sizes *sizes, char order_hash[HASH_TEXT_BYTES], model *m, double *packed);
 
 /* How masked language modelling hides tokens; rate 0: not at all. Of the chosen ones 80 % become the mask token, 10 % another word, 10 % stay (BERT). */
 typedef struct batch_masking {

@@ -38,6 +38,7 @@ static int add_notes(check_run *r) {
   if (!strcmp(p->dirty, "1")) TRY(CHECK_NOTE(r, "dirty build: the sources had uncommitted changes"));
   if (!*p->commit || !strcmp(p->commit, "unknown")) TRY(CHECK_NOTE(r, "unknown commit"));
   if (r->result.contaminated > 0) TRY(CHECK_NOTE(r, "contaminated: other work disturbed its times"));
+  if (r->attempt_count > 1) TRY(CHECK_NOTE(r, "made in %lld attempts", (long long)r->attempt_count));
   if (p->ranks == 1) TRY(CHECK_NOTE(r, "one rank only: nothing travelled"));
   if (!*p->order_hash || !*p->schedule_hash || !*p->binary_hash || !*p->backend)
     TRY(CHECK_NOTE(r, "written by an older version: no hash of sample order, schedule or program"));

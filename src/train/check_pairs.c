@@ -164,6 +164,8 @@ static int compare_final(const twins *t, int which) {
   arena *memory = t->memory;
   check_pair *p = t->p;
   double x = final_metric(t->a, which), y = final_metric(t->b, which);
+  if (which == CHECK_TEST && t->a->config && t->b->config && t->a->config->output.test != t->b->config->output.test)
+    return NOTE("test: one of them did not read it (output.test=false)");
   int flips = 0, before = p->differences.count, have = t->a->predictions[which].count > 0 && t->b->predictions[which].count > 0;
   if (have) TRY(compare_predictions(t, which, &flips));
   if (p->differences.count > before) return ERROR_NONE;

@@ -1,5 +1,6 @@
 /* Scores: predictions give the evaluations, evaluations the choice of the step and the result. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -49,13 +50,24 @@ static int check_rows(check_run *r) {
 
 /* ---- which step was kept ---- */
 
+/* Of one step as they were written. */
+static int by_step(const void *x, const void *y) {
+  const check_evaluation *a = *(const check_evaluation *const *)x, *b = *(const check_evaluation *const *)y;
+  if (a->step != b->step) return a->step < b->step ? -1 : 1;
+  return (a > b) - (a < b);
+}
+
 static int check_choice(check_run *r) {
   int64_t best_step = 0, last_step = 0;
   double best = NAN;
+  const check_evaluation **rows;
   if (!r->is_complete || r->result.best_step == CHECK_ABSENT) return ERROR_NONE;
+  TRY(arena_take(r->memory, (size_t)r->evaluation_count, sizeof *rows, &rows));
+  for (int64_t i = 0; i < r->evaluation_count; i++) rows[i] = &r->evaluations[i];
+  if (r->evaluation_count) qsort(rows, (size_t)r->evaluation_count, sizeof *rows, by_step);
   for (int64_t i = 0; i < r->evaluation_count; i++) {
-    const check_evaluation *e = &r->evaluations[i];
-    if (!is_of(e, CHECK_VALIDATION) || e->step <= last_step) continue; /* the last row repeats that of the kept step */
+    const check_evaluation *e = rows[i];
+    if (!is_of(e, CHECK_VALIDATION) || e->step <= last_step) continue; /* the final evaluation repeats that of the kept step */
     last_step = e->step;
     if (r->config->train.keep == KEEP_LAST || !best_step || metrics_better(metric_of(r), e->metric, best)) {
       best = e->metric;
@@ -146,6 +158,8 @@ static int check_split(check_run *r, int which) {
   double metric = which == CHECK_TEST ? r->result.test_metric : r->result.validation_metric, other = NAN;
   int others = 0;
   const check_evaluation *e = final_row(r, which, metric, &others, &other);
+  if (which == CHECK_TEST && !r->config->output.test)
+    return e || !isnan(metric) ? CHECK_REASON(r, "the test split has a score, but output.test is false") : ERROR_NONE;
   if (!e) return isnan(metric) ? ERROR_NONE : CHECK_REASON(r, "/result: %s_metric is %.9g, but /evaluation has no such row", name, metric);
   if (others) TRY(CHECK_REASON(r, "/result: %s_metric is %.9g, but /evaluation has %.9g", name, metric, other));
   if (e->count == 0 || !r->config->output.predictions || r->config->task.objective == OBJECTIVE_MLM) return ERROR_NONE;

@@ -83,6 +83,32 @@ static int check_gaps(check_run *r) {
   return check_say(r, &missing);
 }
 
+static const check_attempt *find_attempt(const check_run *r, int64_t number) {
+  for (int64_t i = 0; i < r->attempt_count; i++)
+    if (r->attempts[i].attempt == number) return &r->attempts[i];
+  return NULL;
+}
+
+/* An attempt made the steps behind the one at which it went on, and the next attempt goes on no further than that. */
+static int check_attempts_of_steps(check_run *r) {
+  check_finding wrong = {.count = 0};
+  int64_t last = 1;
+  if (!r->attempts) return ERROR_NONE;
+  for (int64_t i = 0; i < r->attempt_count; i++)
+    if (r->attempts[i].attempt != i + 1 || r->attempts[i].first_step < 0)
+      return CHECK_REASON(r, "/attempts: row %lld is of attempt %lld, from step %lld on", (long long)i, (long long)r->attempts[i].attempt,
+                          (long long)r->attempts[i].first_step);
+  for (int64_t i = 0; i < r->step_count; i++) {
+    const check_step *s = &r->steps[i];
+    const check_attempt *a = find_attempt(r, s->attempt);
+    if (!a || s->step <= a->first_step || s->attempt < last)
+      FIND(wrong, "/series/steps: step %lld says that attempt %lld made it, which %s", (long long)s->step, (long long)s->attempt,
+           a ? "/attempts and the steps before rule out" : "is not in /attempts");
+    last = s->attempt;
+  }
+  return check_say(r, &wrong);
+}
+
 /* ---- what each row says ---- */
 
 static int check_numbers(check_run *r) {
@@ -133,10 +159,10 @@ static int check_sum(check_run *r, const char *name, double sum, double stored, 
 
 static double number(int64_t value) { return value == CHECK_ABSENT ? NAN : (double)value; }
 
-/* What the process counted; a run that was taken up again counted only its last part. */
+/* What was counted as the steps were made, in however many attempts. */
 static int check_totals(check_run *r) {
   double tokens = 0, payload = 0, step_s = 0, communication_s = 0;
-  if (!r->is_complete || !r->steps || r->attempt_count > 1) return ERROR_NONE;
+  if (!r->is_complete || !r->steps) return ERROR_NONE;
   for (int64_t i = 0; i < r->step_count; i++) {
     tokens += (double)r->steps[i].tokens;
     payload += (double)r->steps[i].payload_bytes;
@@ -156,6 +182,7 @@ int check_series(check_run *r) {
   if (r->step_count) qsort(r->steps, (size_t)r->step_count, sizeof *r->steps, by_step);
   TRY(keep_last_attempts(r));
   if (r->steps) TRY(check_gaps(r));
+  TRY(check_attempts_of_steps(r));
   TRY(check_numbers(r));
   TRY(check_hashes(r));
   TRY(check_payload(r));

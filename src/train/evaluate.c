@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "data/order.h"
 #include "train/internal.h"
+#include "train/stop.h"
 
 static const uint64_t evaluation_step = 0xFFFFFFFFu; /* random streams of evaluation (masks) never meet those of training */
 
@@ -59,13 +60,14 @@ static int group_split(const split *s, int size, int rank, arena *memory, groupi
   return ERROR_NONE;
 }
 
-/* This rank's groups: outputs behind each other in group order, sums per group. */
+/* This rank's groups: outputs behind each other in group order, sums per group. Told to stop, a rank leaves off at once: the others learn it from its error. */
 static int evaluate_mine(run *r, const split *s, const grouping *g, int classes, float *outputs, group_sums *sums) {
   error failed = {0};
 #pragma omp parallel for num_threads(r->threads) schedule(dynamic)
   for (int64_t i = g->begin; i < g->end; i++) {
     int thread = omp_get_thread_num(), count = g->first[i + 1] - g->first[i];
     model_sums total = {0};
+    if (stop_requested()) continue;
     const batch *b = batch_pack_fill(r->packs[thread], s, g->row, g->member + g->first[i], count, evaluation_step, &r->masking);
     float *place = classes ? outputs + (int64_t)(g->first[i] - g->first[g->begin]) * classes : NULL;
     if (model_predict(r->model, r->workspaces[thread], b, place, &total)) {
@@ -74,7 +76,8 @@ static int evaluate_mine(run *r, const split *s, const grouping *g, int classes,
     }
     sums[i - g->begin] = (group_sums){total.loss, total.count};
   }
-  return failed.code ? error_restore(&failed) : ERROR_NONE;
+  if (failed.code) return error_restore(&failed);
+  return stop_requested() ? FAIL(ERROR_STOPPED, NULL, "stopped during an evaluation, as asked") : ERROR_NONE;
 }
 
 static int predict_class(const float *row, int classes) {

@@ -17,7 +17,7 @@ struct exact {
   int64_t total;           /* numbers of this pass' message */
   int64_t *first;          /* [segments + 1] where each begins */
   uint8_t *level;          /* [segments + 1] state: of the last step; the last: of the loss */
-  uint8_t *seen;           /* [segments + EXACT_MORE_LEVELS] of this pass, behind it whether this rank failed */
+  uint8_t *seen;           /* [segments + EXACT_MORE_LEVELS] of this pass, behind it what this rank wishes */
   uint8_t *seen_by_thread; /* [threads][segments + 1] */
   int64_t *sum;            /* [capacity + EXACT_TAIL] loss, examples, tokens behind the numbers */
   omp_lock_t *lock;        /* [segments + 1] */
@@ -38,6 +38,10 @@ int exact_create(const model *m, int64_t capacity, int threads, int64_t shards, 
   for (size_t i = 0; i <= n; i++) omp_init_lock(&e->lock[i]);
   *result = e;
   return ERROR_NONE;
+}
+
+void exact_destroy(exact *e) {
+  for (int i = 0; e && i <= e->segments; i++) omp_destroy_lock(&e->lock[i]);
 }
 
 uint8_t *exact_levels(exact *e, int *levels) {
@@ -118,15 +122,15 @@ void exact_add(exact *e, int thread, const float *message, const model_sums *sum
   omp_unset_lock(&e->lock[last]);
 }
 
-int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed) {
+int exact_agree(exact *e, comm *c, int wish, int *again, int *agreed) {
   int n = e->segments + 1;
   memset(e->seen, 0, (size_t)n);
   for (int t = 0; t < e->threads; t++)
     for (int i = 0; i < n; i++)
       if (e->seen_by_thread[t * n + i] > e->seen[i]) e->seen[i] = e->seen_by_thread[t * n + i];
-  e->seen[n] = (uint8_t)(failed != 0);
+  e->seen[n] = (uint8_t)wish;
   if (c) TRY(comm_max_bytes(c, COMM_GRADIENT, e->seen, n + 1));
-  *any_failed = e->seen[n];
+  *agreed = e->seen[n];
   *again = 0;
   for (int i = 0; i < n; i++) {
     if ((fits(e->level[i], e->seen[i]) && !sank(e, e->level[i], e->seen[i])) || e->seen[i] == LEVEL_BAD) continue;

@@ -19,8 +19,10 @@
 
 typedef struct exact exact;
 
-/* For messages of at most `capacity` numbers, summed over `shards` shards. Not collective. Errors: ERROR_MEMORY. Memory is the arena's. */
+/* For messages of at most `capacity` numbers, summed over `shards` shards. Not collective. Errors: ERROR_MEMORY. Memory is the arena's; exact_destroy, before
+ * that goes, gives the locks back (NULL is allowed). */
 int exact_create(const model *m, int64_t capacity, int threads, int64_t shards, arena *memory, exact **result);
+void exact_destroy(exact *e);
 
 /* Begins a pass over this rank's shards. `count` [segments]: numbers of each segment in the message (dense or packed). Not collective. */
 void exact_begin(exact *e, const int64_t *count);
@@ -29,9 +31,9 @@ void exact_begin(exact *e, const int64_t *count);
 void exact_add(exact *e, int thread, const float *message, const model_sums *sums);
 
 /* Collective, unless c is NULL: then this rank alone has added all there is. Agrees on the largest magnitudes; *again: some scale does not fit them, and all
- * ranks make another pass (begin, add ...) with what is now the right scale, after which there is no need to ask again. `failed`: this rank has an error;
- * *any_failed: some rank has. */
-int exact_agree(exact *e, comm *c, int failed, int *again, int *any_failed);
+ * ranks make another pass (begin, add ...) with what is now the right scale, after which there is no need to ask again. `wish`, a byte, travels with them:
+ * *agreed is the largest of all ranks. */
+int exact_agree(exact *e, comm *c, int wish, int *again, int *agreed);
 
 /* Collective, unless c is NULL, as above. The sum of all shards of all ranks, in floats, and the sums that go with it. A segment in which some shard has a
  * number that is not finite begins with NaN; a loss that is not finite is NaN. */

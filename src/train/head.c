@@ -92,7 +92,7 @@ static void add_exactly(run *r) {
 /* The levels of the head's segments are the same state as ever, and so is what makes a second pass necessary; only that each rank has all of the shards, and
  * finds for itself what all find. */
 static int form_exactly(run *r) {
-  int again, failed;
+  int again, none_wished;
   model_sums none;
   for (int i = 0; i < model_segment_count(r->model); i++) {
     const segment *s = model_segment(r->model, i);
@@ -100,7 +100,7 @@ static int form_exactly(run *r) {
   }
   exact_begin(r->exact, r->segment_counts);
   add_exactly(r);
-  TRY(exact_agree(r->exact, NULL, 0, &again, &failed));
+  TRY(exact_agree(r->exact, NULL, 0, &again, &none_wished));
   if (again) {
     exact_begin(r->exact, r->segment_counts);
     add_exactly(r);

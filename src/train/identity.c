@@ -36,7 +36,9 @@ int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], ch
   return ERROR_NONE;
 }
 
-int identity_make(run *r) {
+int identity_make(run *r) { return identity_on_nodes(r, comm_nodes(r->comm), r->experiment_id, r->run_id); }
+
+int identity_on_nodes(const run *r, int nodes, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]) {
   char *canonical;
   TRY(config_canonical(r->config, &canonical));
   const identity_parts parts = {.canonical = canonical,
@@ -46,9 +48,29 @@ int identity_make(run *r) {
                                 .backend = IDENTITY_BACKEND,
                                 .ranks = comm_size(r->comm),
                                 .threads = r->threads,
-                                .nodes = comm_nodes(r->comm),
+                                .nodes = nodes,
                                 .config = r->config};
-  int code = identity_of(&parts, r->experiment_id, r->run_id);
+  int code = identity_of(&parts, experiment_id, run_id);
   free(canonical);
   return code;
+}
+
+int identity_request(const config *c, int ranks, char text[HASH_TEXT_BYTES]) {
+  char *canonical, line[256];
+  hash *h;
+  TRY(config_canonical(c, &canonical));
+  int code = hash_create(&h);
+  if (!code) hash_add_text(h, canonical);
+  free(canonical);
+  TRY(code);
+  hash_add_text(h, c->task.data);
+  hash_add_text(h, c->model.init == INIT_PRETRAINED ? c->model.path : ""); /* a new backbone has none */
+  hash_add_text(h, c->train.start);
+  snprintf(line, sizeof line, "ranks=%d;threads=%lld;reduce=%lld;payload=%lld;head_reduce=%lld;node_reduce=%lld;repetition=%lld;test=%lld", ranks,
+           (long long)c->threads, (long long)c->reduce, (long long)c->payload, (long long)c->head_reduce, (long long)c->node_reduce, (long long)c->repetition,
+           (long long)c->output.test);
+  hash_add_text(h, line);
+  hash_add_text(h, c->network);
+  hash_finish(h, text);
+  return ERROR_NONE;
 }

@@ -1,6 +1,6 @@
 /* Identity of a run: experiment_id hashes all that decides its numbers, run_id adds how it was executed.
  *
- * Not collective, thread-safe. Errors: ERROR_MEMORY.
+ * request_id names a run that is only planned. Not collective, thread-safe. Errors: ERROR_MEMORY.
  */
 #ifndef PEFTSCALE_IDENTITY_H
 #define PEFTSCALE_IDENTITY_H
@@ -23,5 +23,12 @@ int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], ch
 
 /* Fills in r->experiment_id and r->run_id; every rank gets the same. */
 int identity_make(run *r);
+
+/* What these would be on so many nodes. A run may go on where the batch system has spread its ranks otherwise. */
+int identity_on_nodes(const run *r, int nodes, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]);
+
+/* request_id: a planned run's name before data or weights are looked at. The hash of the configuration as it was asked for (values left to `auto` say auto),
+ * of the names under which data, weights and start are looked for, and of how the run is to be executed; the files' contents play no part. */
+int identity_request(const config *c, int ranks, char text[HASH_TEXT_BYTES]);
 
 #endif

@@ -31,6 +31,14 @@ typedef struct step_times {
   double wait_s, work_mean_s, work_max_s;                                                 /* of communication_s; of all ranks' work_cpu_s: if sampled */
 } step_times;
 
+/* What a rank wants of the others in a step; the largest of all ranks' wishes holds, and travels with what a step sends anyway. */
+typedef enum step_wish {
+  WISH_NONE,
+  WISH_CHECKPOINT, /* rank 0: it is time for one (r->checkpoint_at_s) */
+  WISH_STOP,       /* some rank was told to (stop.h)                   */
+  WISH_FAILED      /* some rank has an error: every rank gets it, and the step is not done */
+} step_wish;
+
 typedef struct step_result {
   double loss; /* mean over the step's examples (or predicted tokens) */
   double norm; /* of the mean gradient before clipping */
@@ -39,6 +47,7 @@ typedef struct step_result {
   int64_t theta_hash;                /* of theta after the update, with an exact sum and where ranks are compared; else 0 */
   int64_t sent_floats, my_examples;  /* numbers of the method in this step's message; examples in this rank's shards */
   int64_t payload_bytes, wire_bytes; /* this rank's, of the gradient; wire -1: not measured */
+  step_wish wish;                    /* the same on all ranks, to be followed after the update */
   int sampled;                       /* a barrier told waiting from transfer              */
   step_times times;
 } step_result;
@@ -64,17 +73,26 @@ int head_form(run *r, step_times *times);
 /* ---- the run file (record.c); all calls on rank 0 ---- */
 
 typedef struct record record;
+typedef struct former former;
 
+/* Of all attempts together. */
 typedef struct record_totals {
   double train_s, total_s, start_s;
   int64_t steps, tokens, best_step;
-  double communication_s, step_s;
-  double validation, test;    /* NaN where there was none */
-  double wire_mean, wire_max; /* gradient's bytes on the wire over ranks; NaN: not measured */
-  int contaminated;           /* rows of ranks                                              */
+  double communication_s, step_s, checkpoint_s;
+  int64_t checkpoints;                                             /* written */
+  double validation, test;                                         /* NaN where there was none */
+  double wire_mean, wire_max;                                      /* gradient's bytes on the wire over ranks; NaN: not measured */
+  int64_t contaminated;                                            /* rows of ranks                                              */
+  int64_t payload_bytes[COMM_PURPOSES], wire_bytes[COMM_PURPOSES]; /* of rank 0; wire -1: not measured */
 } record_totals;
 
+/* Takes the lock of r->path; nothing is in the file yet. */
 int record_create(run *r, record **result);
+/* All that is known before the first step, and of a run that goes on the rows of the attempts before. Errors: ERROR_INPUT where these are not all there. */
+int record_start(record *rec, const former *f);
+/* What was recorded so far survives the host's death. */
+int record_sync(record *rec);
 /* step and epoch: 0-based; written 1-based, as the count of updates that evaluations use. */
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *result);
 int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric);
@@ -95,6 +113,16 @@ typedef struct rank_row {
 int record_ranks(record *rec, rank_row *rows, int count);
 int record_predictions(record *rec, split_name which, const split *s, const predictions *p);
 int record_finish(record *rec, const real *theta, const record_totals *totals);
+/* Both end the record and leave the partial file, with status "failed: ..." or "stopped: ...". */
 void record_abandon(record *rec, const char *reason);
+void record_stop(record *rec, const char *how);
+
+/* A row of /attempts. */
+typedef struct attempt_row {
+  int32_t attempt, ranks, threads, nodes;
+  int64_t first_step, last_step;
+  char started[24], ended[16], binary_hash[40];
+} attempt_row;
+extern const table attempt_table;
 
 #endif

@@ -8,10 +8,10 @@
 
 #include <stdint.h>
 
-/* Behind the numbers in the one message of a step in floats. */
+/* Behind the numbers in the one message of a step in floats; errors: and what else ranks tell each other in passing (step.c). */
 enum { TAIL_LOSS, TAIL_COUNT, TAIL_TOKENS, TAIL_ERRORS, TAIL_FLOATS };
 
-/* Behind the numbers of an exact sum: loss, examples, tokens. Errors travel ahead of it, with the levels of the segments and that of the loss. */
+/* Behind the numbers of an exact sum: loss, examples, tokens. Errors and wishes travel ahead of it, with the levels of the segments and that of the loss. */
 enum { EXACT_TAIL = 3, EXACT_MORE_LEVELS = 2 };
 
 typedef struct payload_size {

@@ -9,10 +9,8 @@
 #include "base/error.h"
 #include "linalg/linalg.h"
 #include "store/provenance.h"
+#include "train/former.h"
 #include "train/identity.h"
-#include "train/internal.h"
-
-enum { FIRST_ATTEMPT = 1 }; /* attempts count from 1: a row with 0 was never written whole */
 
 typedef struct step_row {
   int32_t attempt, epoch;
@@ -108,16 +106,16 @@ static const field segment_fields[] = {
     {"decay", "1", FIELD_DOUBLE, 1, offsetof(segment_row, decay)},
 };
 
-typedef struct attempt_row {
-  int32_t attempt, ranks, threads, nodes;
-  int64_t first_step;
-  char started[24];
-} attempt_row;
-
 static const field attempt_fields[] = {
-    {"attempt", "1", FIELD_INT32, 1, offsetof(attempt_row, attempt)}, {"started", "text", FIELD_TEXT, 24, offsetof(attempt_row, started)},
-    {"ranks", "1", FIELD_INT32, 1, offsetof(attempt_row, ranks)},     {"threads", "1", FIELD_INT32, 1, offsetof(attempt_row, threads)},
-    {"nodes", "1", FIELD_INT32, 1, offsetof(attempt_row, nodes)},     {"first_step", "1", FIELD_INT64, 1, offsetof(attempt_row, first_step)},
+    {"attempt", "1", FIELD_INT32, 1, offsetof(attempt_row, attempt)},
+    {"started", "text", FIELD_TEXT, 24, offsetof(attempt_row, started)},
+    {"ranks", "1", FIELD_INT32, 1, offsetof(attempt_row, ranks)},
+    {"threads", "1", FIELD_INT32, 1, offsetof(attempt_row, threads)},
+    {"nodes", "1", FIELD_INT32, 1, offsetof(attempt_row, nodes)},
+    {"first_step", "1", FIELD_INT64, 1, offsetof(attempt_row, first_step)},
+    {"last_step", "1", FIELD_INT64, 1, offsetof(attempt_row, last_step)},
+    {"ended", "text", FIELD_TEXT, 16, offsetof(attempt_row, ended)},
+    {"binary_hash", "text", FIELD_TEXT, 40, offsetof(attempt_row, binary_hash)},
 };
 
 #define TABLE(path, help, type, fields) \
@@ -126,11 +124,12 @@ static const table step_table = TABLE("series/steps", "one row per optimiser ste
 static const table rank_table = TABLE("series/ranks", "one row per rank and validation: what the rank did since the row before", rank_row, rank_fields);
 static const table evaluation_table = TABLE("evaluation", "one row per evaluated split", evaluation_row, evaluation_fields);
 static const table segment_table = TABLE("segments", "the parts of theta", segment_row, segment_fields);
-static const table attempt_table = TABLE("attempts", "one row per process group that worked on this run", attempt_row, attempt_fields);
+const table attempt_table = TABLE("attempts", "one row per process group that worked on this run", attempt_row, attempt_fields);
 
 struct record {
   run *r;
   runfile *file;
+  int32_t attempt; /* counted from 1: a row with 0 was never written whole */
   int segments, attempts, steps, ranks, evaluations, predictions[SPLIT_COUNT], theta;
 };
 
@@ -169,11 +168,26 @@ static int put_segments(record *rec) {
   return ERROR_NONE;
 }
 
-static int put_attempt(record *rec) {
+static int put_attempts(record *rec, const former *f) {
   const run *r = rec->r;
-  attempt_row row = {.attempt = FIRST_ATTEMPT, .ranks = comm_size(r->comm), .threads = r->threads, .nodes = comm_nodes(r->comm)};
+  attempt_row row = {
+      .attempt = rec->attempt, .ranks = comm_size(r->comm), .threads = r->threads, .nodes = comm_nodes(r->comm), .first_step = f->continues ? f->head.step : 0};
   clock_utc(row.started, sizeof row.started);
+  snprintf(row.binary_hash, sizeof row.binary_hash, "%s", r->binary_hash);
+  TRY(runfile_append(rec->file, rec->attempts, f->attempts, f->count));
   return runfile_append(rec->file, rec->attempts, &row, 1);
+}
+
+/* The rows up to the step at which the run goes on; what was done beyond is done again. */
+static int carry_over(record *rec, const former *f) {
+  const runfile_choice choice = {"step", 1, f->head.step};
+  int64_t steps;
+  TRY(runfile_carry_over(rec->file, rec->steps, choice, &steps));
+  if (steps != f->head.step)
+    return FAIL(ERROR_INPUT, "remove the checkpoint to start the run anew", "%s.partial has %lld of the %lld steps that %s.checkpoint goes on from",
+                rec->r->path, (long long)steps, (long long)f->head.step, rec->r->path);
+  TRY(runfile_carry_over(rec->file, rec->ranks, choice, NULL));
+  return runfile_carry_over(rec->file, rec->evaluations, choice, NULL);
 }
 
 static int put_accounting(record *rec) {
@@ -253,10 +267,11 @@ static int keeps_theta(const run *r) {
   return r->theta_count < model_store_count(r->model) / 2; /* auto: an adapter is small, a whole model is not */
 }
 
-static int fill(record *rec) {
+static int fill(record *rec, const former *f) {
   run *r = rec->r;
   TRY(runfile_put_attribute_text(rec->file, "", "experiment_id", r->experiment_id));
   TRY(runfile_put_attribute_text(rec->file, "", "run_id", r->run_id));
+  TRY(runfile_put_attribute_text(rec->file, "", "request_id", r->request_id));
   TRY(put_config(rec));
   TRY(put_provenance(rec));
   TRY(put_accounting(rec));
@@ -267,15 +282,14 @@ static int fill(record *rec) {
   TRY(runfile_add_table(rec->file, &evaluation_table, &rec->evaluations));
   if (r->config->output.predictions && model_output_count(r->model) > 0) {
     TRY(add_predictions(rec, SPLIT_VALIDATION));
-    TRY(add_predictions(rec, SPLIT_TEST));
+    if (r->config->output.test) TRY(add_predictions(rec, SPLIT_TEST));
   }
   if (keeps_theta(r)) TRY(runfile_add_floats(rec->file, "theta", r->theta_count, &rec->theta));
   else rec->theta = -1;
-  TRY(runfile_start(rec->file)); /* rows only from here on, objects only before */
   TRY(put_segments(rec));
-  TRY(put_attempt(rec));
-  TRY(runfile_flush(rec->file, rec->segments));
-  return runfile_flush(rec->file, rec->attempts);
+  TRY(put_attempts(rec, f));
+  if (f->continues) TRY(carry_over(rec, f));
+  return runfile_start(rec->file); /* objects only before; the file takes the place of the former one with all that this one said */
 }
 
 int record_create(run *r, record **result) {
@@ -284,14 +298,20 @@ int record_create(run *r, record **result) {
   if (!rec) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   rec->r = r;
   int code = runfile_create(r->path, &rec->file);
-  if (!code) code = fill(rec);
-  if (code) record_abandon(rec, error_last()->text);
+  if (code) free(rec);
   else *result = rec;
   return code;
 }
 
+int record_start(record *rec, const former *f) {
+  rec->attempt = (int32_t)f->attempt;
+  return fill(rec, f);
+}
+
+int record_sync(record *rec) { return runfile_sync(rec->file); }
+
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s) {
-  const step_row row = {.attempt = FIRST_ATTEMPT,
+  const step_row row = {.attempt = rec->attempt,
                         .epoch = (int32_t)epoch + 1,
                         .step = step + 1,
                         .loss = s->loss,
@@ -320,7 +340,7 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
 
 int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which, const evaluation *e, double metric) {
   const double *v = e->metrics.value;
-  evaluation_row row = {.attempt = FIRST_ATTEMPT,
+  evaluation_row row = {.attempt = rec->attempt,
                         .epoch = (int32_t)epoch,
                         .step = step,
                         .count = e->count,
@@ -338,7 +358,7 @@ int record_evaluation(record *rec, int64_t step, int64_t epoch, split_name which
 }
 
 int record_ranks(record *rec, rank_row *rows, int count) {
-  for (int i = 0; i < count; i++) rows[i].attempt = FIRST_ATTEMPT;
+  for (int i = 0; i < count; i++) rows[i].attempt = rec->attempt;
   TRY(runfile_append(rec->file, rec->ranks, rows, count));
   return runfile_flush(rec->file, rec->ranks);
 }
@@ -358,14 +378,13 @@ int record_predictions(record *rec, split_name which, const split *s, const pred
 }
 
 /* What each purpose took of rank 0: NAME_payload_bytes, NAME_wire_bytes. */
-static int note_meters(record *rec) {
+static int note_meters(record *rec, const record_totals *t) {
   for (int p = 0; p < COMM_PURPOSES; p++) {
-    comm_meter m = comm_meter_read(rec->r->comm, (comm_purpose)p);
     char name[64];
     snprintf(name, sizeof name, "%s_payload_bytes", comm_purpose_names[p]);
-    TRY(runfile_note_int(rec->file, "result", name, m.payload_bytes));
+    TRY(runfile_note_int(rec->file, "result", name, t->payload_bytes[p]));
     snprintf(name, sizeof name, "%s_wire_bytes", comm_purpose_names[p]);
-    TRY(runfile_note_int(rec->file, "result", name, m.wire_bytes));
+    TRY(runfile_note_int(rec->file, "result", name, t->wire_bytes[p]));
   }
   return ERROR_NONE;
 }
@@ -384,20 +403,21 @@ int record_finish(record *rec, const real *theta, const record_totals *t) {
                  {"tokens_per_s", (double)t->tokens / t->train_s},
                  {"communication_s", t->communication_s},
                  {"step_s", t->step_s},
+                 {"checkpoint_s", t->checkpoint_s},
                  {"communication_share", t->step_s > 0 ? t->communication_s / t->step_s : 0},
                  {"gradient_wire_bytes_mean", t->wire_mean},
                  {"gradient_wire_bytes_max", t->wire_max}};
   const struct {
     const char *name;
     int64_t value;
-  } counts[] = {{"steps", t->steps}, {"tokens", t->tokens}, {"best_step", t->best_step}, {"contaminated", t->contaminated}};
+  } counts[] = {{"steps", t->steps}, {"tokens", t->tokens}, {"best_step", t->best_step}, {"contaminated", t->contaminated}, {"checkpoints", t->checkpoints}};
   char digits[HASH_TEXT_BYTES];
   hash_bytes(theta, (size_t)rec->r->theta_count * sizeof(real), digits);
   if (!code) code = runfile_note_text(file, "result", "metric", metric_names[rec->r->metric]);
   if (!code) code = runfile_note_text(file, "result", "theta_hash", digits);
   for (size_t i = 0; !code && i < sizeof numbers / sizeof *numbers; i++) code = runfile_note_double(file, "result", numbers[i].name, numbers[i].value);
   for (size_t i = 0; !code && i < sizeof counts / sizeof *counts; i++) code = runfile_note_int(file, "result", counts[i].name, counts[i].value);
-  if (!code) code = note_meters(rec);
+  if (!code) code = note_meters(rec, t);
   if (code) {
     record_abandon(rec, error_last()->text);
     return code;
@@ -406,11 +426,14 @@ int record_finish(record *rec, const real *theta, const record_totals *t) {
   return runfile_finish(file);
 }
 
-void record_abandon(record *rec, const char *reason) {
+static void leave(record *rec, const char *how, const char *reason) {
   char text[1100];
   error kept = *error_last(); /* closing may fail too; the first reason is the one to report */
-  snprintf(text, sizeof text, "failed: %s", reason);
+  snprintf(text, sizeof text, "%s: %s", how, reason);
   runfile_abandon(rec->file, text);
   free(rec);
   error_restore(&kept);
 }
+
+void record_abandon(record *rec, const char *reason) { leave(rec, "failed", reason); }
+void record_stop(record *rec, const char *how) { leave(rec, "stopped", how); }

@@ -24,6 +24,12 @@ typedef struct head_account {
   int64_t dense_bytes, factor_bytes, dense_wire_bytes, factor_wire_bytes;
 } head_account;
 
+/* Who wants to know how a training gets on: step(context, done, steps) after each step. */
+typedef struct run_observer {
+  void (*step)(void *context, int64_t done, int64_t steps);
+  void *context;
+} run_observer;
+
 typedef struct run {
   config *config;
   comm *comm;
@@ -35,6 +41,7 @@ typedef struct run {
   metric_kind metric;
   int64_t steps;
   char experiment_id[HASH_TEXT_BYTES], run_id[HASH_TEXT_BYTES], weights_hash[HASH_TEXT_BYTES], theta_hash[HASH_TEXT_BYTES];
+  char request_id[HASH_TEXT_BYTES];                                 /* identity_request */
   char start_hash[HASH_TEXT_BYTES];                                 /* of the adapter file it starts from; "" for none */
   char binary_hash[HASH_TEXT_BYTES];                                /* of the program                                  */
   char order_hash[HASH_TEXT_BYTES], schedule_hash[HASH_TEXT_BYTES]; /* of a training: batch_plan_measure, optim_schedule_hash */
@@ -49,6 +56,7 @@ typedef struct run {
   real *head_rows;              /* [examples of a step][model_head_row] shard after shard          */
   int64_t *head_first;          /* [ranks + 1] where the rows of each rank begin, in floats       */
   real *message;                /* [theta_count + TAIL_FLOATS] this rank's gradient, then the sum */
+  int changed_sum;              /* comm_sum_setup was called for this run                                  */
   int adds_on_node;             /* large vectors are first added in the node's shared memory                */
   int64_t left_out;             /* numbers of theta that the step's batch does not reach and that do not travel; mean over the steps */
   real *packed;                 /* [theta_count + TAIL_FLOATS] what travels of it, message itself where it is packed in place; NULL: all */
@@ -62,15 +70,27 @@ typedef struct run {
   void *store;                  /* the base weights, shared by the ranks of a node */
   int store_copies;             /* copies of them on this node */
   error pending;                /* of this rank alone (a run file that cannot be written); goes out with the next step's message */
-  double start_s;               /* process start to now, when assembled */
+  double checkpoint_at_s;       /* clock_wall_s at which rank 0 wishes for a checkpoint; INFINITY: never  */
+  double began_s;               /* on the clock of clock_since_start_s: 0 for a process's first run, which its start-up belongs to */
+  double start_s;               /* from then until it was assembled */
+  run_observer observer;
 } run;
 
 /* Assembles everything: data, model, weights, memory. Takes the configuration (destroyed with the run, also on failure). training = 0: only what an
- * evaluation needs. */
+ * evaluation needs.
+ *
+ * One run at a time: the meters of the communicator begin anew with it, and many runs may follow each other in one process. */
 int run_create(comm *c, config *conf, int training, run **result);
+/* Its last error is kept. NULL is allowed. */
 void run_destroy(run *r);
 
-/* Trains, evaluates and writes the run file; r->chosen is the resulting theta. */
+/* Not collective. Rank 0 calls `step` after each step of run_train, between two steps' messages: it must be quick, and call nothing collective. NULL: nobody
+ * wants to know. */
+void run_observe(run *r, void (*step)(void *context, int64_t done, int64_t steps), void *context);
+
+/* Trains, evaluates and writes the run file; r->chosen is the resulting theta. Goes on where an earlier attempt has left a
+ * checkpoint. Errors, the same on all ranks: ERROR_DIVERGED; ERROR_STOPPED where this process listens (stop.h) and some rank was told to stop: then the
+ * checkpoint is written; those of the run file and the checkpoint. */
 int run_train(run *r);
 
 /* One split, in groups that do not depend on ranks or threads. predictions (rank 0; may be NULL): see prediction. */
@@ -89,6 +109,7 @@ typedef struct predictions {
   float *prediction; /* [count] class number or score      */
 } predictions;
 
+/* Errors: ERROR_STOPPED where this process listens (stop.h) and was told to stop. */
 int run_evaluate(run *r, const real *theta, split_name which, evaluation *result, predictions *details);
 void predictions_free(predictions *p);
 

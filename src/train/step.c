@@ -10,6 +10,7 @@
 #include "data/order.h"
 #include "linalg/linalg.h"
 #include "train/internal.h"
+#include "train/stop.h"
 
 /* Threads tell how far their gradient is complete during their last shard. Thread 0, the only one that may call MPI, adds finished ranges of all threads into
  * the message and hands them to the sum, which hides the transfer behind the rest of backward: between its own products, and when it has no more of them, until
@@ -143,6 +144,25 @@ static int work(run *r, overlap *o, int64_t step, model_sums *total, step_times 
   return failed.code ? error_restore(&failed) : ERROR_NONE;
 }
 
+/* Asked right before the sum: what a rank learns later waits for the next step. */
+static step_wish wish_of(const run *r, int code) {
+  if (code) return WISH_FAILED;
+  if (stop_requested()) return WISH_STOP;
+  return comm_rank(r->comm) == 0 && clock_wall_s() >= r->checkpoint_at_s ? WISH_CHECKPOINT : WISH_NONE;
+}
+
+/* Wishes as numbers whose sum over ranks says which was the largest: rank 0 alone adds 1 for a checkpoint, so 2 means that some rank stops, and fewer than 2^19
+ * ranks that all do (524,287; with the checkpoint's 1) stay below what one error adds. Without errors every partial sum, in whatever order, is a whole number
+ * below 2^20, of which a float (24 bits) loses nothing; with errors it may lose low bits, but a sum of numbers that are not negative never rounds below its
+ * largest, and that is enough. */
+static const real wish_weights[] = {[WISH_NONE] = 0, [WISH_CHECKPOINT] = 1, [WISH_STOP] = 2, [WISH_FAILED] = 1 << 20};
+
+static step_wish wish_in(real sum) {
+  int wish = WISH_FAILED;
+  while (sum < wish_weights[wish]) wish--;
+  return (step_wish)wish;
+}
+
 /* In a sampled step all ranks meet before the sum: what came before is waiting for the slowest, what follows is transfer. */
 static void wait_if_sampled(run *r, step_result *result) {
   if (result->sampled) result->times.wait_s = comm_wait(r->comm);
@@ -176,11 +196,12 @@ static int sum_floats(run *r, int64_t step, int code, step_result *result) {
   tail[TAIL_LOSS] = (real)mine.loss;
   tail[TAIL_COUNT] = (real)mine.count;
   tail[TAIL_TOKENS] = (real)mine.tokens;
-  tail[TAIL_ERRORS] = code != 0;
+  tail[TAIL_ERRORS] = wish_weights[wish_of(r, code)];
   if (begun) return begun;
   wait_if_sampled(r, result);
   TRY(comm_sum_end(r->comm));
-  if (tail[TAIL_ERRORS] != 0) return comm_agree(r->comm, code);
+  result->wish = wish_in(tail[TAIL_ERRORS]);
+  if (result->wish == WISH_FAILED) return comm_agree(r->comm, code);
   set_result(result, &(model_sums){.loss = (double)tail[TAIL_LOSS], .count = (int64_t)tail[TAIL_COUNT], .tokens = (int64_t)tail[TAIL_TOKENS]});
   if (r->packed) model_unpack(r->model, r->packed, r->message); /* the tail may be in the way */
   TRY(head_form(r, &result->times));
@@ -199,12 +220,13 @@ static int pass(run *r, int64_t step, model_sums *mine, step_times *times) {
 
 /* Sums in integers (exact.h). */
 static int sum_exactly(run *r, int64_t step, int code, step_result *result) {
-  int again, any_failed;
+  int again, agreed;
   model_sums mine = {0}, all;
   if (!code) code = pass(r, step, &mine, &result->times);
   wait_if_sampled(r, result);
-  TRY(exact_agree(r->exact, r->comm, code, &again, &any_failed));
-  if (any_failed) return comm_agree(r->comm, code);
+  TRY(exact_agree(r->exact, r->comm, wish_of(r, code), &again, &agreed));
+  result->wish = (step_wish)agreed;
+  if (result->wish == WISH_FAILED) return comm_agree(r->comm, code);
   if (again) TRY(comm_agree(r->comm, pass(r, step, &mine, &result->times)));
   add_times(r, &result->times);
   real *message = (r->packed ? r->packed : r->message) + r->apart;

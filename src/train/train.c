@@ -9,22 +9,7 @@
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/text.h"
-#include "train/internal.h"
-
-typedef struct training {
-  run *r;
-  optim *optim;
-  record *record; /* rank 0 */
-  double best;    /* validation metric of r->chosen */
-  int64_t best_step;
-  double last_validation;
-  record_totals totals;
-  /* since the last row per rank */
-  rank_row since;
-  double shown_at_s, began_s;
-  int64_t shown_step, shown_tokens, tokens;
-  double shown_communication_s;
-} training;
+#include "train/training.h"
 
 double segment_rate(const config *c, const segment *s) {
   if (s->role == SEGMENT_HEAD) return c->train.lr_head;
@@ -69,16 +54,15 @@ static void show_progress(training *t, int64_t step, const step_result *s, int f
   double now = clock_wall_s();
   int64_t done = step + 1;
   if (!speaks(t) || (!force && (log_is_terminal() ? now - t->shown_at_s < 0.2 : done % c->output.log_every != 0))) return;
-  double elapsed = now - t->shown_at_s, per_step = (now - t->began_s) / (double)done;
-  double rate = (double)(t->tokens - t->shown_tokens) / elapsed, share = 100 * (t->totals.communication_s - t->shown_communication_s) / elapsed;
+  double elapsed = now - t->shown_at_s, per_step = (now - t->began_s) / (double)(done - t->first_step);
+  double rate = (double)(t->totals.tokens - t->shown_tokens) / elapsed, share = 100 * (t->totals.communication_s - t->shown_communication_s) / elapsed;
   char metric[64] = "", left[32];
   if (!isnan(t->last_validation)) snprintf(metric, sizeof metric, "  validation %s %.4f", metric_names[t->r->metric], t->last_validation);
   int64_t seconds = (int64_t)(per_step * (double)(t->r->steps - done) + 0.5);
   snprintf(left, sizeof left, "%lld:%02lld", (long long)(seconds / 60), (long long)(seconds % 60));
   log_progress("step %lld/%lld  loss %.4f%s  %.0f tok/s  comm %.1f%%  ETA %s", (long long)done, (long long)t->r->steps, s->loss, metric, rate, share, left);
   t->shown_at_s = now;
-  t->shown_step = done;
-  t->shown_tokens = t->tokens;
+  t->shown_tokens = t->totals.tokens;
   t->shown_communication_s = t->totals.communication_s;
 }
 
@@ -111,10 +95,10 @@ static void end_row(training *t, int64_t step) {
   machine_cores(row->cores, sizeof row->cores);
 }
 
-/* A row per rank: what it did since the last one. Collective. */
-static int note_ranks(training *t, int64_t step) {
+int training_note_ranks(training *t) {
   run *r = t->r;
-  end_row(t, step);
+  if (t->noted == t->done) return ERROR_NONE;
+  end_row(t, t->done);
   int size = comm_size(r->comm);
   int64_t *counts = calloc((size_t)size, sizeof *counts);
   void *rows = NULL;
@@ -127,6 +111,7 @@ static int note_ranks(training *t, int64_t step) {
   free(rows);
   free(counts);
   begin_row(t);
+  t->noted = t->done;
   return comm_agree(r->comm, code);
 }
 
@@ -135,13 +120,15 @@ static int diverged(int64_t step, double loss) {
               (long long)step, loss);
 }
 
-static int validate(training *t, int64_t step, int64_t epoch) {
+static int validate(training *t) {
   run *r = t->r;
+  int64_t step = t->done, epoch = step / r->plan.steps_per_epoch;
   evaluation e;
   TRY(run_evaluate(r, r->theta, SPLIT_VALIDATION, &e, NULL));
   if (e.count > 0 && !isfinite(e.loss)) return diverged(step, e.loss); /* the same on all ranks */
   double value = e.metrics.value[r->metric];
   t->last_validation = value;
+  t->validated = step;
   if (r->config->train.keep == KEEP_LAST || !t->best_step || metrics_better(r->metric, value, t->best)) {
     memcpy(r->chosen, r->theta, (size_t)r->theta_count * sizeof(real));
     t->best = value;
@@ -152,7 +139,12 @@ static int validate(training *t, int64_t step, int64_t epoch) {
   log_info("epoch %lld  step %lld  validation %sloss %.4f  (%.1f s)", (long long)epoch, (long long)step, score, e.loss, e.seconds);
   int code = t->record ? record_evaluation(t->record, step, epoch, SPLIT_VALIDATION, &e, value) : ERROR_NONE;
   TRY(comm_agree(r->comm, code));
-  return note_ranks(t, step);
+  return training_note_ranks(t);
+}
+
+static int is_validated_after(const run *r, int64_t step) {
+  int64_t every = r->config->train.evaluate_every ? r->config->train.evaluate_every : r->plan.steps_per_epoch;
+  return step == r->steps || step % every == 0;
 }
 
 static void add_step(training *t, const step_result *s) {
@@ -170,28 +162,37 @@ static void add_step(training *t, const step_result *s) {
     to->wait_s += from->wait_s;
     to->transfer_s += from->communication_s - from->wait_s;
   }
-  t->tokens += s->tokens;
+  t->totals.tokens += s->tokens;
   t->totals.communication_s += from->communication_s;
   t->totals.step_s += from->step_s;
 }
 
+/* What has to follow a step that was recorded. A stop comes first: the run that goes on validates then. */
+static int follow_step(training *t, step_wish wish) {
+  run *r = t->r;
+  if (wish == WISH_STOP) return FAIL(ERROR_STOPPED, NULL, "stopped after step %lld", (long long)t->done);
+  if (is_validated_after(r, t->done)) {
+    TRY(comm_agree(r->comm, r->pending.code ? error_restore(&r->pending) : ERROR_NONE));
+    TRY(validate(t));
+  }
+  return wish == WISH_CHECKPOINT ? resume_checkpoint(t) : ERROR_NONE;
+}
+
 static int loop(training *t) {
   run *r = t->r;
-  int64_t per_epoch = r->plan.steps_per_epoch, every = r->config->train.evaluate_every ? r->config->train.evaluate_every : per_epoch;
   const optim_options schedule = schedule_options(r->config);
-  for (int64_t step = 0; step < r->steps; step++) {
+  if (t->done > t->validated && is_validated_after(r, t->done)) TRY(validate(t)); /* it was stopped right before */
+  for (int64_t step = t->done; step < r->steps; step++) {
     step_result s;
-    int64_t epoch = step / per_epoch;
+    int64_t epoch = step / r->plan.steps_per_epoch;
     TRY(step_train(r, t->optim, step, &s));
     add_step(t, &s);
+    t->done = step + 1;
     int code = t->record ? record_step(t->record, step, epoch, optim_share(&schedule, step) * r->config->train.lr, &s) : ERROR_NONE;
-    int last = step + 1 == r->steps, validates = last || (step + 1) % every == 0;
-    show_progress(t, step, &s, last);
+    show_progress(t, step, &s, t->done == r->steps);
+    if (t->record && r->observer.step) r->observer.step(r->observer.context, t->done, r->steps);
     if (code && !r->pending.code) r->pending = *error_last(); /* told to the others with the next step's message */
-    if (validates) {
-      TRY(comm_agree(r->comm, r->pending.code ? error_restore(&r->pending) : ERROR_NONE));
-      TRY(validate(t, step + 1, (step + 1) / per_epoch));
-    }
+    TRY(follow_step(t, s.wish));
   }
   return ERROR_NONE;
 }
@@ -214,23 +215,43 @@ static int conclude_split(training *t, split_name which, double *metric) {
   return comm_agree(r->comm, code);
 }
 
+/* A sum of which a part may not have been measured. */
+static int64_t add_measured(int64_t earlier, int64_t now) { return earlier < 0 || now < 0 ? -1 : earlier + now; }
+
+int64_t training_wire_bytes(const training *t) { return add_measured(t->earlier_wire_bytes, comm_meter_read(t->r->comm, COMM_GRADIENT).wire_bytes); }
+
+record_totals training_totals(const training *t) {
+  const record_totals *earlier = &t->earlier;
+  record_totals all = t->totals;
+  all.train_s = earlier->train_s + (t->trained_s > 0 ? t->trained_s : clock_wall_s()) - t->began_s;
+  all.total_s = earlier->total_s + clock_since_start_s() - t->r->began_s;
+  all.start_s = earlier->start_s + t->r->start_s;
+  for (int p = 0; p < COMM_PURPOSES; p++) {
+    comm_meter m = comm_meter_read(t->r->comm, (comm_purpose)p);
+    all.payload_bytes[p] = earlier->payload_bytes[p] + m.payload_bytes;
+    all.wire_bytes[p] = add_measured(earlier->wire_bytes[p], m.wire_bytes);
+  }
+  return all;
+}
+
 /* Mean and largest over ranks of what the sums of gradients sent. Collective. */
 static int compare_wire(training *t) {
   comm *c = t->r->comm;
-  double bytes = (double)comm_meter_read(c, COMM_GRADIENT).wire_bytes, sum = bytes, most = bytes;
+  double bytes = (double)training_wire_bytes(t), sum = bytes, most = bytes, unknown = bytes < 0;
   TRY(comm_sum_doubles(c, COMM_CONTROL, &sum, 1));
   TRY(comm_max_doubles(c, COMM_CONTROL, &most, 1));
-  t->totals.wire_mean = most < 0 ? NAN : sum / comm_size(c);
-  t->totals.wire_max = most < 0 ? NAN : most;
+  TRY(comm_max_doubles(c, COMM_CONTROL, &unknown, 1));
+  t->totals.wire_mean = unknown > 0 ? NAN : sum / comm_size(c);
+  t->totals.wire_max = unknown > 0 ? NAN : most;
   return ERROR_NONE;
 }
 
-static void report(const training *t) {
+static void report(const training *t, const record_totals *of) {
   const run *r = t->r;
-  const record_totals *of = &t->totals;
-  char wire[96] = "", bytes[32];
+  char wire[96] = "", test[48] = "not read", bytes[32];
+  if (r->config->output.test) snprintf(test, sizeof test, "%.4f", of->test);
   if (of->wire_max > 0) snprintf(wire, sizeof wire, ", %s on the wire per step and rank", text_bytes(of->wire_mean / (double)of->steps, bytes));
-  log_info("done  %s: validation %.4f, test %.4f (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, of->test,
+  log_info("done  %s: validation %.4f, test %s (step %lld)  %.1f s, %.0f tok/s, comm %.2f%% of steps%s", metric_names[r->metric], of->validation, test,
            (long long)of->best_step, of->total_s, (double)of->tokens / of->train_s, of->step_s > 0 ? 100 * of->communication_s / of->step_s : 0, wire);
   if (of->contaminated) log_detail("times are contaminated: ranks waited for a core, see /series/ranks (delay_s)");
 }
@@ -238,32 +259,33 @@ static void report(const training *t) {
 static int train_and_conclude(training *t) {
   run *r = t->r;
   TRY(comm_agree(r->comm, make_optimizer(r, &t->optim)));
-  TRY(comm_agree(r->comm, comm_rank(r->comm) == 0 ? record_create(r, &t->record) : ERROR_NONE));
+  TRY(resume_begin(t));
   t->began_s = t->shown_at_s = clock_wall_s();
   begin_row(t);
   TRY(loop(t));
-  t->totals.train_s = clock_wall_s() - t->began_s;
+  t->trained_s = clock_wall_s();
   TRY(compare_wire(t));
   TRY(conclude_split(t, SPLIT_VALIDATION, &t->totals.validation));
-  TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));
-  t->totals.total_s = clock_since_start_s();
-  t->totals.start_s = r->start_s;
+  t->totals.test = NAN;
+  if (r->config->output.test) TRY(conclude_split(t, SPLIT_TEST, &t->totals.test));
   t->totals.steps = r->steps;
-  t->totals.tokens = t->tokens;
   t->totals.best_step = t->best_step;
+  record_totals all = training_totals(t);
   int code = ERROR_NONE;
   if (t->record) {
-    code = record_finish(t->record, r->chosen, &t->totals);
+    code = record_finish(t->record, r->chosen, &all);
     t->record = NULL;
+    if (!code) resume_end(t);
   }
   TRY(comm_agree(r->comm, code));
-  if (speaks(t)) report(t);
+  if (speaks(t)) report(t, &all);
   return ERROR_NONE;
 }
 
 int run_train(run *r) {
-  training t = {.r = r, .best = NAN, .last_validation = NAN};
+  training t = {.r = r, .best = NAN, .last_validation = NAN, .noted = -1};
   int code = train_and_conclude(&t);
+  if (code == ERROR_STOPPED) code = resume_stop(&t);
   if (t.record) record_abandon(t.record, error_last()->text);
   optim_destroy(t.optim);
   return code;

@@ -139,7 +139,7 @@ static void sizes_hold_every_shard(void **state) {
   batch_sizes sizes = {0}, found = {0};
   assert_int_equal(arena_create(&memory), 0);
   assert_int_equal(batch_plan_create(&source, 0, PER_STEP, SHARDS, 7, memory, &plan), 0);
-  assert_int_equal(batch_plan_measure(&plan, 30, &sizes, digits), 0);
+  assert_int_equal(batch_plan_measure(&plan, 30, &sizes, digits, NULL, NULL), 0);
   for (int64_t step = 0; step < 30; step++) {
     assert_int_equal(batch_plan_step(&plan, step), 0);
     for (int s = 0; s < SHARDS; s++) {
@@ -167,7 +167,7 @@ static void order_hash_of(uint64_t seed, int64_t limit, int shards, int64_t step
   assert_int_equal(arena_create(&memory), 0);
   assert_int_equal(batch_plan_create(&source, limit, PER_STEP, shards, seed, memory, &plan), 0);
   if (warm >= 0) assert_int_equal(batch_plan_step(&plan, warm), 0);
-  assert_int_equal(batch_plan_measure(&plan, steps, &sizes, digits), 0);
+  assert_int_equal(batch_plan_measure(&plan, steps, &sizes, digits, NULL, NULL), 0);
   arena_destroy(memory);
 }
 

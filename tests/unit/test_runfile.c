@@ -138,7 +138,7 @@ static void test_whole_life(void **state) {
   assert_int_equal(runfile_add_table(r, &steps, &b), ERROR_SYSTEM);
   expect_text("series/steps");
   expect_text("exists");
-  assert_int_equal(runfile_append(r, a, &(row){0}, 1), ERROR_INTERNAL); /* not started */
+  assert_int_equal(runfile_append(r, a, &(row){0}, -1), ERROR_INTERNAL);
   must(runfile_start(r));
   assert_int_equal(runfile_put_text(r, "late", "x"), ERROR_INTERNAL);
   assert_int_equal(runfile_put_attribute_int(r, "", "late", 1), ERROR_INTERNAL);
@@ -253,7 +253,7 @@ static void test_abandon(void **state) {
 
   must(runfile_create(in_folder("a.h5"), &r)); /* one that starts does, with the old rows if it wants them */
   must(runfile_add_table(r, &steps, &id));
-  must(runfile_carry_over(r, id, &rows));
+  must(runfile_carry_over(r, id, (runfile_choice){NULL, 0, 0}, &rows));
   assert_int_equal(rows, 1);
   must(runfile_start(r));
   one = make_row(1);
@@ -276,7 +276,7 @@ static void test_carry_over_other_columns(void **state) {
   int64_t rows = -1;
   must(runfile_create(in_folder("c.h5"), &r));
   must(runfile_add_table(r, &steps, &id));
-  must(runfile_carry_over(r, id, &rows));
+  must(runfile_carry_over(r, id, (runfile_choice){NULL, 0, 0}, &rows));
   assert_int_equal(rows, 0); /* nothing there yet */
   must(runfile_start(r));
   for (int i = 0; i < 20000; i++) {
@@ -287,12 +287,12 @@ static void test_carry_over_other_columns(void **state) {
   must(runfile_create(in_folder("c.h5"), &r));
   must(runfile_add_table(r, &grown, &id));
   must(runfile_add_table(r, &none, &absent));
-  must(runfile_carry_over(r, id, &rows));
+  must(runfile_carry_over(r, id, (runfile_choice){NULL, 0, 0}, &rows));
   assert_int_equal(rows, 20000);
-  must(runfile_carry_over(r, absent, &rows));
+  must(runfile_carry_over(r, absent, (runfile_choice){NULL, 0, 0}, &rows));
   assert_int_equal(rows, 0);
   must(runfile_start(r));
-  assert_int_equal(runfile_carry_over(r, id, &rows), ERROR_INTERNAL);
+  assert_int_equal(runfile_carry_over(r, id, (runfile_choice){NULL, 0, 0}, &rows), ERROR_INTERNAL);
   must(runfile_finish(r));
   hid_t file = H5Fopen(in_folder("c.h5"), H5F_ACC_RDONLY, H5P_DEFAULT), data = H5Dopen2(file, "series/steps", H5P_DEFAULT);
   static grown_row values[20000];
@@ -514,7 +514,7 @@ static void test_killed_while_writing(void **state) {
   int64_t rows, before = check_rows(in_folder("k.h5.partial"), "series/steps");
   must(runfile_create(in_folder("k.h5"), &r));
   must(runfile_add_table(r, &steps, &id));
-  must(runfile_carry_over(r, id, &rows));
+  must(runfile_carry_over(r, id, (runfile_choice){NULL, 0, 0}, &rows));
   assert_true(rows >= before);
   must(runfile_start(r));
   must(runfile_finish(r));
