@@ -192,9 +192,11 @@ endef
 $(B)/provenance_build.h: IN_GIT = $(shell $(GIT) rev-parse --show-cdup 2>/dev/null | grep -qx '' && echo yes)
 $(B)/provenance_build.h: COMMIT ?= $(if $(IN_GIT),$(shell $(GIT) rev-parse HEAD 2>/dev/null),unknown)
 $(B)/provenance_build.h: DIRTY ?= $(if $(IN_GIT),$(if $(shell $(GIT) status --porcelain -- src configs Makefile),1,0),1)
+# What decides the numbers of a run: finished runs of other sources are told as stale (`peftscale sweep`).
+NUMERIC_SOURCES := $(sort $(foreach f,base config linalg method model data comm optim train,$(wildcard src/$f/*.[ch])))
 fact = $(hash)define PEFTSCALE_$1 $(call quoted,$2)$(newline)
 $(B)/provenance_build.h: export STAMP = $(call fact,VERSION,$(VERSION))$(call fact,COMMIT,$(COMMIT))$(call fact,DIRTY,$(DIRTY))$(call \
-  fact,COMPILER,$(shell $(CC) --version 2>/dev/null | head -n 1))$(call fact,CFLAGS,$(OWN_CFLAGS) $(CFLAGS))
+  fact,SOURCE_HASH,$(shell cat $(NUMERIC_SOURCES) | sha256sum | cut -c 1-16))$(call fact,COMPILER,$(shell $(CC) --version 2>/dev/null | head -n 1))$(call fact,CFLAGS,$(OWN_CFLAGS) $(CFLAGS))
 $(B)/provenance_build.h: FORCE
 	$(keep_if_same)
 $(B)/obj/store/provenance.o: $(B)/provenance_build.h
@@ -312,11 +314,14 @@ bench: ## all benchmarks; bench-NAME is one of them
 bench-%: $(B)/bench/bench_%
 	@bash tests/support/bench.sh '$(B)' $*
 
-tables: ## tables of the run files under results/; STUDY=NAME is one study
-	@for runs in results/$(or $(STUDY),*)/runs; do \
-	  [ -d "$$runs" ] || { echo "there are no run files below results/$(or $(STUDY),*)"; exit 1; }; \
-	  echo "== $${runs%/runs}"; $(PYTHON) -m analysis table "$$runs" --out-dir "$${runs%/runs}" || exit 1; \
-	done
+tables: ## tables of the run files and archives under results/; STUDY=NAME is one study
+	@found=; for study in results/$(or $(STUDY),*); do \
+	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" --curves; \
+	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
+	  else continue; fi; \
+	  found=1; echo "== $$study"; $(PYTHON) -m analysis table "$$@" --out-dir "$$study" || exit 1; \
+	done; \
+	[ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
 
 # ---- installation ----
 

@@ -10,6 +10,12 @@ EXAMPLES = """examples (from the project's root):
   python3 -m analysis                                             everything below results/
   python3 -m analysis table results/quickstart/runs --out-dir results/quickstart
   python3 -m analysis table results/minilm-trec/runs/lora-s1.h5 --format markdown
+  python3 -m analysis table --study results/minilm-glue --curves --out-dir results/minilm-glue
+"""
+PACK_EXAMPLES = """examples (from the project's root):
+  python3 -m analysis pack results/minilm-glue
+  python3 -m analysis unpack results/minilm-glue                                  lists the runs
+  python3 -m analysis unpack results/minilm-glue trec6-lora-s1-0123abcd --out /tmp && build/peftscale check /tmp/trec6-lora-s1-0123abcd.h5
 """
 COMM_EXAMPLES = """examples (from the project's root):
   python3 -m analysis commfit comm.h5 --out-dir results/comm
@@ -100,62 +106,76 @@ def add_commfit(verbs: argparse._SubParsersAction) -> None:
     fit.add_argument("--seed", type=whole_number(0, 1 << 31), default=1, metavar="N", help="of the bootstrap (default: 1)")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables from run files (results/ if nothing is named), and the model "
-                                     "of communication times.", epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+def add_table(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
                              description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. "
                              "What makes rows unlike beyond that (other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished "
-                             "runs) is said below the table. Exit status: 0 printed, 1 no finished run or (--strict) unlike ones, 2 wrong usage.")
-    table.add_argument("places", nargs="*", type=Path, default=[Path("results")], metavar="DIR_OR_FILE", help="run files, or folders with run files below "
+                             "runs) is said below the table. Exit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
+    table.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
                        "(default: results)")
+    table.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: the rows are what its index lists as runs, never trials, with the "
+                       "number of seeds that were planned; below the table all that did not become a number, and why")
+    table.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
+    table.add_argument("--curves", action="store_true", help="with --study: also every trial of tuned values and its score on validation (curves.csv in --out-dir)")
     table.add_argument("--out-dir", type=Path, metavar="DIR", help="write table.md and table.csv there")
     table.add_argument("--format", type=formats, metavar="LIST", help="of text,markdown,csv (default: text, and with --out-dir all three). Text is printed; "
                        "the others are written to --out-dir, or printed where there is none")
-    table.add_argument("--strict", action="store_true", help="refuse to make a table of unlike runs")
+    table.add_argument("--width", type=whole_number(60, 1000), metavar="N", help="columns of text (default: the terminal's, from 80 to 100)")
+    table.add_argument("--strict", action="store_true", help="refuse to make a table of unlike runs, or of a study that lacks one")
+    table.set_defaults(formats=FORMATS)
+    return table
+
+
+def add_pack(verbs: argparse._SubParsersAction) -> None:
+    pack = verbs.add_parser("pack", help="put a study's finished runs into one small file", epilog=PACK_EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Copies every finished run of a study's index.tsv, trials too, into archive.h5: all but theta, compressed, for a "
+                            "repository; archive.tsv is its index. What the archive holds already is kept; a run that was made again later takes the place of "
+                            "the older one.\nExit status: 0 packed, 1 a run or the archive cannot be read, or nothing is finished, 2 wrong usage.")
+    pack.add_argument("study", type=Path, metavar="DIR", help="a study's results, with index.tsv: results/STUDY")
+    pack.add_argument("--stage", metavar="NAME", help="only the runs of one stage")
+    pack.add_argument("--out", type=Path, metavar="DIR", help="where the archive lies (default: DIR)")
+    unpack = verbs.add_parser("unpack", help="take runs out of an archive", epilog=PACK_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+                              description="Makes run files of the runs in an archive, for `peftscale check` and whatever else reads run files; never in the place of "
+                              "a file.\nExit status: 0 done, 1 no such archive or run, 2 wrong usage.")
+    unpack.add_argument("archive", type=Path, metavar="ARCHIVE_OR_DIR", help="archive.h5, or the folder that holds it")
+    unpack.add_argument("names", nargs="*", metavar="NAME", help="runs (none: list them)")
+    unpack.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write NAME.h5 (default: here)")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables from run files (results/ if nothing is named), archives of them, and the "
+                                     "model of communication times.", epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    table = add_table(verbs)
+    add_pack(verbs)
     add_commfit(verbs)
-    return parser.parse_args(arguments or ["table"])
+    options = parser.parse_args(arguments or ["table"])
+    if options.verb == "table":
+        if options.study and options.places:
+            table.error("--study takes the place of files and folders")
+        if not options.study and (options.curves or options.stage is not None):
+            table.error("--curves and --stage need --study")
+    return options
 
 
 def run_table(options: argparse.Namespace) -> int:
-    from .mixture import find_mixtures
-    from .render import as_csv, as_markdown, as_text, write_file
-    from .runs import collect
-    from .summary import summarise
+    from .tables import run_table as run
 
-    try:
-        collection = collect(options.places)
-    except OSError as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    if options.strict and (mixtures := find_mixtures(collection)):
-        for mixture in mixtures:
-            print(f"analysis: {mixture}", file=sys.stderr)
-        print("analysis: no table of such runs (--strict)", file=sys.stderr)
-        return 1
-    rows = summarise(collection.runs)
-    chosen = options.format or (list(FORMATS) if options.out_dir else ["text"])
-    texts = {"text": lambda: as_text(rows, collection), "markdown": lambda: as_markdown(rows, collection), "csv": lambda: as_csv(rows)}
-    files = {"markdown": "table.md", "csv": "table.csv"}
-    for name in chosen:
-        if name == "text" or not options.out_dir:
-            print(texts[name](), end="")
-            continue
-        if not rows:
-            continue  # an older table is worth more than an empty one
-        path = options.out_dir / files[name]
-        try:
-            write_file(path, texts[name]())
-        except OSError as error:
-            print(f"analysis: {path} cannot be written: {error.strerror}", file=sys.stderr)
-            return 1
-        print(f"Written: {path}")
-    if not rows:
-        print(f"analysis: no finished run in {' '.join(str(place) for place in options.places)}", file=sys.stderr)
-        return 1
-    return 0
+    return run(options)
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    from .pack import run_pack as run
+
+    return run(options)
+
+
+def run_unpack(options: argparse.Namespace) -> int:
+    from .pack import run_unpack as run
+
+    return run(options)
 
 
 def run_commfit(options: argparse.Namespace) -> int:
@@ -167,7 +187,7 @@ def run_commfit(options: argparse.Namespace) -> int:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
-        return {"table": run_table, "commfit": run_commfit}[options.verb](options)
+        return {"table": run_table, "pack": run_pack, "unpack": run_unpack, "commfit": run_commfit}[options.verb](options)
     except ImportError as error:
         print(f"analysis: {error.name} is missing (Debian: python3-{error.name})", file=sys.stderr)
         return 1

@@ -14,8 +14,8 @@ import scipy
 from . import commtables, project
 from .commfit import HoldOut, Study, check_counts, fit_all
 from .commread import Measurements, Payload, collect, read_payloads
+from .files import write_bytes, write_file
 from .networks import BadNetwork, GivenNetwork, find_networks
-from .render import write_bytes, write_file
 from .runs import Unusable
 
 SCHEMA_VERSION = 1
@@ -105,11 +105,13 @@ def report(options: argparse.Namespace) -> int:
     rows = project.project(targets, options.nodes, payloads)
     knees = project.find_knees(targets, options.nodes, payloads, options.compute_seconds, options.saving / 100)
 
-    tables, silent = [], []
+    shown, tables, silent = [], [], []
     for number, study in enumerate(studies, 1):
         if study.models:
-            tables += [commtables.parameters(study, number), commtables.errors(study, number, options.hold_out)]
+            shown.append(commtables.errors(study, number, options.hold_out))
+            tables += [commtables.parameters(study, number), shown[-1]]
             silent.append(commtables.points(study, number))
+    shown += commtables.brief(rows, knees, payloads)
     tables += commtables.projections(rows, form_scale) + commtables.knees(knees, payloads, options.compute_seconds, options.saving / 100, form_scale)
     notes = [*found.notes, *(f"Left out on {study.network.title}: {reason}" for study in studies for reason in study.left_out)]
     notes += [f"Not projected: {study.network.title}; the model knows one link per rank, so only measurements with one rank per host go further."
@@ -119,7 +121,7 @@ def report(options: argparse.Namespace) -> int:
     notes += [f"Counted bytes or rounds differ from the formula: {line}" for line in wrong[:MOST_COUNTS_SHOWN]]
     if len(wrong) > MOST_COUNTS_SHOWN:
         notes.append(f"  and {len(wrong) - MOST_COUNTS_SHOWN} more")
-    print("\n".join(table.text() for table in tables))
+    print("\n".join(table.text() for table in shown))
     for note in notes:
         print("\n".join(commtables.wrap(note)))
     if options.out_dir:
@@ -129,7 +131,9 @@ def report(options: argparse.Namespace) -> int:
         for name, text in files.items():
             write_file(options.out_dir / name, text)
         names = [*files, *write_pictures(options.out_dir, studies, rows, knees, payloads, form_scale)]
-        print(f"Written to {options.out_dir}: {len(names)} files, fit.json and tables.md among them")
+        print(f"Written to {options.out_dir}: {len(names)} files: parameters, every projection and knee in tables.md and *.tsv, fit.json, pictures")
+    else:
+        print("Parameters, every projection and knee, pictures: --out-dir DIR")
     for line in (above := missed(studies, options.require)):
         print(f"analysis: held-out error too large: {line}", file=sys.stderr)
     return 1 if above or wrong else 0

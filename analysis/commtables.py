@@ -9,9 +9,11 @@ import numpy as np
 from .commfit import BAND, Errors, HoldOut, Model, Study
 from .commread import Payload
 from .project import Knee, Projection, Target
-from .render import WIDTH, human_bytes, human_time, lay_out, markdown_line, wrap
+from .render import WIDTH, lay_out, markdown_line, wrap
+from .units import human_bytes, human_time
 
 PROJECTION = "PROJECTION, not measured"
+LONGEST_LABEL = 18  # of a payload, in the head of a column
 
 
 @dataclass
@@ -195,3 +197,26 @@ def knees(rows: list[Knee], payloads: list[Payload], compute: float | None, shar
                                  row.algorithm, math.nan if compute is None else compute, share, row.saving, ", ".join(row.below)])
         tables.append(table)
     return tables
+
+
+def short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else label[:LONGEST_LABEL - 3] + "..."
+
+
+def brief(rows: list[Projection], found: list[Knee], payloads: list[Payload]) -> list[Table]:
+    """What a terminal shows of all projections: each network at the fewest and the most hosts, with its knee and the two ends of the payloads."""
+    knees_of: dict[Target, list[Knee]] = {}
+    for knee in found:
+        if knee.projected:
+            knees_of.setdefault(knee.target, []).append(knee)
+    ends = list(dict.fromkeys([payloads[0], payloads[-1]])) if payloads else []
+    seconds = {(row.target, row.hosts, row.payload): row.seconds for row in rows}
+    table = Table("brief", f"{PROJECTION}: knees{' and times of an all-reduce' if ends else ''}",
+                  (("network", ""), ("parameters", ""), ("validated", "to hosts"), ("hosts", ""), ("knee: latency", "= bandwidth"),
+                   *((short(each.label), human_bytes(each.bytes)) for each in ends)),
+                  notes=["Below the knee fewer parameters hardly save time."])
+    for target, knees in knees_of.items():
+        for knee in dict.fromkeys([knees[0], knees[-1]]):
+            table.cells.append([target.name, target.status, str(target.validated), f"{knee.hosts:,}", size(knee.balance),
+                                *(human_time(seconds[target, knee.hosts, each]) for each in ends)])
+    return [table] if table.cells else []

@@ -1,7 +1,6 @@
 """What makes the rows of one table unlike beyond their settings: other programs, kernels, data or sample orders, dirty builds, disturbed or unfinished runs."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from .runs import BROKEN, NOT_FINISHED, Collection, Run
 from .summary import Section, section_of
@@ -20,14 +19,13 @@ SAME: dict[str, Callable[[Run], str]] = {
 MARKS: dict[str, Callable[[Run], bool]] = {"dirty build": lambda run: run.dirty == "1", "contaminated": lambda run: run.contaminated}
 
 
-def name_files(paths: list[Path]) -> str:
-    names = [path.name for path in paths]
+def name_files(names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
 def count_runs(runs: list[Run]) -> str:
-    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}: {name_files([run.path for run in runs])}"
+    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}: {name_files([run.name for run in runs])}"
 
 
 def by_value(runs: list[Run], value: Callable[[Run], str]) -> dict[str, list[Run]]:
@@ -74,7 +72,7 @@ def find_mixtures(collection: Collection) -> list[str]:
             found.append(f"{kind.capitalize()}: {count_runs(marked)}")
     for kind in (NOT_FINISHED, BROKEN):
         if paths := [path for path, reason in collection.left_out if reason.startswith(kind)]:
-            found.append(f"{kind.capitalize()}: {len(paths)} file{'' if len(paths) == 1 else 's'}: {name_files(paths)}")
+            found.append(f"{kind.capitalize()}: {len(paths)} file{'' if len(paths) == 1 else 's'}: {name_files([path.name for path in paths])}")
     return found
 
 

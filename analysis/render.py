@@ -3,8 +3,6 @@
 import csv
 import io
 import math
-import os
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +10,12 @@ from pathlib import Path
 from .mixture import find_mixtures, marks_of
 from .runs import Collection
 from .summary import Row, Section
+from .units import human_bytes, human_time
 
-WIDTH = 100
+WIDTH, NARROW = 100, 80  # the widest that is made of one's own accord, the narrowest that looks right
 NARROWEST = 12
 PERCENT = {"accuracy", "f1"}
+DROPPED_FIRST = ("stored", "with head", "comm. share", "tokens /s", "valid.", "step time")  # where a terminal is narrow
 HEADERS = (("", "method"), ("test", ""), ("valid.", ""), ("numbers", "trained"), ("stored", ""), ("sent per", "step"), ("with", "head"), ("step", "time"),
            ("comm.", "share"), ("tokens", "/s"), ("seeds", ""))
 
@@ -28,26 +28,6 @@ def score(value: float, metric: str, digits: int = 2) -> str:
     return number(100 * value, f".{digits}f") if metric in PERCENT else number(value, f".{digits + 1}f")
 
 
-def human_bytes(count: int) -> str:
-    """Three digits and a decimal unit: 304 kB."""
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            break
-        value /= 1000
-    return f"{count} B" if unit == "B" else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-
-
-def human_time(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "-"
-    if seconds >= 0.9995:
-        return f"{seconds:.2f} s" if seconds < 99.95 else f"{seconds:,.0f} s"
-    if seconds < 0.9995e-3:
-        return f"{1e6 * seconds:.{1 if seconds < 0.9995e-5 else 0}f} µs"
-    return f"{1000 * seconds:.{1 if seconds < 0.09995 else 0}f} ms"
-
-
 def title(section: Section) -> str:
     unit = " in %" if section.metric in PERCENT else ""
     data = "" if section.dataset in ("", section.task) else f" (data {section.dataset})"
@@ -56,12 +36,16 @@ def title(section: Section) -> str:
     return f"{section.task}{data}, {section.model or 'a model without a name'}, {ranks}{threads}: {section.metric}{unit}"
 
 
+def seeds(row: Row) -> str:
+    return f"{len(row.seeds)} of {row.planned}" if row.planned > len(row.seeds) else str(len(row.seeds))
+
+
 def cells(row: Row) -> list[str]:
     run, metric = row.first, row.section.metric
-    spread = "" if row.deviation is None else f" ±{score(row.deviation, metric)}"
+    spread = "" if row.deviation is None or not math.isfinite(row.deviation) else f" ±{score(row.deviation, metric)}"
     return [row.label, score(row.mean["test"], metric) + spread, score(row.mean["validation"], metric), f"{run.trainable:,}", human_bytes(run.stored_bytes),
             human_bytes(run.sent_bytes), human_bytes(run.sent_bytes_with_head), human_time(row.mean["step_s"]),
-            number(100 * row.mean["communication_share"], ".1f") + " %", number(row.mean["tokens_per_s"], ",.0f"), str(len(row.seeds))]
+            number(100 * row.mean["communication_share"], ".1f") + " %", number(row.mean["tokens_per_s"], ",.0f"), seeds(row)]
 
 
 def by_section(rows: list[Row]) -> dict[Section, list[Row]]:
@@ -72,6 +56,7 @@ def by_section(rows: list[Row]) -> dict[Section, list[Row]]:
 
 
 def notes(rows: list[Row], collection: Collection) -> list[str]:
+    """What is said below the tables. Lines that begin with two blanks belong to the one above them."""
     count = len(collection.runs)
     lines = [f"{count} run{'' if count == 1 else 's'}, {len(rows)} row{'' if len(rows) == 1 else 's'}."]
     if any(row.deviation is not None for row in rows):
@@ -79,6 +64,8 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
     if rows:
         lines.append("numbers trained, stored and sent are the method's, the task head apart; with head: a rank's whole message of a step.")
         lines.append("step time: median without the first steps.")
+    lines += collection.notes
+    lines += [f"In {path} and in files, counted once: {number} run{'' if number == 1 else 's'}." for path, number in collection.twice.items()]
     if mixtures := find_mixtures(collection):
         lines.append(f"Not alike: {len(mixtures)}")
         lines += [f"  {mixture}" for mixture in mixtures]
@@ -86,6 +73,19 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
         lines.append(f"Left out: {len(collection.left_out)}")
         lines += [f"  {path}: {reason}" for path, reason in collection.left_out]
     return lines
+
+
+def narrow(table: list[list[str]], width: int) -> tuple[list[int], list[str]]:
+    """The columns that fit, and the names of those that do not."""
+    kept, dropped = list(range(len(HEADERS))), []
+    for name in DROPPED_FIRST:
+        least = [max(len(line[column]) for line in [*zip(*HEADERS), *table]) for column in kept[1:]]
+        if NARROWEST + sum(least) + len(least) <= width:
+            break
+        column = [" ".join(filter(None, pair)) for pair in HEADERS].index(name)
+        kept.remove(column)
+        dropped.append(name)
+    return kept, dropped
 
 
 def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str]] = HEADERS) -> list[str]:
@@ -115,8 +115,15 @@ def wrap(note: str, width: int = WIDTH) -> list[str]:
 
 def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
     lines: list[str] = []
+    missing: dict[str, None] = {}
     for section, members in by_section(rows).items():
-        lines += [*textwrap.wrap(title(section), width), "", *lay_out([cells(row) for row in members], width), ""]
+        table = [cells(row) for row in members]
+        kept, dropped = narrow(table, width)
+        missing |= dict.fromkeys(dropped)
+        lines += [*textwrap.wrap(title(section), width), ""]
+        lines += [*lay_out([[line[column] for column in kept] for line in table], width, [HEADERS[column] for column in kept]), ""]
+    if missing:
+        lines += wrap(f"{width} columns have no room for: {', '.join(missing)}.", width)
     for note in notes(rows, collection):
         lines += wrap(note, width)
     return "\n".join(lines) + "\n"
@@ -132,11 +139,17 @@ def as_markdown(rows: list[Row], collection: Collection) -> str:
     for section, members in by_section(rows).items():
         lines += [f"**{title(section)}**", "", markdown_line(heads), markdown_line(["---"] + ["---:"] * (len(heads) - 1))]
         lines += [markdown_line(cells(row)) for row in members] + [""]
-    first, *rest = notes(rows, collection)
-    lines.append(first)
-    for note in rest:
-        lines.append(f"- {note.strip()}" if note.startswith("  ") else f"\n{note}\n" if note.startswith(("Not alike", "Left out")) else note)
+    said = notes(rows, collection)
+    for note, following in zip(said, [*said[1:], ""]):
+        is_item, is_head = note.startswith("  "), following.startswith("  ")
+        before = "" if is_item or not (is_head or lines[-1:] and lines[-1].startswith("- ")) else "\n"
+        lines.append(f"- {note.strip()}" if is_item else f"{before}{note}\n" if is_head else f"{before}{note}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def shown(value: float | None) -> str:
+    """A score that is not known is no number."""
+    return "" if value is None or not math.isfinite(value) else repr(value)
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -144,35 +157,16 @@ def as_csv(rows: list[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["task", "dataset", "model", "method", "options", "ranks", "threads", "metric", "test_mean", "test_min", "test_max", "test_sd",
                      "validation_mean", "trainable", "head", "stored_bytes", "sent_bytes", "sent_bytes_with_head", "step_s", "communication_share",
-                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label", "marks"])
+                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label", "marks", "seeds_planned", "tuned"])
     for row in rows:
         run, section = row.first, row.section
         options = " ".join(f"{key.removeprefix('method.')}={value}" for key, value in sorted(run.settings.items())
                            if key.startswith("method.") and key != "method.name")
         writer.writerow([section.task, section.dataset, section.model, run.method, options, section.ranks, section.threads, section.metric,
-                         repr(row.mean["test"]), repr(row.low), repr(row.high), "" if row.deviation is None else repr(row.deviation),
-                         repr(row.mean["validation"]), run.trainable, run.head, run.stored_bytes, run.sent_bytes, run.sent_bytes_with_head,
-                         repr(row.mean["step_s"]), repr(row.mean["communication_share"]), repr(row.mean["tokens_per_s"]), run.steps,
+                         *(shown(value) for value in (row.mean["test"], row.low, row.high, row.deviation, row.mean["validation"])),
+                         run.trainable, run.head, run.stored_bytes, run.sent_bytes, run.sent_bytes_with_head, repr(row.mean["step_s"]),
+                         repr(row.mean["communication_share"]), repr(row.mean["tokens_per_s"]), run.steps,
                          " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label,
-                         "; ".join(sorted({mark for each in row.runs for mark in marks_of(each)}))])
+                         "; ".join(sorted({mark for each in row.runs for mark in marks_of(each)} | ({"stale"} if row.stale else set()))),
+                         row.planned or "", row.tuned])
     return out.getvalue()
-
-
-def write_file(path: Path, text: str) -> None:
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

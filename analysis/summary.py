@@ -31,6 +31,10 @@ class Row:
     low: float
     high: float
     deviation: float | None  # of the test score; None with a single seed
+    # Of a study that has an index:
+    planned: int = 0  # seeds; 0: not known
+    tuned: str = ""  # train.lr=0.003
+    stale: bool = False  # some of its runs were made by another version of the program
 
     @property
     def first(self) -> Run:
@@ -60,8 +64,9 @@ def average(section: Section, runs: list[Run]) -> Row:
     frame = pd.DataFrame([{"seed": run.seed, **{name: getattr(run, name) for name in MEANS}} for run in runs])
     by_seed = frame.groupby("seed").mean()  # a repeated seed is no second opinion
     scores = by_seed["test"]
-    return Row(section, make_label(runs[0]), runs, {name: float(by_seed[name].mean()) for name in MEANS}, float(scores.min()), float(scores.max()),
-               float(scores.std(ddof=1)) if len(scores) > 1 else None)
+    # skipna: a mean of fewer seeds than the row names would be a wrong one.
+    return Row(section, make_label(runs[0]), runs, {name: float(by_seed[name].mean(skipna=False)) for name in MEANS}, float(scores.min(skipna=False)),
+               float(scores.max(skipna=False)), float(scores.std(ddof=1, skipna=False)) if len(scores) > 1 else None)
 
 
 def tell_apart(rows: list[Row]) -> None:

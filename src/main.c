@@ -13,8 +13,11 @@
 #include "linalg/linalg.h"
 
 static const verb *const verbs[] = {&verb_train, &verb_evaluate, &verb_predict, &verb_search, &verb_export, &verb_import, &verb_merge,
-                                    &verb_check, &verb_count,    &verb_comm,    &verb_config, &verb_list,   &verb_info};
+                                    &verb_check, &verb_count,    &verb_comm,    &verb_config, &verb_sweep,  &verb_list,   &verb_info};
 enum { VERBS = sizeof verbs / sizeof *verbs };
+/* A verb's word that is an MPI program of its own. */
+static const verb *const second_verbs[] = {&verb_sweep_work};
+enum { SECOND_VERBS = sizeof second_verbs / sizeof *second_verbs };
 
 static void print_help(FILE *file) {
   fprintf(file,
@@ -26,9 +29,18 @@ static void print_help(FILE *file) {
   fprintf(file, "\nexit status: 0 done, 1 failed, 2 wrong usage, 75 stopped at a checkpoint\n");
 }
 
-static int find_verb(const char *name, const verb **result) {
-  const char *names[VERBS];
-  char hint[128] = "see: peftscale --help";
+/* *words: how many of the arguments name it. */
+static int find_verb(char **argv, int count, const verb **result, int *words) {
+  const char *name = argv[0], *names[VERBS];
+  char hint[128] = "see: peftscale --help", two[128];
+  snprintf(two, sizeof two, "%.60s %.60s", name, count > 1 ? argv[1] : "");
+  *words = 2;
+  for (int i = 0; i < SECOND_VERBS; i++)
+    if (!strcmp(second_verbs[i]->name, two)) {
+      *result = second_verbs[i];
+      return ERROR_NONE;
+    }
+  *words = 1;
   for (int i = 0; i < VERBS; i++) {
     names[i] = verbs[i]->name;
     if (strcmp(names[i], name)) continue;
@@ -72,18 +84,18 @@ int main(int argc, char **argv) {
     return 0;
   }
   const verb *v = NULL;
-  int code = find_verb(argv[1], &v);
-  if (v && wants_help(argc - 2, argv + 2)) {
+  int words, code = find_verb(argv + 1, argc - 1, &v, &words), own = argc - 1 - words;
+  if (v && wants_help(own, argv + 1 + words)) {
     fputs(v->help, stdout);
     return 0;
   }
-  if (v == &verb_comm) verb_comm_prepare(argc - 2, argv + 2);
+  if (v == &verb_comm) verb_comm_prepare(own, argv + 1 + words);
   if (v ? v->uses_mpi : is_launched()) { /* a wrong verb of several processes is reported by one of them */
     if (comm_initialize(&argc, &argv, &c)) return fail();
     log_setup(comm_rank(c) == 0, LOG_NORMAL);
     code = comm_agree(c, code ? code : linalg_setup());
   }
-  if (!code) code = v->act(c, argc - 2, argv + 2);
+  if (!code) code = v->act(c, own, argv + 1 + words);
   if (!code) code = check_output();
   int status = code ? fail() : 0;
   comm_finalize(c);

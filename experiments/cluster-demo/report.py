@@ -12,8 +12,10 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from analysis.render import human_bytes, human_time, number as formatted, write_file
+from analysis.files import write_file
+from analysis.render import number as formatted
 from analysis.runs import Unusable, as_text, check_kind, need, newest
+from analysis.units import human_bytes, human_time
 from plan import LINKS, WARM_STEPS, ideal_s
 
 RIGHT, FAST, SLOW, NO_RATE = "right", "below the shaper's resolution", "slower than the link", "no rate"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import h5py
 
-from analysis.render import human_bytes, write_file
+from analysis.files import write_file
 from analysis.runs import Run, Unusable, as_text, read_run
 from analysis.summary import make_label
+from analysis.units import human_bytes
 from plan import TASKS, Job, Plan
 
 BASELINE = "head"

@@ -9,13 +9,14 @@
 #include "config/config.h"
 
 typedef struct verb {
-  const char *name, *summary, *help;
+  const char *name; /* one word, or two with a space between ("sweep work") */
+  const char *summary, *help;
   int uses_mpi; /* runs under mpirun; `c` is NULL for the others */
   int (*act)(comm *c, int argc, char **argv);
 } verb;
 
 extern const verb verb_train, verb_evaluate, verb_predict, verb_search, verb_export, verb_import, verb_merge, verb_check, verb_count, verb_comm, verb_config,
-    verb_list, verb_info;
+    verb_sweep, verb_sweep_work, verb_list, verb_info;
 
 /* Not collective, before MPI starts: what `comm` has to tell it. */
 void verb_comm_prepare(int argc, char **argv);

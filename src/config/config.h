@@ -84,14 +84,22 @@ typedef struct config {
   struct config_entries *entries; /* every key with its text and origin; internal */
 } config;
 
+/* Parsed files, shared by the compositions of one batch: with it each file is read once, so that a thousand runs of a study compose in a fraction of a second.
+ * It does not look whether a file has changed since: keep it no longer than for one command. */
+typedef struct config_cache config_cache;
+int config_cache_create(config_cache **result);
+void config_cache_destroy(config_cache *cache);
+
 typedef struct config_request {
   const char *root;         /* the directory that holds base.yaml, model/, task/ ...; NULL: defaults, study files and assignments only */
   const char *const *files; /* study files, in order                                  */
   int file_count;
   const char *const *assignments; /* "section.key=value", in order                          */
   int assignment_count;
+  const char *const *origins; /* of each assignment what messages and origins call it ("study.yaml:12:7"), NULL: command line; NULL for all */
   /* The option table of a method by name (count 0 when it has none); an error with the nearest name if there is no such method. */
   int (*method_options)(const char *method, const option **options, int *count);
+  config_cache *cache; /* NULL: files are read anew */
 } config_request;
 
 /* Errors: ERROR_USAGE with file, line, column, key, reason and the nearest valid name; ERROR_INPUT when a file cannot be read. *result is destroyed with
@@ -108,6 +116,10 @@ void config_destroy(config *c);
 /* Sets a key (also a method's own: "method.rank") whose value is `auto` to what its owner resolved, with origin "resolved". Errors: ERROR_INTERNAL for an
  * unknown key, for one that is not `auto`, and for a value that its declaration refuses. */
 int config_resolve(config *c, const char *key, const char *value);
+
+/* Sets a key to what the caller decides in spite of all files (where a sweep's run files go). `origin`, a constant, names the caller. Errors: ERROR_INTERNAL for an
+ * unknown key; of a value that its declaration refuses. */
+int config_assign(config *c, const char *key, const char *value, const char *origin);
 
 /* Every key with its value and its origin ("configs/method/lora.yaml:4", "command line", "default"), as aligned text or one JSON object. */
 int config_print(const config *c, FILE *file, int json);

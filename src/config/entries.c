@@ -156,6 +156,13 @@ void config_destroy(config *c) {
   if (c) arena_destroy(c->entries->memory);
 }
 
+int config_assign(config *c, const char *key, const char *value, const char *origin) {
+  config_entry *e = config_entries_find(c, key);
+  if (!e) return FAIL(ERROR_INTERNAL, NULL, "the unknown key '%s' cannot be set", key);
+  if (!config_entries_set(c, e, value, origin)) return ERROR_NONE;
+  return error_prefix("%s: ", key);
+}
+
 int config_resolve(config *c, const char *key, const char *value) {
   config_entry *e = config_entries_find(c, key);
   if (!e) return FAIL(ERROR_INTERNAL, NULL, "the unknown key '%s' cannot be resolved", key);

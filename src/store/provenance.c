@@ -29,8 +29,8 @@
 #ifndef PEFTSCALE_CFLAGS
 #define PEFTSCALE_CFLAGS "unknown"
 #endif
-#ifndef PEFTSCALE_BUILD_HASH
-#define PEFTSCALE_BUILD_HASH "unknown"
+#ifndef PEFTSCALE_SOURCE_HASH
+#define PEFTSCALE_SOURCE_HASH "unknown"
 #endif
 
 enum { KEPT_FREE = 20, MAX_VARIABLES = 256 }; /* room that the environment leaves for provenance_add */
@@ -56,6 +56,8 @@ static const char *const prefixes[] = {"OMPI_MCA_btl",
                                        "SLURM_CPU_BIND_TYPE",
                                        "SLURM_JOB_PARTITION",
                                        "SLURM_JOB_NODELIST"};
+
+const char *provenance_source_hash(void) { return PEFTSCALE_SOURCE_HASH; }
 
 void provenance_add(provenance *p, const char *name, const char *format, ...) {
   if (p->count >= PROVENANCE_MAX) return;
@@ -125,7 +127,7 @@ void provenance_collect(provenance *p) {
   provenance_add(p, "version", "%s", PEFTSCALE_VERSION);
   provenance_add(p, "commit", "%s", PEFTSCALE_COMMIT);
   provenance_add(p, "dirty", "%s", PEFTSCALE_DIRTY);
-  provenance_add(p, "build_hash", "%s", PEFTSCALE_BUILD_HASH);
+  provenance_add(p, "source_hash", "%s", PEFTSCALE_SOURCE_HASH);
   provenance_add(p, "compiler", "%s", PEFTSCALE_COMPILER);
   provenance_add(p, "cflags", "%s", PEFTSCALE_CFLAGS);
   H5get_libversion(&major, &minor, &release);

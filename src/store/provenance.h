@@ -18,10 +18,13 @@ typedef struct provenance {
   int count;
 } provenance;
 
-/* Fills in what a process can know by itself: version, commit, dirty flag, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
+/* Fills in what a process can know by itself: version, commit, dirty flag, source hash, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
  * CPU model, cores it may run on (binding), host, SLURM job and restart count where set, user-set OMPI_/SLURM_/OMP_/OPENBLAS_ variables that change speed
  * (sorted; at least 20 items are left free for provenance_add). */
 void provenance_collect(provenance *p);
+
+/* Of the sources that decide a run's numbers (all of src but the writing of files, sweeps and verbs), 16 hexadecimal digits; "unknown" in a build by hand. */
+const char *provenance_source_hash(void);
 
 /* Adds an item known elsewhere (MPI version, BLAS build and core, ranks). A longer value is cut with "..."; beyond PROVENANCE_MAX items are dropped. */
 void provenance_add(provenance *p, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -91,6 +91,18 @@ int runfile_read_text(const char *path, const char *where, char **text);
 int runfile_read_attribute_text(const char *path, const char *where, const char *name, char **text);
 int runfile_read_attribute_int(const char *path, const char *where, const char *name, int64_t *value);
 int runfile_read_attribute_double(const char *path, const char *where, const char *name, double *value);
+/* Several of the root's and groups' attributes with one look at the file: fast over thousands of files. Those that are not there, or are of another type, have
+ * found = 0. Errors: as above, of the file itself. */
+typedef struct runfile_question {
+  const char *where, *name;
+  field_type type; /* FIELD_TEXT, FIELD_INT64 or FIELD_DOUBLE */
+  int found;
+  char text[128]; /* a longer one is cut */
+  int64_t whole;
+  double real;
+} runfile_question;
+int runfile_read_attributes(const char *path, runfile_question *questions, int count);
+
 int runfile_read_floats(const char *path, const char *where, float **values, int64_t *count);
 int runfile_probe(const char *path);                  /* only whether it is a run file that can be read */
 int runfile_has(const char *path, const char *where); /* 1: the object exists; 0: it does not, or the file is unreadable */

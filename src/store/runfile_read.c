@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,29 @@ int runfile_read_attribute_text(const char *path, const char *where, const char 
   close_source(&s);
   H5Fclose(file);
   return code;
+}
+
+static int answer(const source *s, runfile_question *q) {
+  char *text;
+  if (q->type == FIELD_INT64) return read_int(s, &q->whole);
+  if (q->type == FIELD_DOUBLE) return read_double(s, &q->real);
+  TRY(read_text(s, &text));
+  snprintf(q->text, sizeof q->text, "%s", text);
+  free(text);
+  return ERROR_NONE;
+}
+
+int runfile_read_attributes(const char *path, runfile_question *questions, int count) {
+  hid_t file;
+  TRY(runfile_open(path, &file));
+  for (int i = 0; i < count; i++) {
+    runfile_question *q = &questions[i];
+    source s = {.path = path, .where = q->where, .name = q->name};
+    q->found = !open_source(file, &s) && !answer(&s, q);
+    close_source(&s);
+  }
+  H5Fclose(file);
+  return ERROR_NONE;
 }
 
 int runfile_read_attribute_int(const char *path, const char *where, const char *name, int64_t *value) {

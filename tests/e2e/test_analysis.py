@@ -24,47 +24,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
-
-STEP = np.dtype([("attempt", "<i4"), ("step", "<i8"), ("step_s", "<f8"), ("communication_s", "<f8"), ("tokens", "<i8")])
-ATTEMPT = np.dtype([("attempt", "<i4"), ("started", "S24"), ("ranks", "<i4"), ("threads", "<i4"), ("first_step", "<i8")])
-
-
-def series(times, share=0.1, tokens=300, attempt=1):
-    return np.array([(attempt, number, time, share * time, tokens) for number, time in enumerate(times)], STEP)
-
-
-def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=None, settings=None, model="minilm-l6", task="wordnet-verbs", metric="accuracy",
-              ranks=2, threads=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None,
-              weights="w" * 32, data="d" * 32, kind="peftscale run", contaminated=None, **more):
-    """A finished run with what the analysis reads, laid out as src/store/SCHEMA.md says."""
-    canonical = {"seed": seed, "method.name": method, "train.lr": "0.001", "train.batch": 32}
-    canonical |= {f"method.{key}": value for key, value in (options or {}).items()} | (settings or {})
-    text = "".join(f"{key}={value}\n" for key, value in sorted(canonical.items()))
-    config = f"seed: {seed}\nmodel:\n  name: {model}\n  path: \"/a/b: c\"\ntask:\n  name: {task}\nmethod:\n  name: {method}\noutput:\n  name: auto\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        identity = run_id or f"{abs(hash((path.name, text, ranks))):032x}"
-        for name, value in {"kind": kind, "status": status, "run_id": identity, "experiment_id": "e" * 32}.items():
-            file.attrs[name] = np.bytes_(value)
-        file.attrs["schema_version"] = version
-        file["config"] = np.bytes_(config)
-        file["config_canonical"] = np.bytes_(text)
-        provenance = file.create_group("provenance").attrs
-        for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data, **more}.items():
-            provenance[name] = np.bytes_(value)
-        accounting = file.create_group("accounting").attrs
-        for name, value in {"trainable": trainable + head, "trainable_head": head, "head_floats": head, "stored_bytes": stored, "sent_floats": sent,
-                            "sent_bytes_per_step": message}.items():
-            accounting[name] = value
-        result = file.create_group("result").attrs
-        result["metric"] = np.bytes_(metric)
-        result["test_metric"] = test
-        result["validation_metric"] = validation
-        if contaminated is not None:
-            result["contaminated"] = contaminated
-        file["attempts"] = np.array([(1, b"2024-01-01T00:00:00Z", ranks, threads, 0)], ATTEMPT)
-        file.create_group("series")["steps"] = series([0.1] * 20) if steps is None else steps
-    return path
+from made_runs import series, write_run  # noqa: E402
 
 
 class Table(unittest.TestCase):

@@ -266,6 +266,7 @@ class Program(unittest.TestCase):
         text = self.analyse(path, "--out-dir", self.out, "--compute-seconds", 0.2, "--draws", 40, "--nodes", "4,64,1000", "--require", "15,40",
                             apart=True).stdout
         self.assertLessEqual(max(map(len, text.split("Written to")[0].splitlines())), 100)
+        self.assertLess(len(text.splitlines()), 45, "the terminal's part is a summary")
         fit = json.loads((self.out / "fit.json").read_text(encoding="utf-8"))
         (study,) = fit["studies"]
         self.assertEqual((study["validated_ranks"], fit["hold_out"], fit["files"][0]["name"]), (8, {"ranks": [6], "every_size": 3}, "comm.h5"))
@@ -273,8 +274,16 @@ class Program(unittest.TestCase):
             self.assertAlmostEqual(model["pieces"][-1]["beta_s_per_byte"] / BETA, 1, delta=0.1)
         self.assertTrue(all(row["held_out"] for row in self.rows("points-1.tsv") if row["ranks"] == "6"))
         # Projections: apart, labelled, with band, scale and algorithm in each row.
-        for part in text.split("\n\n\n"):
-            self.assertFalse("held out" in part.splitlines()[0] and "PROJECTION" in part)
+        before, after = text.split("PROJECTION, not measured: ")
+        self.assertIn("held out", before)
+        self.assertNotIn("held out", after)
+        for name in ("1 GbE", "10 GbE", "100 Gbit InfiniBand"):
+            for hosts in ("4", "1,000"):
+                self.assertRegex(after, rf"(?m)^{name} +assumed +0 +{hosts} ")
+        self.assertRegex(after, r"measured +8 +64 +[\d.]+ k?B +[\d.]+ .?s +[\d.]+ m?s\n")
+        whole = (self.out / "tables.md").read_text(encoding="utf-8")
+        for part in whole.split("\n**"):
+            self.assertFalse("held out" in part and "PROJECTION" in part)
         names = sorted(file.name for file in self.out.iterdir())
         self.assertEqual([name for name in names if name.startswith("projection") and name.endswith(".tsv")], [f"projection-{n}.tsv" for n in range(1, 5)])
         for number in range(1, 5):
@@ -288,7 +297,7 @@ class Program(unittest.TestCase):
         self.assertEqual({row["projected"] for row in self.rows("knee-measured-1.tsv")}, {"no"})
         self.assertEqual({row["hosts"] for row in self.rows("knee-measured-1.tsv")}, {str(n) for n in range(2, 9)})
         self.assertEqual({row["projected"] for row in self.rows("knee-projection-2.tsv")}, {"yes"})
-        self.assertEqual(sum(line.startswith("PROJECTION, not measured") for line in text.splitlines()), 8)
+        self.assertEqual(sum(line.startswith("**PROJECTION, not measured") for line in whole.splitlines()), 8)
         for name in names:
             if name.endswith(".svg"):
                 picture = (self.out / name).read_text(encoding="utf-8")
@@ -322,6 +331,7 @@ class Program(unittest.TestCase):
         text = self.analyse(path, "--network", "none").stdout
         self.assertNotIn("PROJECTION", text)
         self.assertIn("Not projected", text)
+        self.assertIn("--out-dir DIR", text)
 
     def test_payloads_from_a_table(self):
         path = write_file(self.place / "comm.h5", ranks=(2, 4, 6), methods=[])
@@ -397,9 +407,11 @@ class Program(unittest.TestCase):
         mine = self.place / "mine.yaml"
         good = {"name": "mine", "status": "measured", "latency_s": "1e-5", "bits_per_s": 1e9, "source": "ping-pong of last week"}
         mine.write_text(yaml.safe_dump(good))
-        text = self.analyse(path, "--network", mine, "--nodes", 64).stdout
-        self.assertIn("ping-pong of last week", text)
-        self.assertIn("parameters given", text)
+        text = self.analyse(path, "--network", mine, "--nodes", 64, "--out-dir", self.out).stdout
+        self.assertRegex(text, r"(?m)^mine +given +0 +64 ")
+        tables = (self.out / "tables.md").read_text(encoding="utf-8")
+        self.assertIn("ping-pong of last week", tables)
+        self.assertIn("parameters given", tables)
         for changed, word in (({"latency_s": -1}, "latency_s"), ({"bits_per_s": "fast"}, "bits_per_s"), ({"status": "sure"}, "status"), ({"speed": 1}, "speed"),
                               ({"source": ""}, "source"), ({"latency_s_range": [1, 2]}, "latency_s_range"), ({"bits_per_s_range": 5}, "bits_per_s_range")):
             mine.write_text(yaml.safe_dump(good | changed))

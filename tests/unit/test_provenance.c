@@ -25,7 +25,7 @@ static const char *value_of(const provenance *p, const char *name) {
 
 static void test_basics(void **state) {
   (void)state;
-  static const char *const names[] = {"version", "commit",  "dirty",  "build_hash", "compiler", "cflags",        "hdf5",
+  static const char *const names[] = {"version", "commit",  "dirty",  "source_hash", "compiler", "cflags",        "hdf5",
                                       "cjson",   "libyaml", "kernel", "host",       "cpu",      "cores_allowed", "core_count"};
   provenance p;
   provenance_collect(&p);

@@ -1,0 +1,158 @@
+"""The trials that a study's tuned values were chosen by: every value with its score on validation, those without a score, too."""
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+
+from .index import Line
+from .render import markdown_line, score, wrap
+from .study import Study
+
+GAP = 2
+STALE = "~"  # behind a score
+CHOSEN = "*"
+
+
+@dataclass
+class Trial:
+    line: Line
+    key: str  # train.lr
+    value: str  # 0.003
+    is_chosen: bool = False
+
+    @property
+    def has_score(self) -> bool:
+        return self.line.is_finished and math.isfinite(self.line.validation)
+
+    @property
+    def result(self) -> str:
+        """A score, or why there is none. A number only of a trial that is finished."""
+        if self.has_score:
+            return score(self.line.validation, self.line.cells["metric"]) + (STALE if self.line.state == "stale" else "")
+        if self.line.is_finished:
+            return "no score"
+        return "diverged" if self.line.state == "failed" and "diverged" in self.line.cells["reason"] else self.line.state
+
+
+@dataclass
+class Curve:
+    """All trials of one choice, by value."""
+    stage: str
+    task: str
+    method: str
+    ranks: str
+    trials: list[Trial]
+
+    @property
+    def section(self) -> tuple[str, str, str, str]:
+        keys = sorted({trial.key for trial in self.trials})
+        return self.stage, self.task, self.ranks, ", ".join(keys)
+
+    @property
+    def metric(self) -> str:
+        return next((trial.line.cells["metric"] for trial in self.trials if trial.has_score), "")
+
+
+def as_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.inf
+
+
+def find_curves(study: Study) -> list[Curve]:
+    """Chosen is what the runs of the same group were made with."""
+    chosen: dict[tuple[str, ...], set[str]] = {}
+    for line in study.runs:
+        chosen.setdefault(line.group, set()).add(line.cells["tuned"])
+    groups: dict[tuple[str, ...], list[Trial]] = {}
+    for line in study.trials:
+        key, _, value = line.cells["tuned"].partition("=")
+        groups.setdefault(line.group, []).append(Trial(line, key, value, line.cells["tuned"] in chosen.get(line.group, set()) - {""}))
+    curves = []
+    for trials in groups.values():
+        cells = trials[0].line.cells
+        trials.sort(key=lambda trial: (trial.key, as_number(trial.value), trial.value, as_number(trial.line.cells["seed"])))
+        curves.append(Curve(cells["stage"], cells["task"], cells["method"], cells["ranks"], trials))
+    return curves
+
+
+def by_section(curves: list[Curve]) -> dict[tuple[str, ...], list[Curve]]:
+    sections: dict[tuple[str, ...], list[Curve]] = {}
+    for curve in curves:
+        sections.setdefault(curve.section, []).append(curve)
+    return sections
+
+
+def title(curves: list[Curve]) -> str:
+    stage, task, ranks, keys = curves[0].section
+    metric = next(filter(None, (curve.metric for curve in curves)), "score")
+    unit = " in %" if metric in ("accuracy", "f1") else ""
+    where = ", ".join(filter(None, [task, stage and f"stage {stage}", ranks and f"{ranks} rank{'' if ranks == '1' else 's'}"]))
+    return f"Trials of {keys or 'a tuned value'}{' on ' if where else ''}{where}: {metric} on validation{unit}"
+
+
+def pairs(curve: Curve) -> list[tuple[str, str]]:
+    return [(trial.value, trial.result + (f" {CHOSEN}" if trial.is_chosen else "")) for trial in curve.trials]
+
+
+def notes(curves: list[Curve]) -> list[str]:
+    trials = [trial for curve in curves for trial in curve.trials]
+    lines = [f"{CHOSEN} chosen for the runs."] if any(trial.is_chosen for trial in trials) else []
+    if any(trial.has_score and trial.line.state == "stale" for trial in trials):
+        lines.append(f"{STALE} by another version of the program.")
+    if open_ones := [curve.method for curve in curves if not any(trial.is_chosen for trial in curve.trials)]:
+        lines.append(f"Not chosen yet: {', '.join(dict.fromkeys(open_ones))}.")
+    return [" ".join(lines)] if lines else []
+
+
+def lay_out(curves: list[Curve], width: int) -> list[str]:
+    """One line per method, with as many values in it as fit; the others go on below."""
+    first = max(len("method"), *(len(curve.method) for curve in curves))
+    cells = [pairs(curve) for curve in curves]
+    left, right = (max(len(pair[side]) for each in cells for pair in each) for side in (0, 1))
+    each = GAP + left + 1 + right
+    most = max(len(pair) for pair in cells)
+    columns = max(1, min(most, (width - first) // each))
+    lines = []
+    for curve, values in zip(curves, cells):
+        for start in range(0, len(values), columns):
+            head = "" if start else curve.method
+            parts = (f"{value:>{left}} {result:<{right}}" for value, result in values[start:start + columns])
+            lines.append((" " * GAP).join([f"{head:<{first}}", *parts]).rstrip())
+    return lines
+
+
+def curves_text(curves: list[Curve], width: int) -> str:
+    lines: list[str] = []
+    for members in by_section(curves).values():
+        lines += [*wrap(title(members), width), "", *lay_out(members, width), ""]
+        lines += [line for note in notes(members) for line in wrap(note, width)] + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def curves_markdown(curves: list[Curve]) -> str:
+    lines: list[str] = []
+    for members in by_section(curves).values():
+        most = max(len(curve.trials) for curve in members)
+        lines += [f"**{title(members)}**", "", markdown_line(["method", *[""] * most]), markdown_line(["---"] * (most + 1))]
+        for curve in members:
+            words = [f"{value}: {result}" for value, result in pairs(curve)]
+            words = [f"**{word.removesuffix(f' {CHOSEN}')}**" if word.endswith(CHOSEN) else word for word in words]
+            lines.append(markdown_line([curve.method, *words, *[""] * (most - len(words))]))
+        lines += ["", *(note.replace(f"{CHOSEN} chosen", "Bold: chosen").replace(STALE, "\\~") for note in notes(members)), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def curves_csv(curves: list[Curve]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["stage", "task", "method", "ranks", "seed", "key", "value", "chosen", "state", "validation", "metric", "reason", "request_id", "run_id"])
+    for curve in curves:
+        for trial in curve.trials:
+            cells = trial.line.cells
+            writer.writerow([curve.stage, curve.task, curve.method, curve.ranks, cells["seed"], trial.key, trial.value, "yes" if trial.is_chosen else "no",
+                             trial.line.state, cells["validation"] if trial.has_score else "", cells["metric"], cells["reason"], trial.line.request_id,
+                             cells["run_id"]])
+    return out.getvalue()

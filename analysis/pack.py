@@ -1,0 +1,235 @@
+"""The verbs `pack`, which puts a study's finished runs into one small file, and `unpack`, which takes one out again."""
+
+import argparse
+import difflib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
+from .files import replacing, write_bytes, write_file
+from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Line, parse_index, read_index, write_index
+from .runs import Unusable, member_of, members_of, open_file
+from .source import Reader, of_stage
+from .units import human_bytes
+
+
+MOST_NAMED = 10
+
+
+class Refused(Exception):
+    """One message, exit status 1, nothing changed."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One packer at a time: each would leave out what the other adds. The folder itself is locked, so that no file remains."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"{folder}: another packer is at work there") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+class Archive:
+    """What is there already. Raises Refused where it cannot be understood, so that it is never replaced and nothing in it gets lost."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.lines: dict[str, Line] = {}  # by request_id
+        self.file = None
+        if path.exists():
+            try:
+                self.file = open_file(path)
+                names = members_of(self.file)
+                lines = parse_index(read_archive_index(self.file), str(path))
+            except (Unusable, BadIndex) as reason:
+                self.refuse(str(reason).removeprefix(f"{path}: "))
+            if sorted(line.name for line in lines) != sorted(names):
+                self.refuse("broken: its index lists other runs than it holds")
+            self.lines = {line.request_id: line for line in lines}
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.file:
+            self.file.close()
+
+    def refuse(self, reason: str) -> NoReturn:
+        raise Refused(f"{self.path}: {reason}; it is left as it is, move it away to begin a new archive") from None
+
+    def load(self, name: str) -> Node:
+        try:
+            return load_run(member_of(self.file, name))
+        except Unusable as reason:
+            self.refuse(f"{name}: {reason}")
+
+
+def created(run: Node) -> str:
+    """UTC in ISO 8601, so that texts can be compared; a run without it is older than all."""
+    value = run.attributes.get("created")
+    return value.content.tobytes().rstrip(b"\0").decode("ascii", "replace") if value else ""
+
+
+@dataclass
+class Packing:
+    """One archive being made from an older one and the lines of an index."""
+    reader: Reader
+    old: Archive
+    lines: list[Line]  # to be packed
+    new: list[str] = field(default_factory=list)  # names
+    replaced: list[str] = field(default_factory=list)
+    left: list[tuple[Line, str]] = field(default_factory=list)  # not packed, and why
+    done: dict[str, Line] = field(default_factory=dict)  # what the archive holds, by request_id
+
+    def choose(self, line: Line) -> Node:
+        """The newer of the run in the archive and the one that the index names. Raises Unusable where there is neither."""
+        before = self.old.lines.get(line.request_id)
+        path, member = self.reader.find(line)
+        if before and (not path.exists() or (member and path.samefile(self.old.path))):
+            return self.old.load(before.name)
+        try:
+            with self.reader.opened(line) as (_, group):
+                run = load_run(group)
+        except Unusable as reason:
+            if not before:
+                raise
+            self.left.append((line, f"{reason}; the archive keeps its older one"))
+            return self.old.load(before.name)
+        if not before:
+            self.new.append(line.name)
+        elif created(run) > created(kept := self.old.load(before.name)):
+            self.replaced.append(line.name)
+        else:
+            return kept
+        return run
+
+    def runs(self) -> Iterator[tuple[str, Node]]:
+        """All that the new archive holds, in the order of the names."""
+        chosen = {line.request_id: line for line in self.lines}
+        every = sorted([*chosen.values(), *(line for key, line in self.old.lines.items() if key not in chosen)], key=lambda line: line.name + SUFFIX)
+        names: set[str] = {line.name for key, line in self.old.lines.items() if key not in chosen}
+        for line in every:
+            if line.request_id not in chosen:
+                self.done[line.request_id] = line
+                yield line.name, self.old.load(line.name)
+                continue
+            try:
+                if line.name in names:
+                    raise Unusable(f"another run in the archive is called {line.name}")
+                run = self.choose(line)
+            except Unusable as reason:
+                self.left.append((line, str(reason)))
+                continue
+            names.add(line.name)
+            self.done[line.request_id] = Line({**line.cells, "file": f"{ARCHIVE}:{line.name}"})
+            yield line.name, run
+
+    def index(self) -> str:
+        """In the order of the study; what it knows no longer comes last."""
+        order = [*(line.request_id for line in self.lines), *self.old.lines]
+        return write_index([self.done[key] for key in dict.fromkeys(order) if key in self.done])
+
+
+def verify(path: Path, digests: dict[str, bytes]) -> None:
+    """What was written can be read. Raises Refused."""
+    try:
+        with open_file(path) as archive:
+            wrong = [name for name, digest in digests.items() if load_run(member_of(archive, name)).digest() != digest]
+    except Unusable as reason:
+        raise Refused(f"the new archive cannot be read: {reason}; nothing was changed") from None
+    if wrong:
+        raise Refused(f"the new archive holds another {wrong[0]} than was written; nothing was changed")
+
+
+def read_lines(folder: Path) -> list[Line]:
+    try:
+        return read_index(folder / INDEX)
+    except FileNotFoundError:
+        raise Refused(f"{folder}: " + (f"has no {INDEX}, which `peftscale sweep` writes" if folder.is_dir() else "no such folder")) from None
+
+
+def pack(options: argparse.Namespace) -> int:
+    planned = of_stage(read_lines(options.study), options.stage, options.study / INDEX)
+    out = options.out or options.study
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out), Reader(options.study) as reader, Archive(out / ARCHIVE) as old:
+        packing = Packing(reader, old, [line for line in planned if line.is_finished])
+        if not packing.lines and not packing.old.lines:
+            raise Refused(f"{options.study}: no run is finished")
+        content, digests = make_archive(packing.runs(), packing.index)
+        if not digests:
+            raise Refused(f"{options.study}: no finished run can be read: {packing.left[0][0].cells['file']}: {packing.left[0][1]}")
+        with replacing(out / ARCHIVE) as temporary:
+            temporary.write_bytes(content)
+            verify(temporary, digests)
+        write_file(out / ARCHIVE_INDEX, packing.index())
+    counts = {"new": len(packing.new), "in the place of older ones": len(packing.replaced)}
+    counts["as before"] = len(digests) - sum(counts.values())
+    words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    print(f"Written: {out / ARCHIVE}: {len(digests)} run{'' if len(digests) == 1 else 's'} ({words}), {human_bytes((out / ARCHIVE).stat().st_size)}")
+    print(f"Written: {out / ARCHIVE_INDEX}")
+    if unfinished := len(planned) - len(packing.lines):
+        print(f"Not finished, so not packed: {unfinished} of {len(planned)} planned runs")
+    for line, reason in packing.left[:MOST_NAMED]:
+        print(f"analysis: not packed: {options.study / line.cells['file']}: {reason}", file=sys.stderr)
+    if len(packing.left) > MOST_NAMED:
+        print(f"analysis: not packed: {len(packing.left) - MOST_NAMED} more", file=sys.stderr)
+    return 1 if packing.left else 0
+
+
+def unpack(options: argparse.Namespace) -> int:
+    path = options.archive / ARCHIVE if options.archive.is_dir() else options.archive
+    with open_file(path) as archive:
+        names = members_of(archive)
+        if not options.names:
+            print("\n".join(names))
+            return 0
+        wanted = [name.rpartition(":")[2].removesuffix(SUFFIX) for name in options.names]
+        for name in wanted:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1, 0.5)
+                raise Refused(f"{path}: holds no run '{name}'" + (f"; did you mean {near[0]}?" if near else ""))
+            if (options.out / f"{name}{SUFFIX}").exists():
+                raise Refused(f"{options.out / f'{name}{SUFFIX}'}: is there already")
+        for name in dict.fromkeys(wanted):
+            target, run = options.out / f"{name}{SUFFIX}", load_run(member_of(archive, name))
+            write_bytes(target, make_file(partial(store_members, run)))
+            print(f"Written: {target}")
+    return 0
+
+
+def guarded(verb, options: argparse.Namespace, place: Path) -> int:
+    """What goes wrong is one line."""
+    try:
+        return verb(options)
+    except (Refused, BadIndex) as reason:
+        print(f"analysis: {reason}", file=sys.stderr)
+    except Unusable as reason:
+        print(f"analysis: {place}: {reason}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"analysis: {error.filename or place}: {error.strerror}", file=sys.stderr)
+    return 1
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    return guarded(pack, options, options.out or options.study)
+
+
+def run_unpack(options: argparse.Namespace) -> int:
+    return guarded(unpack, options, options.archive)

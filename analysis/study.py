@@ -1,0 +1,128 @@
+"""A study's runs by its index: which of them are numbers of the table, and what is said of all others."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .index import RUN, TRIAL, Line
+from .runs import Collection, Unusable
+from .source import Reader, find_index, of_stage
+from .summary import Row
+
+MOST_NAMES, MOST_REASONS, LONGEST_REASON = 3, 12, 200
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+
+@dataclass
+class Study:
+    name: str
+    index: Path  # what it was read from
+    runs: list[Line]  # planned
+    trials: list[Line]
+    collection: Collection = field(default_factory=Collection)  # of the runs that are done or stale
+    line_of: dict[str, Line] = field(default_factory=dict)  # of a run in the collection, by run_id
+
+    @property
+    def is_whole(self) -> bool:
+        """Every planned run is in the table, by this version of the program."""
+        return len(self.line_of) == len(self.runs) and all(line.state == "done" for line in self.runs)
+
+    @property
+    def has_tasks(self) -> bool:
+        return len({line.cells["task"] for line in self.runs + self.trials}) > 1
+
+
+def read_study(folder: Path, stage: str | None = None) -> Study:
+    """Raises BadIndex, FileNotFoundError. A run whose file is of no use is left out of the collection, with the reason."""
+    index, lines = find_index(folder)
+    lines = of_stage(lines, stage, index)
+    study = Study(folder.resolve().name, index, *([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL)))
+    collection = study.collection
+    with Reader(folder) as reader:
+        for line in study.runs:
+            if not line.is_finished:
+                continue
+            try:
+                run = reader.read(line)
+                if run.run_id in study.line_of:
+                    raise Unusable(f"the same run as {study.line_of[run.run_id].cells['file']}")
+            except Unusable as reason:
+                collection.left_out.append((folder / line.cells["file"], str(reason)))
+                continue
+            study.line_of[run.run_id] = line
+            collection.runs.append(run)
+    return study
+
+
+def complete_rows(study: Study, rows: list[Row]) -> None:
+    """Tells each row how many seeds were planned, the tuned value, and whether it has runs that are stale."""
+    planned: dict[tuple[str, ...], set[str]] = {}
+    for line in study.runs:
+        planned.setdefault(line.group, set()).add(line.cells["seed"])
+    for row in rows:
+        lines = [study.line_of[run.run_id] for run in row.runs]
+        row.planned = len(set().union(*(planned[line.group] for line in lines)))
+        row.tuned = " ".join(sorted({line.cells["tuned"] for line in lines} - {""}))
+        row.stale = any(line.state == "stale" for line in lines)
+
+
+# ---- what is said below the table ----
+
+def count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def names_of(lines: Iterable[Line], columns: tuple[str, ...], most: int) -> str:
+    """lora train.lr=0.003, vera and 2 more"""
+    names = list(dict.fromkeys(" ".join(filter(None, (line.cells[column] for column in columns))) for line in lines))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def merge_reasons(reasons: list[str]) -> str:
+    """Reasons that differ in nothing but numbers, as one: where these differ, the lowest and the highest."""
+    columns = zip(*(NUMBER.findall(reason) for reason in reasons))
+    numbers = iter([words[0] if len(set(words)) == 1 else f"{min(words, key=float)}..{max(words, key=float)}" for words in columns])
+    text = " ".join(NUMBER.sub(lambda _: next(numbers), reasons[0]).split())
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + " ..."
+
+
+def unfinished_notes(lines: list[Line], columns: tuple[str, ...]) -> list[str]:
+    """A line per state and, numbers apart, reason; the most frequent first."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.state, NUMBER.sub("0", line.cells["reason"])), []).append(line)
+    notes = []
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    for (state, _), members in ordered[:MOST_REASONS]:
+        reason = merge_reasons([line.cells["reason"] for line in members])
+        notes.append(f"  {len(members)} {state}{': ' if reason else ''}{reason} ({names_of(members, columns, MOST_NAMES)})")
+    if rest := [line for _, members in ordered[MOST_REASONS:] for line in members]:
+        notes.append(f"  {len(rest)} more, for {count(len(ordered) - MOST_REASONS, 'other reason')}")
+    return notes
+
+
+def stale_notes(lines: list[Line], columns: tuple[str, ...]) -> list[str]:
+    versions: dict[str, list[Line]] = {}
+    for line in lines:
+        versions.setdefault(line.cells["source_hash"], []).append(line)
+    return [f"  {count(len(members), 'run')} by another version of the program: source_hash {version[:8] or 'unknown'} "
+            f"({names_of(members, columns, MOST_NAMES)})" for version, members in versions.items()]
+
+
+def describe(study: Study, rows: list[Row]) -> list[str]:
+    """Lines below the table: how much was planned and is finished; what is not, and why; what other versions of the program made."""
+    columns = ("task", "method", "tuned") if study.has_tasks else ("method", "tuned")
+    planned = [f"{count(len(lines), what)} planned, {sum(line.is_finished for line in lines)} finished"
+               for what, lines in (("run", study.runs), ("trial", study.trials)) if lines]
+    notes = [f"Study {study.name}: {'; '.join(planned) or 'nothing planned'}."]
+    for head, lines in (("Not in the table", study.runs), ("Trials without a score", study.trials)):
+        if missing := [line for line in lines if not line.is_finished]:
+            notes += [f"{head}: {len(missing)}", *unfinished_notes(missing, columns)]
+    shown = {study.line_of[run.run_id].group for row in rows for run in row.runs}
+    if nothing := [line for line in study.runs if line.group not in shown]:
+        notes.append(f"No row, because no run is finished: {names_of(nothing, columns[:-1], len(nothing))}.")
+    if stale := [line for line in study.runs + study.trials if line.state == "stale"]:
+        notes += [f"Stale: {len(stale)}", *stale_notes(stale, columns)]
+    return notes

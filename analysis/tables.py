@@ -1,0 +1,111 @@
+"""The verb `table`: of run files and archives as they lie there, or of a study by its index."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .curves import Curve, curves_csv, curves_markdown, curves_text, find_curves
+from .files import write_file
+from .index import ARCHIVE_INDEX, INDEX, BadIndex
+from .mixture import find_mixtures
+from .render import NARROW, WIDTH, as_csv, as_markdown, as_text
+from .runs import Collection, collect
+from .study import Study, complete_rows, describe, read_study
+from .summary import Row, summarise
+
+RESULTS = Path("results")
+
+
+def width_of_terminal() -> int:
+    return max(NARROW, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def note_studies(places: list[Path], collection: Collection) -> None:
+    """Trials are runs like others to whoever looks at files alone."""
+    for folder in places:
+        found = sorted({path.parent for name in (INDEX, ARCHIVE_INDEX) for path in folder.rglob(name)}) if folder.is_dir() else []
+        collection.notes += [f"{path} holds a study, whose trials are among the rows: see table --study {path}." for path in found]
+
+
+def refuse_unlike(collection: Collection, study: Study | None) -> bool:
+    """--strict: says what makes the runs unlike."""
+    wrong = find_mixtures(collection)
+    if study and not study.is_whole:
+        wrong += [note.strip() for note in describe(study, summarise(collection.runs))]
+    for line in wrong:
+        print(f"analysis: {line}", file=sys.stderr)
+    if wrong:
+        print("analysis: no table of such runs (--strict)", file=sys.stderr)
+    return bool(wrong)
+
+
+def emit(options: argparse.Namespace, chosen: list[str], files: dict[str, tuple[str, Callable[[], str]]]) -> int:
+    """Prints text; writes the others to --out-dir, or prints them where there is none. files: format to name and text."""
+    for form in chosen:
+        name, text = files[form]
+        if not name or not options.out_dir:
+            print(text(), end="")
+            continue
+        path = options.out_dir / name
+        try:
+            write_file(path, text())
+        except OSError as error:
+            print(f"analysis: {path} cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
+        print(f"Written: {path}")
+    return 0
+
+
+def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
+    """Raises OSError, BadIndex."""
+    if options.study:
+        study = read_study(options.study, options.stage)
+        if study.index.name == ARCHIVE_INDEX:
+            print(f"analysis: {options.study} has no {INDEX}: read from {ARCHIVE_INDEX}, which knows finished runs alone", file=sys.stderr)
+        return study.collection, study
+    collection = collect(options.places or [RESULTS])
+    note_studies(options.places or [RESULTS], collection)
+    return collection, None
+
+
+def output(options: argparse.Namespace, rows: list[Row], collection: Collection, curves: list[Curve]) -> int:
+    width = options.width or width_of_terminal()
+    chosen = options.format or (list(options.formats) if options.out_dir else ["text"])
+    code = 0
+    if rows or "text" in chosen:
+        forms = chosen if rows else ["text"]  # an older table is worth more than an empty one
+        code = emit(options, forms, {"text": ("", lambda: as_text(rows, collection, width)),
+                                     "markdown": ("table.md", lambda: as_markdown(rows, collection) + (f"\n{curves_markdown(curves)}" if curves else "")),
+                                     "csv": ("table.csv", lambda: as_csv(rows))})
+    if code or not curves:
+        return code
+    return emit(options, [form for form in chosen if form != "markdown"], {"text": ("", lambda: "\n" + curves_text(curves, width)),
+                                                                         "csv": ("curves.csv", lambda: curves_csv(curves))})
+
+
+def run_table(options: argparse.Namespace) -> int:
+    try:
+        collection, study = read(options)
+    except OSError as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    except BadIndex as reason:
+        print(f"analysis: {reason}", file=sys.stderr)
+        return 1
+    if options.strict and refuse_unlike(collection, study):
+        return 1
+    rows = summarise(collection.runs)
+    curves = []
+    if study:
+        complete_rows(study, rows)
+        collection.notes += describe(study, rows)
+        curves = find_curves(study) if options.curves else []
+    if code := output(options, rows, collection, curves):
+        return code
+    if not rows:
+        place = options.study or " ".join(map(str, options.places or [RESULTS]))
+        print(f"analysis: no finished run in {place}", file=sys.stderr)
+        return 1
+    return 0
