@@ -336,10 +336,10 @@ INCLUDE := $(DESTDIR)$(PREFIX)/include/peftscale
 SHARE := $(DESTDIR)$(PREFIX)/share/peftscale
 # Headers that a folder shares only among its own files stay at home.
 PUBLIC_HEADERS := $(filter-out %_private.h %/internal.h %/lanes.h,$(sort $(wildcard src/*/*.h)))
-SHARED_FILES = $(sort $(shell find configs experiments/prepare analysis -type f ! -name '*.pyc' ! -name '.*' 2>/dev/null)) LICENSE CITATION.cff
+SHARED_FILES = $(sort $(shell find configs jobs experiments/prepare analysis -type f ! -name '*.pyc' ! -name '.*' 2>/dev/null)) LICENSE CITATION.cff
 
 .PHONY: install uninstall
-install: all ## program, library, headers, configurations, preparation and analysis, under DESTDIR PREFIX
+install: all ## program, library, headers, configurations, batch scripts, preparation and analysis, under DESTDIR PREFIX
 	install -d '$(BIN)' '$(LIB)' '$(INCLUDE)' '$(SHARE)'
 	install -m 755 '$(B)/peftscale' '$(BIN)/peftscale'
 	install -m 644 '$(LIBRARY)' '$(LIB)/libpeftscale.a'

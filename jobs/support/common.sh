@@ -11,9 +11,11 @@ fail() {
   exit 1
 }
 
-PEFTSCALE=${PEFTSCALE:-$ROOT/build/peftscale}
+if [ -z "${PEFTSCALE:-}" ]; then
+  PEFTSCALE=$ROOT/build/peftscale
+  [ -x "$PEFTSCALE" ] || [ ! -x "$ROOT/../../bin/peftscale" ] || PEFTSCALE=$ROOT/../../bin/peftscale # where `make install` puts it
+fi
 PEFTSCALE_MAX_REQUEUES=${PEFTSCALE_MAX_REQUEUES:-50}
-PYTHON=${PYTHON:-python3}
 
 if [ -n "${PEFTSCALE_MODULES:-}" ]; then
   # A batch shell reads no profile.
@@ -81,4 +83,15 @@ over_nodes() {
     launch "$count" comm --out "$file" "$@" || worst=$?
   done
   finish $worst
+}
+
+# make_table WORD...: `python3 -m analysis table WORD...`, by a Python that can read the files. Never returns.
+make_table() {
+  local python
+  for python in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3; do
+    "$python" -c 'import h5py' 2>/dev/null || continue
+    PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} run "$python" -m analysis table "$@"
+    finish $?
+  done
+  fail "no Python with h5py was found; set PYTHON to one"
 }

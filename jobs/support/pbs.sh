@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # For the batch scripts of PBS: the program on all ranks of the job, a signal before its time is up, and its requeue. Sourced after ROOT was set to the project's
-# folder. The words of the command come in PEFTSCALE_WORDS: qsub hands none to a script.
+# folder. The words of the command come in PEFTSCALE_WORDS, since qsub hands none to a script; or behind it, where qsub was given a program (qsub -- train.pbs WORD...).
 JOB=${PBS_JOBID:?to be submitted by qsub}
 # shellcheck source=jobs/support/common.sh
 . "$ROOT/jobs/support/common.sh" || exit 1
 cd "${PBS_O_WORKDIR:?}" || exit 1
 # shellcheck disable=SC2034 # read by the scripts
-read -r -a WORDS <<<"${PEFTSCALE_WORDS:-}"
+if [ $# -gt 0 ]; then WORDS=("$@"); else read -r -a WORDS <<<"${PEFTSCALE_WORDS:-}"; fi
 NODES=$(sort -u "$PBS_NODEFILE" | wc -l)
 
 # of NAME: an attribute of this job.

@@ -1,6 +1,7 @@
 #include "sweep/submit.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ typedef struct command {
 typedef struct submission {
   const submit_request *request;
   FILE *out;
+  char root[PATH_MAX]; /* the folder above the batch scripts, absolute: jobs begin in folders of their own */
   char id[MAX_JOBS][ID_BYTES]; /* of what was handed in */
   int ids;
   int *count; /* the caller's */
@@ -71,6 +73,12 @@ static int variable_list(command *c, const char *name, const char *const *text, 
     used += (size_t)length;
   }
   return count ? variable(c, "%s=%s", name, joined) : ERROR_NONE;
+}
+
+static int find_root(submission *s) {
+  char above[PATH_MAX];
+  TRY(text_format(above, sizeof above, "%s/..", s->request->jobs));
+  return realpath(above, s->root) ? ERROR_NONE : FAIL(ERROR_INPUT, "they come with the project", "there are no batch scripts in %s", s->request->jobs);
 }
 
 /* ---- running it ---- */
@@ -181,18 +189,20 @@ static int add_environment(const submission *s, command *c) {
   const submit_request *r = s->request;
   const machine_settings *m = r->machine;
   TRY(variable(c, "PEFTSCALE=%s", r->program));
+  TRY(variable(c, "PEFTSCALE_ROOT=%s", s->root));
   TRY(variable_list(c, "PEFTSCALE_MODULES", m->modules, m->module_count));
   TRY(variable_list(c, "PEFTSCALE_ENVIRONMENT", m->environment, m->environment_count));
   TRY(variable(c, "PEFTSCALE_LAUNCHER=%s", m->launcher == LAUNCHER_SRUN ? "srun" : "mpirun"));
   TRY(variable_list(c, "PEFTSCALE_LAUNCHER_FLAGS", m->launcher_flags, m->launcher_flag_count));
+  if (!is_slurm(s)) TRY(variable(c, "PEFTSCALE_SIGNAL_S=%d", m->signal_s)); /* qsub has no option for it */
   return *m->interface ? variable(c, "PEFTSCALE_INTERFACE=%s", m->interface) : ERROR_NONE;
 }
 
 /* The script that the words behind it are for. qsub takes them behind "--" with a program, so that its directives are not read: they are on our command line. */
 static int add_script(const submission *s, command *c, const char *name) {
-  if (is_slurm(s)) return word(c, "%s/%s.sbatch", s->request->jobs, name);
+  if (is_slurm(s)) return word(c, "%s/jobs/%s.sbatch", s->root, name);
   TRY(word(c, "--"));
-  return word(c, "%s/%s.pbs", s->request->jobs, name);
+  return word(c, "%s/jobs/%s.pbs", s->root, name);
 }
 
 /* ---- arrays ---- */
@@ -343,7 +353,8 @@ int submit(const submit_request *request, FILE *out, int *jobs) {
   s->request = request;
   s->out = out;
   s->count = jobs;
-  int code = submit_all(s);
+  int code = find_root(s);
+  if (!code) code = submit_all(s);
   free(s);
   return code;
 }

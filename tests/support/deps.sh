@@ -140,7 +140,7 @@ spack_name() {
     libmpich-dev | mpich) echo mpich ;; libopenblas-openmp-dev) echo openblas threads=openmp ;; libhdf5-dev | hdf5-tools) echo hdf5~mpi ;; libyaml-dev) echo libyaml ;;
     libcjson-dev) echo cjson ;; libcmocka-dev) echo cmocka ;; libsleef-dev) echo sleef ;; libxxhash-dev) echo xxhash ;; python3-h5py) echo py-h5py ;;
     python3-pandas) echo py-pandas ;; python3-scipy) echo py-scipy ;; python3-matplotlib) echo py-matplotlib ;; python3-yaml) echo py-pyyaml ;;
-    python3-venv) echo python ;; valgrind) echo valgrind ;; clang-tidy) echo llvm+clang ;; *) echo - ;;
+    python3-venv) echo python ;; valgrind) echo valgrind ;; clang-tidy) echo llvm+clang ;; munge) echo munge ;; slurm*) echo slurm ;; *) echo - ;;
   esac
 }
 module_name() {
@@ -172,6 +172,12 @@ links() {
   # Flags are lists of words.
   # shellcheck disable=SC2086
   printf '%b\n' "$2" | ${flag[CC]:-mpicc} ${flag[$1_CFLAGS]:-} -x c - -o "$scratch/$1" ${flag[$1_LIBS]:-} >"$scratch/$1.log" 2>&1
+}
+
+# Can SLURM start Open MPI's ranks? It wants a configuration even to say so.
+starts_by_pmix() {
+  printf '%s\n' ClusterName=trial SlurmctldHost=trial NodeName=trial 'PartitionName=trial Nodes=trial' >"$scratch/slurm.conf"
+  SLURM_CONF=$scratch/slurm.conf srun --mpi=list 2>&1 | grep -q pmix
 }
 
 try_all() {
@@ -223,6 +229,13 @@ END
     printf '#include <mpi.h>\nint main(int c, char **v) { return MPI_Init(&c, &v); }\n' >"$scratch/mpich.c"
     mpicc.mpich "$scratch/mpich.c" -o "$scratch/mpich" >"$scratch/mpich.log" 2>&1 || lack libmpich-dev
     have mpicc.mpich && have mpirun.mpich || lack mpich
+    # For a SLURM cluster on one machine (tests/slurm). Where no init runs, as in a container, Debian's packages start no daemon; elsewhere munge's alone, which
+    # the tests leave alone.
+    local package
+    for package in slurmctld slurmd; do have $package || lack $package; done
+    have munged || lack munge
+    have sbatch && have srun && have scontrol || lack slurm-client
+    { have srun && starts_by_pmix; } || lack slurm-wlm-basic-plugins
   fi
 }
 

@@ -17,6 +17,7 @@ Header lines, in a comment among the first ten lines of the source or script:
                       venv     build/venv has been made (deps.sh --venv)
                       oracle   build/oracle-venv has been made (deps.sh --oracle)
                       mpich    MPICH beside Open MPI: mpicc.mpich and mpirun.mpich
+                      slurm    a SLURM cluster can be started here (tests/slurm/slurm.py check)
                       network  root  long
                       A test that needs anything runs with --all only.
 
@@ -27,6 +28,7 @@ Exit code 1 if a test failed, and, with CI=true or PEFTSCALE_NO_SKIP=1, if one w
 """
 
 import argparse
+import functools
 import os
 import re
 import shlex
@@ -39,7 +41,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "mpi", "e2e")
-NEEDS = {"assets", "venv", "oracle", "mpich", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "mpich", "slurm", "network", "root", "long"}
+SLURM = Path(__file__).resolve().parents[1] / "slurm/slurm.py"
 SKIPPED = 77
 TAIL_LINES = 40
 sys.dont_write_bytecode = True
@@ -133,6 +136,12 @@ def find_tests(root, build, kinds, python, mpirun):
     return tests
 
 
+@functools.cache
+def lack_of_slurm():
+    done = subprocess.run([sys.executable, str(SLURM), "check"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return f"needs slurm: {(done.stdout + done.stderr).strip()}" if done.returncode else ""
+
+
 def why_not(test, environment):
     """What this machine lacks for a test, or nothing."""
     if "assets" in test.needs and not Path(environment.get("PEFTSCALE_ASSETS") or "/nonexistent").is_dir():
@@ -145,7 +154,7 @@ def why_not(test, environment):
         return "needs mpich: no mpicc.mpich and mpirun.mpich (Debian: libmpich-dev, mpich)"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
-    return ""
+    return lack_of_slurm() if "slurm" in test.needs else ""
 
 
 def stop(process):

@@ -25,7 +25,7 @@ from cluster import Broken, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests/slurm/node.sh"
-CPUS = 2
+CPUS = 4  # of a node, whatever the machine has
 START_S = 60
 PATIENCE_S = 120
 # Programs, and Debian's package of each.
@@ -35,7 +35,7 @@ ENDS = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMO
 FOREIGN = re.compile(r"(SLURM|SBATCH|SALLOC|SRUN|SCANCEL|SQUEUE|SINFO|SCONTROL|PMIX?)_")
 
 # cgroups are not used: a container has none to give. cred_expire: also what a requeued job waits before it starts again (2 minutes, if not said). The scheduler
-# looks at once, and often: jobs here take seconds. With config_overrides a machine with one core has such nodes, too.
+# looks at once, and often: jobs here take seconds. config_overrides: nodes have as many CPUs as is said.
 CONFIGURATION = """ClusterName={tag}
 SlurmctldHost={login}({address})
 AuthType=auth/munge
