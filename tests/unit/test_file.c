@@ -54,6 +54,16 @@ static void test_write_and_read(void **state) {
   assert_int_equal(status.st_mode & 0777, 0666 & ~mask);
 }
 
+static void test_remove_temporaries(void **state) {
+  (void)state;
+  static const char *const names[] = {"t.bin", "t.bin.tmp-1-0", "t.bin.tmp-77-3", "xt.bin.tmp-1-0", "t.bin.tmp"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_int_equal(file_write_atomic(in_folder(names[i]), "x", 1), ERROR_NONE);
+  file_remove_temporaries(in_folder("t.bin"));
+  file_remove_temporaries(in_folder("nowhere/t.bin"));
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_int_equal(access(in_folder(names[i]), F_OK), i == 1 || i == 2 ? -1 : 0);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(in_folder(names[i]));
+}
+
 static void test_write_in_place_of_names_taken(void **state) {
   (void)state;
   char stale[1024];
@@ -179,6 +189,7 @@ static void test_maps(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_write_and_read),
+      cmocka_unit_test(test_remove_temporaries),
       cmocka_unit_test(test_write_in_place_of_names_taken),
       cmocka_unit_test(test_failures_leave_nothing),
       cmocka_unit_test(test_full_disk),

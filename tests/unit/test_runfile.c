@@ -306,6 +306,36 @@ static void test_carry_over_other_columns(void **state) {
   H5Fclose(file);
 }
 
+static void test_carry_over_chosen_rows(void **state) {
+  (void)state;
+  static const field columns[] = {{"step", "1", FIELD_INT64, 1, offsetof(grown_row, step)}, {"extra", "1", FIELD_INT64, 1, offsetof(grown_row, extra)}};
+  static const table t = {"series/steps", NULL, sizeof(grown_row), columns, 2};
+  enum { ROWS = 90000 }; /* more than are copied at once */
+  static grown_row values[ROWS];
+  grown_row *back;
+  runfile *r;
+  int id;
+  int64_t rows = -1;
+  uint8_t present[2];
+  for (int i = 0; i < ROWS; i++) values[i] = (grown_row){i % 3 ? i : 0, 7 * i};
+  must(runfile_create(in_folder("chosen.h5"), &r));
+  must(runfile_add_table(r, &t, &id));
+  must(runfile_append(r, id, values, ROWS)); /* before the start */
+  must(runfile_start(r));
+  must(runfile_sync(r));
+  runfile_abandon(r, "stopped");
+  must(runfile_create(in_folder("chosen.h5"), &r));
+  must(runfile_add_table(r, &t, &id));
+  assert_int_equal(runfile_carry_over(r, id, (runfile_choice){"absent", 0, 1}, NULL), ERROR_INTERNAL);
+  must(runfile_carry_over(r, id, (runfile_choice){"step", 1, 80000}, &rows));
+  must(runfile_start(r));
+  must(runfile_finish(r));
+  must(runfile_read_table(in_folder("chosen.h5"), &t, (void **)&back, &rows, present));
+  assert_int_equal(rows, 80000 - 80000 / 3);
+  for (int64_t i = 0, wanted = 1; i < rows; i++, wanted += wanted % 3 == 2 ? 2 : 1) assert_true(back[i].step == wanted && back[i].extra == 7 * wanted);
+  free(back);
+}
+
 /* In the child: rows until killed, each reported when it is flushed. `last` >= 0: that many, then finish. */
 /* Rows as another reader wants them: other types, other order, a column that the file lacks, one of the file's that nobody asks for. */
 typedef struct view {
@@ -763,6 +793,7 @@ int main(int count, char **words) {
       cmocka_unit_test(test_whole_life),
       cmocka_unit_test(test_abandon),
       cmocka_unit_test(test_carry_over_other_columns),
+      cmocka_unit_test(test_carry_over_chosen_rows),
       cmocka_unit_test(test_reading_tables),
       cmocka_unit_test(test_lengths_that_cannot_be),
       cmocka_unit_test(test_killed_while_writing),

@@ -134,8 +134,35 @@ static void test_unwritable_type(void **state) {
   expect_text("'x'");
 }
 
+/* Bits as they are, those of no finite number too; only what was asked for. */
+static void test_bits(void **state) {
+  (void)state;
+  static const uint32_t odd[] = {0x7fc00001, 0xff800000, 0x80000000, 1};
+  static const uint8_t u8[] = {9};
+  const safetensors_output out[] = {{.name = "byte", .type = TENSOR_U8, .dims = 1, .shape = {1}, .values = u8},
+                                    {.name = "odd", .dims = 1, .shape = {4}, .values = odd},
+                                    {.name = "none", .dims = 1, .shape = {0}, .values = odd}};
+  uint32_t back[4] = {0};
+  safetensors *s;
+  assert_int_equal(safetensors_write(path, out, 3, NULL), ERROR_NONE);
+  assert_int_equal(safetensors_open(path, &s), ERROR_NONE);
+  assert_int_equal(safetensors_read_bits(s, "odd", TENSOR_F32, 4, back), ERROR_NONE);
+  assert_memory_equal(back, odd, sizeof odd);
+  assert_int_equal(safetensors_read_bits(s, "none", TENSOR_F32, 0, NULL), ERROR_NONE);
+  static const struct {
+    const char *name;
+    safetensors_type type;
+    int64_t count;
+  } wrong[] = {{"odd", TENSOR_F32, 3}, {"odd", TENSOR_F32, 5}, {"odd", TENSOR_I32, 4}, {"byte", TENSOR_F32, 1}, {"gone", TENSOR_F32, 4}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    assert_int_equal(safetensors_read_bits(s, wrong[i].name, wrong[i].type, wrong[i].count, back), ERROR_INPUT);
+    expect_text(wrong[i].name);
+  }
+  safetensors_close(s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_signs_and_ranges), cmocka_unit_test(test_bad_metadata),
-                                     cmocka_unit_test(test_unwritable_type)};
+                                     cmocka_unit_test(test_unwritable_type), cmocka_unit_test(test_bits)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
