@@ -151,9 +151,10 @@ void provenance_collect(provenance *p) {
   add_line(p, "cpu", "/proc/cpuinfo", "model name");
   add_line(p, "memory", "/proc/meminfo", "MemTotal");
   add_cores(p);
-  const char *job = getenv("SLURM_JOB_ID"), *restarts = getenv("SLURM_RESTART_COUNT");
+  const char *job = getenv("SLURM_JOB_ID"), *step = getenv("SLURM_STEP_ID"), *restarts = getenv("SLURM_RESTART_COUNT");
   if (job) {
     provenance_add(p, "slurm_job_id", "%s", job);
+    if (step) provenance_add(p, "slurm_step_id", "%s", step);
     provenance_add(p, "slurm_restart_count", "%s", restarts ? restarts : "0");
   }
   add_environment(p);

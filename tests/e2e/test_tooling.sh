@@ -223,7 +223,12 @@ mkdir "$fakes"
 printf '%s\n' '#!/bin/sh' "echo apt-get \$DEBIAN_FRONTEND \"\$@\" >>$work/calls" >"$fakes/apt-get"
 printf '%s\n' '#!/bin/sh' "echo sudo \"\$@\" >>$work/calls" 'while [ "$1" = -n ]; do shift; done' 'exec "$@"' >"$fakes/sudo"
 printf '%s\n' '#!/bin/sh' 'echo ${FAKE_ID:-0}' >"$fakes/id"
+# A package that takes over mpirun, as a second MPI may, and leaves mpicc alone.
+printf '%s\n' '#!/bin/sh' 'case "$1 $2" in' '"--query mpi") echo "Value: /bin/cat" ;;' \
+  '"--query mpirun") if grep -q install "$0.calls"; then echo "Value: /bin/ls"; else echo "Value: /bin/sh"; fi ;;' \
+  '--set*) echo update-alternatives "$@" >>"$0.calls" ;;' 'esac' >"$fakes/update-alternatives"
 chmod +x "$fakes"/*
+ln -s "$work/calls" "$fakes/update-alternatives.calls"
 without_wordnet() { : >"$work/calls"; in_copy env -u PEFTSCALE_NO_INSTALL PATH="$fakes:$PATH" WNHOME=/nonexistent "$@" bash tests/support/deps.sh </dev/null; }
 expect 1 "installing as root" without_wordnet
 says "installing as root" 'installing with apt-get: wordnet-base$'
@@ -231,6 +236,8 @@ output=$(cat "$work/calls")
 says "lists first" 'apt-get noninteractive .*update$'
 says "installing the missing alone" 'apt-get noninteractive .*install -y --no-install-recommends wordnet-base$'
 says_not "installing as root" 'sudo'
+says "the default MPI stays" '^update-alternatives --set mpirun /bin/sh$'
+says_not "the default MPI stays" 'set mpi '
 expect 1 "installing through sudo" without_wordnet FAKE_ID=1000
 says "installing through sudo, said before" 'installing with sudo -n apt-get: wordnet-base$'
 output=$(cat "$work/calls")

@@ -145,7 +145,7 @@ spack_name() {
 }
 module_name() {
   case $1 in
-    gcc | make | pkg-config | python3-venv) echo - ;; libopenmpi-dev | openmpi-bin) echo OpenMPI ;; libopenblas-openmp-dev) echo OpenBLAS ;;
+    gcc | make | pkg-config | python3-venv) echo - ;; libopenmpi-dev | openmpi-bin) echo OpenMPI ;; libmpich-dev | mpich) echo MPICH ;; libopenblas-openmp-dev) echo OpenBLAS ;;
     libhdf5-dev | hdf5-tools) echo HDF5 ;; libyaml-dev) echo libyaml ;; libcjson-dev) echo cJSON ;; libcmocka-dev) echo CMocka ;; libsleef-dev) echo SLEEF ;;
     libxxhash-dev) echo xxHash ;; python3-h5py) echo h5py ;; python3-pandas | python3-scipy) echo SciPy-bundle ;; python3-matplotlib) echo matplotlib ;;
     python3-yaml) echo PyYAML ;; valgrind) echo Valgrind ;; clang-tidy) echo Clang ;; *) echo - ;;

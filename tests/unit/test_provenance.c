@@ -73,6 +73,7 @@ static void test_environment(void **state) {
   setenv("MPIR_CVAR_CH3_INTERFACE_HOSTNAME", "set by mpirun", 1);
   unsetenv("SLURM_JOB_ID");
   unsetenv("SLURM_RESTART_COUNT");
+  unsetenv("SLURM_STEP_ID");
   provenance_collect(&p);
   assert_string_equal(value_of(&p, "OMP_NUM_THREADS"), "3");
   assert_string_equal(value_of(&p, "OMPI_MCA_btl"), "tcp,self");
@@ -86,9 +87,12 @@ static void test_environment(void **state) {
   provenance_collect(&p);
   assert_string_equal(value_of(&p, "slurm_job_id"), "4711");
   assert_string_equal(value_of(&p, "slurm_restart_count"), "0");
+  assert_null(value_of(&p, "slurm_step_id"));
+  setenv("SLURM_STEP_ID", "3", 1);
   setenv("SLURM_RESTART_COUNT", "2", 1);
   provenance_collect(&p);
   assert_string_equal(value_of(&p, "slurm_restart_count"), "2");
+  assert_string_equal(value_of(&p, "slurm_step_id"), "3");
   for (int i = 0; i < 100; i++) {
     char name[30];
     snprintf(name, sizeof name, "OMP_TEST_%d", i);
