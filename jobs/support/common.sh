@@ -85,9 +85,18 @@ over_nodes() {
   finish $worst
 }
 
-# make_table WORD...: `python3 -m analysis table WORD...`, by a Python that can read the files. Never returns.
+# make_table [WORD... --] WORD...: `python3 -m analysis table WORD...`, by a Python that can read the files; before it, if there are words before a "--",
+# `peftscale sweep status WORD...`, which brings the index of a study's results up to date. Never returns.
 make_table() {
-  local python
+  local python study=()
+  if [[ " $* " == *" -- "* ]]; then
+    while [ "$1" != -- ]; do
+      study+=("$1")
+      shift
+    done
+    shift
+    run "$PEFTSCALE" sweep status "${study[@]}" # not 0 where a run has no result: the table says so, too
+  fi
   for python in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3; do
     "$python" -c 'import h5py' 2>/dev/null || continue
     PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} run "$python" -m analysis table "$@"

@@ -205,6 +205,15 @@ static int add_script(const submission *s, command *c, const char *name) {
   return word(c, "%s/jobs/%s.pbs", s->root, name);
 }
 
+/* The words that every verb of sweep takes. */
+static int add_study(const submission *s, command *c) {
+  const submit_request *r = s->request;
+  TRY(word(c, "%s", r->study_path));
+  for (int i = 0; i < r->word_count; i++) TRY(word(c, "%s", r->words[i]));
+  TRY(word(c, "--results"));
+  return word(c, "%s", r->plan->results);
+}
+
 /* ---- arrays ---- */
 
 /* Runs of one number of ranks and threads that can begin at the same time. */
@@ -265,10 +274,7 @@ static int submit_array(submission *s, const kind *k, int tasks, int pack, int f
   if (!code && is_slurm(s)) code = word(c, "--export=ALL");
   if (!code && !is_slurm(s)) code = word(c, "-V");
   if (!code) code = add_script(s, c, "sweep");
-  if (!code) code = word(c, "%s", r->study_path);
-  for (int i = 0; !code && i < r->word_count; i++) code = word(c, "%s", r->words[i]);
-  if (!code) code = word(c, "--results");
-  if (!code) code = word(c, "%s", r->plan->results);
+  if (!code) code = add_study(s, c);
   if (!code) code = word(c, "--most");
   if (!code) code = word(c, "%d", pack);
   if (!code) code = word(c, "--no-wait");
@@ -322,6 +328,8 @@ static int submit_table(submission *s) {
   if (!code && is_slurm(s)) code = word(c, "--export=ALL");
   if (!code && !is_slurm(s)) code = word(c, "-V");
   if (!code) code = add_script(s, c, "analysis");
+  if (!code) code = add_study(s, c); /* for `sweep status`: its index is what the table is made of */
+  if (!code) code = word(c, "--");
   if (!code) code = word(c, "--study");
   if (!code) code = word(c, "%s", r->plan->results);
   if (!code) code = hand_in(s, c, "the table, when all of them have ended");

@@ -7,14 +7,23 @@ With a stand-in for the program where the scripts alone are meant: arrays, reque
 """
 
 import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import PROGRAM, attribute, main, read, text, train  # noqa: E402
+from harness import PROGRAM, attribute, environment, main, np, read, text, train  # noqa: E402
 from slurm import Broken  # noqa: E402
 from slurm_case import STANDIN, SlurmCase  # noqa: E402
+from sweeps import SweepCase, series, table  # noqa: E402
+
+
+def last_attempts(rows):
+    """Of rows that count for a step the one of the last attempt, in the order of steps."""
+    rows = np.sort(rows[rows["attempt"] > 0], order=["step", "attempt"])
+    return rows[np.append(rows["step"][1:] != rows["step"][:-1], True)]
 
 
 def most_at_once(notes):
@@ -221,6 +230,69 @@ class Program(SlurmCase):
         self.check_ended(first, "COMPLETED")
         self.check_ended(second, "COMPLETED")
         self.assertIn("lora", Path(self.at("table"), "table.md").read_text())
+
+    def test_a_training_that_is_told_to_stop(self):
+        """By SLURM to its ranks, or to the script that passes it on: a checkpoint in one step, a requeue, and the bits of a training that nobody stopped. Whichever
+        launcher; and twice."""
+        settings = {"method": "lora", "reduce": "exact", "train__steps": "1500", "train__warmup": "0", "train__evaluate_every": "500"}
+        jobs = {launcher: self.submit("train.sbatch", *self.settings(f"told-{launcher}", **settings), options=self.BOTH, PEFTSCALE_LAUNCHER=launcher)
+                for launcher in ("srun", "mpirun")}
+        stops = 2
+        for start in range(stops):
+            for launcher, job in jobs.items():
+                self.slurm.wait_for(job, lambda _jobs, job=job, seen=start + 1: "\nstep " in self.said(job).partition(f"start number {seen}")[2], "a training on its way")
+            self.slurm.call("scancel", "--signal=USR1", jobs["srun"])
+            self.slurm.call("scancel", "--signal=USR1", "--batch", jobs["mpirun"])
+            for job in jobs.values():
+                self.slurm.wait_for(job, lambda found, seen=start + 1: found[0]["Restarts"] == str(seen), "a requeue")
+        wanted = read(train(*self.settings("not-told", **settings)), "series/steps")["theta_hash"].tolist()
+        for launcher, job in jobs.items():
+            with self.subTest(launcher):
+                self.check_ended(job, "COMPLETED")
+                run = os.path.join(self.at("runs"), f"told-{launcher}.h5")
+                steps = last_attempts(read(run, "series/steps"))
+                self.assertEqual(steps["theta_hash"].tolist(), wanted)
+                self.assertEqual(len(read(run, "attempts")), stops + 1)
+                self.assertEqual(self.said(job).count("to be requeued"), stops)
+                self.assertFalse(any(name.startswith(f"told-{launcher}.h5.") for name in os.listdir(self.at("runs"))), "a checkpoint is left")
+
+
+class Study(SlurmCase, SweepCase):
+    """`sweep submit`: an array whose tasks take several runs each, requeued before their time is up, and the table behind it."""
+    MACHINE = "scheduler: slurm\nlauncher: srun\ntime_limit: \"0:01:00\"\nsignal_s: 50\ninterface: eth0\ncores_per_node: 1\n"
+    SETTLED_S = 16.0  # of one run: two in a row do not fit into the half minute in which SLURM looks which jobs are to be told
+
+    def test_through_the_queue(self):
+        """A study that needs more than the time limit: the bits and the table of `sweep run` here."""
+        with open(self.at("machine.yaml"), "w", encoding="utf-8") as file:
+            file.write(self.MACHINE)
+        self.write("ranks: 2\ngrid:\n  method: [lora, red]\nseeds: [1]\n", epochs=self.epochs_of(self.SETTLED_S))
+        out = self.slurm.call(PROGRAM, "sweep", "submit", self.study, "--results", self.results, "--machine", self.at("machine.yaml"), "--pack", "2",
+                              changes=environment({"PYTHON": sys.executable}), directory=self.folder.name)
+        job, after = re.findall(r"-> job (\d+)", out)
+        here = os.path.join(self.study, "here")
+        self.run_all("-j", "1", results=here)
+        self.assertEqual([(end.state, end.status) for end in self.slurm.wait_all(job, 200).values()], [("COMPLETED", 0)], self.said(job))
+        self.check_ended(after, "COMPLETED")
+        self.assertGreaterEqual(int(self.slurm.job(f"{job}_0")["Restarts"]), 1, "the time limit stopped nothing")
+        self.assertEqual(self.status()["counts"]["done"], 2)
+        self.assertEqual(series(self.results), series(here))
+        rows, wanted = table(self.results), table(here)
+        for row in rows + wanted:
+            row.pop("run_ids")  # two nodes are another execution than one
+        self.assertEqual(rows, wanted)
+        self.assertEqual(self.left_over(), [])
+        attempts = [len(read(os.path.join(self.results, "runs", f"{name}.h5"), "attempts")) for name in self.files()]
+        self.assertGreaterEqual(max(attempts), 2, "no run was stopped on its way")
+        logs = Path(self.results, "logs")
+        self.assertIn("lora", "".join(path.read_text() for path in logs.glob(f"*-table-{after}.log")))
+
+    def epochs_of(self, seconds):
+        """As many as a run may have here in that time."""
+        began = time.monotonic()
+        epochs = 200
+        train(*self.settings("rate", method="lora", reduce="exact", shards="4", train__epochs=str(epochs)), ranks=2)
+        return int(epochs * seconds / (time.monotonic() - began))
 
 
 if __name__ == "__main__":

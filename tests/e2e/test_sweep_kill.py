@@ -7,8 +7,6 @@ table is that of an uninterrupted one. Run: test_sweep_kill.py [-v]
 SWEEP_KILLS: how often (20); SWEEP_SEED: of the random moments (drawn; printed with a failure).
 """
 
-import csv
-import io
 import os
 import random
 import signal
@@ -19,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 import harness  # noqa: E402
 from harness import attribute, command, environment, main  # noqa: E402
-from sweeps import SweepCase, series  # noqa: E402
+from sweeps import SweepCase, series, table  # noqa: E402
 
 KILLS = int(os.environ.get("SWEEP_KILLS", "20"))
 SEED = int(os.environ.get("SWEEP_SEED", random.SystemRandom().randrange(1 << 30)))
@@ -32,8 +30,6 @@ tune:
   set: {train.epochs: 15}
   seed: 1
 """
-# Columns of a table that a clock decides.
-CLOCK = ("step", "comm", "tok", "time", "wall", "contaminated", "wire")
 
 
 def descendants(pid):
@@ -69,14 +65,6 @@ class Killed(SweepCase):
         return subprocess.Popen(command("sweep", "run", self.study, "--results", results, "--no-table"), env=environment(), cwd=harness.ROOT, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
-    def table(self, results):
-        """Its rows without what a clock decides."""
-        done = harness.call([os.environ.get("PYTHON", "/usr/bin/python3"), "-m", "analysis", "table", "--study", results, "--format", "csv"])
-        self.assertEqual(done.status, 0, str(done))
-        rows = list(csv.DictReader(io.StringIO(done.out)))
-        self.assertGreater(len(rows), 2)
-        return [{key: value for key, value in row.items() if not any(word in key for word in CLOCK)} for row in rows]
-
     def kill(self, process, whom):
         """Whom it met: there may be no rank or mpirun yet."""
         below = descendants(process.pid)
@@ -102,8 +90,9 @@ class Killed(SweepCase):
         began = time.monotonic()
         self.run_all(results=whole)
         length = time.monotonic() - began
-        wanted, table = series(whole), self.table(whole)
+        wanted, rows = series(whole), table(whole)
         self.assertEqual(len(wanted), 12)
+        self.assertGreater(len(rows), 2)
         interrupted = 0
         for number in range(KILLS):
             whom = ("sweep", "rank", "mpirun", "all")[number % 4]
@@ -125,7 +114,7 @@ class Killed(SweepCase):
                 after = self.files(results)
                 self.assertEqual({name: after[name] for name in before}, before, "a finished run was done again")
                 self.assertEqual(series(results), wanted)
-                self.assertEqual(self.table(results), table)
+                self.assertEqual(table(results), rows)
                 self.assertEqual(self.left_over(results), [])
                 for name in after:
                     self.assertEqual(attribute(os.path.join(results, "runs", name + ".h5"), "", "status"), "complete")

@@ -1,10 +1,15 @@
 """What the tests of sweeps share: small studies in a folder of the test's own, and looks at what became of their runs."""
 
+import csv
 import glob
+import io
 import json
 import os
 
 import harness
+
+# Columns of a table that a clock decides.
+CLOCK = ("step", "comm", "tok", "time", "wall", "contaminated", "wire")
 
 TINY = """title: A tiny study
 base:
@@ -66,3 +71,10 @@ def series(results):
         found[os.path.basename(path)] = [(int(step), int(row["theta_hash"]), float(row["loss"])) for step, row in sorted(last.items())] + [
             harness.attribute(path, "result", "validation_metric"), str(harness.attribute(path, "result", "test_metric")), harness.attribute(path, "result", "theta_hash")]
     return found
+
+
+def table(results):
+    """The rows of a study's table without what a clock decides."""
+    done = harness.call([os.environ.get("PYTHON", "/usr/bin/python3"), "-m", "analysis", "table", "--study", results, "--format", "csv"])
+    assert done.status == 0, str(done)
+    return [{key: value for key, value in row.items() if not any(word in key for word in CLOCK)} for row in csv.DictReader(io.StringIO(done.out))]
