@@ -59,9 +59,12 @@ static void become(const process_request *r, int output, pid_t parent) {
 static int start(const process_request *r, int output, pid_t *pid) {
   pid_t parent = getpid();
   fflush(NULL); /* what is still held back must not be written twice */
-  *pid = fork();
-  if (*pid == 0) become(r, output, parent);
-  return *pid > 0 ? ERROR_NONE : FAIL(ERROR_SYSTEM, NULL, "cannot start %s: %s", r->words[0], strerror(errno));
+  *pid = 0; /* not fork's -1: kill(-1) means every process */
+  pid_t made = fork();
+  if (made == 0) become(r, output, parent);
+  if (made < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start %s: %s", r->words[0], strerror(errno));
+  *pid = made;
+  return ERROR_NONE;
 }
 
 int process_start(const process_request *request, pid_t *pid) { return start(request, -1, pid); }

@@ -20,7 +20,7 @@ typedef struct process_request {
   int is_apart;       /* in a process group of its own (out of the terminal's Ctrl-C), input is empty, and it gets SIGTERM when this process ends */
 } process_request;
 
-/* Starts it; the caller waits for *pid. One that cannot be started ends with status 127 and says why. Errors: ERROR_SYSTEM. */
+/* Starts it; the caller waits for *pid. One that cannot be started ends with status 127 and says why. Errors: ERROR_SYSTEM, *pid is 0. */
 int process_start(const process_request *request, pid_t *pid);
 
 /* Runs it to its end. output [bytes] (NULL allowed): the first of what it prints, without white space at its end. *status: its exit status, 128 + the signal
