@@ -195,7 +195,7 @@ $(B)/provenance_build.h: IN_GIT = $(shell $(GIT) rev-parse --show-cdup 2>/dev/nu
 $(B)/provenance_build.h: COMMIT ?= $(if $(IN_GIT),$(shell $(GIT) rev-parse HEAD 2>/dev/null),unknown)
 $(B)/provenance_build.h: DIRTY ?= $(if $(IN_GIT),$(if $(shell $(GIT) status --porcelain -- src configs Makefile),1,0),1)
 # What decides the numbers of a run: finished runs of other sources are told as stale (`peftscale sweep`).
-NUMERIC_SOURCES := $(sort $(foreach f,base config linalg method model data comm optim train,$(wildcard src/$f/*.[ch])))
+NUMERIC_SOURCES := $(filter-out src/base/process.% src/base/log.%,$(sort $(foreach f,base config linalg method model data comm optim train,$(wildcard src/$f/*.[ch]))))
 fact = $(hash)define PEFTSCALE_$1 $(call quoted,$2)$(newline)
 $(B)/provenance_build.h: export STAMP = $(call fact,VERSION,$(VERSION))$(call fact,COMMIT,$(COMMIT))$(call fact,DIRTY,$(DIRTY))$(call \
   fact,SOURCE_HASH,$(shell cat $(NUMERIC_SOURCES) | sha256sum | cut -c 1-16))$(call fact,COMPILER,$(shell $(CC) --version 2>/dev/null | head -n 1))$(call fact,CFLAGS,$(OWN_CFLAGS) $(CFLAGS))
