@@ -95,9 +95,11 @@ static int parse(plan *p, const char *path, char *bytes, int is_archived) {
   int place[COLUMNS];
   char *line = bytes, *next = strchr(line, '\n');
   if (!next || strncmp(line, mark, (size_t)(next - line)) || (size_t)(next - line) != sizeof mark - 1) return refuse(path, "is no index of a sweep");
-  line = next + 1;
-  next = strchr(line, '\n');
-  if (!next) return refuse(path, "ends after its first line");
+  do { /* remarks for other readers */
+    line = next + 1;
+    next = strchr(line, '\n');
+    if (!next) return refuse(path, "ends before its columns");
+  } while (*line == '#');
   *next = 0;
   if (!read_header(line, place)) return refuse(path, "lacks the columns request_id and state");
   size_t lines = 0;
@@ -195,6 +197,7 @@ static int add_run(file_writer *w, const plan_run *entry) {
 
 static int write_all(const plan *p, file_writer *w) {
   TRY(add(w, "%s\n", mark));
+  for (int i = 0; i < p->study->column_count; i++) TRY(add(w, "%s%s%s", i ? " " : "# columns: ", p->study->columns[i], i + 1 < p->study->column_count ? "" : "\n"));
   for (int i = 0; i < COLUMNS; i++) TRY(add(w, "%s%s", columns[i], i + 1 < COLUMNS ? "\t" : "\n"));
   for (int i = 0; i < p->count; i++)
     if (p->runs[i].same_as < 0) TRY(add_run(w, &p->runs[i]));
