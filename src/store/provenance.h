@@ -19,8 +19,8 @@ typedef struct provenance {
 } provenance;
 
 /* Fills in what a process can know by itself: version, commit, dirty flag, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
- * CPU model, cores it may run on (binding), host, SLURM job, step and restart count where set, user-set variables of MPI, SLURM, OpenMP and BLAS that change speed
- * (sorted; at least 24 items are left free for provenance_add). */
+ * CPU model, cores it may run on (binding), host, SLURM job, step and restart count where set, user-set variables of MPI, SLURM, OpenMP and BLAS that change
+ * speed (sorted; at least 24 items are left free for provenance_add). */
 void provenance_collect(provenance *p);
 
 /* Adds an item known elsewhere (MPI version, BLAS build and core, ranks). A longer value is cut with "..."; beyond PROVENANCE_MAX items are dropped. */
