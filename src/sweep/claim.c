@@ -244,6 +244,7 @@ static int try_taking(claim *c, const char *run_path, const char *own, int *take
       *taken = 1;
       return ERROR_NONE;
     }
+    if (status.st_nlink == 0) return ERROR_NONE; /* another has tidied up beside the finished run (tidy.h) */
     errno = reason;
     if (reason != EEXIST) return refuse(c->path, "cannot create");
     look_at(c->path, &status.st_mtim, &view);

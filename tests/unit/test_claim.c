@@ -21,8 +21,8 @@
 #include "support/folder.h"
 #include "sweep/claim.h"
 
-/* In place of the C library's: a clock that is wrong, and a file server whose first answer was lost. */
-static int clock_is_ahead_s, answer_is_lost;
+/* In place of the C library's: a clock that is wrong, a file server whose first answer was lost, somebody who tidies up. */
+static int clock_is_ahead_s, answer_is_lost, is_tidied;
 
 int clock_gettime(clockid_t which, struct timespec *now) {
   int failed = (int)syscall(SYS_clock_gettime, which, now);
@@ -31,6 +31,7 @@ int clock_gettime(clockid_t which, struct timespec *now) {
 }
 
 int link(const char *from, const char *to) {
+  if (is_tidied) unlink(from);
   int failed = linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
   if (!answer_is_lost) return failed;
   errno = EEXIST;
@@ -258,6 +259,17 @@ static void test_lost_answer(void **state) {
   assert_int_equal(state_of(run), CLAIM_FREE);
 }
 
+/* The file that the claim is to be made of is gone: who removes such files has seen that the run is done. */
+static void test_tidied_away(void **state) {
+  (void)state;
+  claim *c;
+  is_tidied = 1;
+  must(claim_take(in_folder("tidied.h5"), &c));
+  is_tidied = 0;
+  assert_null(c);
+  assert_int_equal(state_of(in_folder("tidied.h5")), CLAIM_FREE);
+}
+
 static void test_unreadable_claims(void **state) {
   (void)state;
   static const char *const contents[] = {"", "nonsense", "peftscale claim 1\nhost \xff\x01\n", "peftscale claim 2\nhost a\n"};
@@ -285,7 +297,7 @@ static void test_folder_that_is_not_there(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_take_and_release),         cmocka_unit_test(test_progress_is_seen),      cmocka_unit_test(test_owner_that_lives_and_dies),
-      cmocka_unit_test(test_clocks_that_differ),       cmocka_unit_test(test_lost_answer),
+      cmocka_unit_test(test_clocks_that_differ),       cmocka_unit_test(test_lost_answer),           cmocka_unit_test(test_tidied_away),
       cmocka_unit_test(test_zombie_is_dead),           cmocka_unit_test(test_race_for_a_dead_claim), cmocka_unit_test(test_lease_of_another_machine),
       cmocka_unit_test(test_unreadable_claims),        cmocka_unit_test(test_folder_that_is_not_there),
   };
