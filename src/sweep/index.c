@@ -195,6 +195,7 @@ static int write_all(const plan *p, file_writer *w) {
 int plan_save(const plan *p) {
   char path[PLAN_PATH_BYTES];
   file_writer *w;
+  if (p->study->action == STUDY_COUNT) return ERROR_NONE;
   TRY(text_format(path, sizeof path, "%s/index.tsv", p->results));
   TRY(file_make_directory(p->results));
   TRY(file_writer_create(path, &w));

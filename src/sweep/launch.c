@@ -24,7 +24,7 @@ enum {
   MAX_CORES = CPU_SETSIZE,
   MAX_WORDS = 512,
   MAX_GROUPS = 1024,
-  HOPELESS = 3, /* deaths in a row without anything done */
+  HOPELESS = 3, /* deaths in a row without anything begun or done */
   REASON_BYTES = 600
 };
 static const double look_s = 0.5; /* between looks at the results: a few system calls per run */
@@ -34,7 +34,7 @@ typedef struct group {
   pid_t pid; /* 0: none */
   int ranks, number;
   int core, cores; /* of launcher.core */
-  int settled;     /* runs that were done or had failed when it began */
+  int progress;    /* when it began    */
 } group;
 
 typedef struct launcher {
@@ -46,7 +46,7 @@ typedef struct launcher {
   int core[MAX_CORES], cores; /* those this process may use, one per physical core */
   uint8_t taken[MAX_CORES];
   plan_state *shown; /* [plan->count] the state that was last told */
-  int futile;        /* deaths in a row without anything done      */
+  int futile;        /* deaths in a row without anything begun or done */
   double looked_s;
   int told;          /* runs whose end was told, and those that had ended before */
   int told_to_stop;  /* how often the groups were */
@@ -61,12 +61,16 @@ static void count_signal(int number) {
   signals++;
 }
 
+/* One that is being ignored stays ignored: under nohup, in the background of a script. */
 static void listen(struct sigaction before[3]) {
   static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
   struct sigaction action = {.sa_handler = count_signal};
   sigemptyset(&action.sa_mask);
   signals = 0;
-  for (int i = 0; i < 3; i++) sigaction(numbers[i], &action, &before[i]);
+  for (int i = 0; i < 3; i++) {
+    sigaction(numbers[i], NULL, &before[i]);
+    if (before[i].sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+  }
 }
 
 static void stop_listening(struct sigaction before[3]) {
@@ -216,12 +220,19 @@ static int name_log(const launcher *l, int number, char path[PLAN_PATH_BYTES]) {
 
 static int settled(const plan *p) { return p->counts[PLAN_DONE] + p->counts[PLAN_STALE] + p->counts[PLAN_FAILED]; }
 
+/* Grows with every attempt that is begun, too: a run that kills its group is given up by itself (attempts.h), and does so a few times only. */
+static int progress(const plan *p) {
+  int sum = settled(p);
+  for (int i = 0; i < p->count; i++) sum += p->runs[i].attempts;
+  return sum;
+}
+
 static int start(launcher *l, const plan_run *entry, int first_core) {
   char log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES];
   words command = {.count = 0}, defaults = {.count = 0};
   group *g = l->groups;
   while (g->pid) g++;
-  *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .settled = settled(l->plan)};
+  *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .progress = progress(l->plan)};
   TRY(text_format(directory, sizeof directory, "%s/logs", l->plan->results));
   TRY(file_make_directory(directory));
   TRY(name_log(l, g->number, log));
@@ -292,7 +303,7 @@ static int bury(launcher *l, group *g, int status) {
   if (code == 0 || (code == 75 && l->told_to_stop)) return ERROR_NONE;
   l->result->deaths++;
   TRY(plan_look(l->plan));
-  l->futile = settled(l->plan) > g->settled ? 0 : l->futile + 1;
+  l->futile = progress(l->plan) > g->progress ? 0 : l->futile + 1;
   name_log(l, g->number, log);
   if (l->told_to_stop) return ERROR_NONE;
   if (l->futile < HOPELESS) {

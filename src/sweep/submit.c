@@ -356,6 +356,8 @@ int submit(const submit_request *request, FILE *out, int *jobs) {
   if (request->machine->scheduler == SCHEDULER_NONE)
     return FAIL(ERROR_USAGE, "name a machine that has one, --machine NAME of configs/machine; on this machine: peftscale sweep run", "machine '%s' has no scheduler",
                 *request->machine->name ? request->machine->name : "(none)");
+  if (request->plan->study->action == STUDY_COUNT)
+    return FAIL(ERROR_USAGE, "peftscale sweep run counts them", "%s: its runs are counts, there is nothing to submit", request->plan->study->path);
   submission *s = calloc(1, sizeof *s);
   if (!s) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   s->request = request;
