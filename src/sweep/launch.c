@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "comm/comm.h"
 #include "store/file.h"
 
 enum {
@@ -159,6 +160,31 @@ static int add_number(words *w, int value) {
   return add_line(w, text);
 }
 
+static int is_mpich(void) { return !strncmp(comm_library(), "MPICH", 5); }
+
+static int is_on_path(const char *program) {
+  const char *path = getenv("PATH");
+  char place[PLAN_PATH_BYTES];
+  for (size_t length; path && *path; path += length + (path[length] == ':')) {
+    length = strcspn(path, ":");
+    if (snprintf(place, sizeof place, "%.*s/%s", (int)length, path, program) < (int)sizeof place && access(place, X_OK) == 0) return 1;
+  }
+  return 0;
+}
+
+/* Where both libraries are installed, `mpirun` is one of them. */
+static const char *mpirun_of_library(void) {
+  const char *own = is_mpich() ? "mpirun.mpich" : "mpirun.openmpi";
+  return is_on_path(own) ? own : "mpirun";
+}
+
+/* A single group may bind each rank to a core; groups side by side would all take the same ones. */
+static const char *default_flags(const launcher *l, int ranks) {
+  int binds = l->jobs == 1 && ranks > 1 && ranks <= l->cores;
+  if (is_mpich()) return binds ? "-bind-to core" : "-bind-to none";
+  return binds ? "--bind-to core" : "--oversubscribe --bind-to none";
+}
+
 /* mpirun with the user's flags, or those that suit this machine. A group that shares the machine with others has its cores from us. */
 static int add_launcher(const launcher *l, words *w, int ranks) {
   const machine_settings *m = l->request->machine;
@@ -171,9 +197,9 @@ static int add_launcher(const launcher *l, words *w, int ranks) {
     TRY(add(w, "-n"));
     return add_number(w, ranks);
   } else {
-    TRY(add(w, "mpirun"));
+    TRY(add(w, mpirun_of_library()));
     for (int i = 0; i < m->launcher_flag_count; i++) TRY(add(w, m->launcher_flags[i]));
-    if (!m->launcher_flag_count) TRY(add_line(w, l->jobs == 1 && ranks > 1 && ranks <= l->cores ? "--bind-to core" : "--oversubscribe --bind-to none"));
+    if (!m->launcher_flag_count) TRY(add_line(w, default_flags(l, ranks)));
   }
   TRY(add(w, "-np"));
   return add_number(w, ranks);
