@@ -33,6 +33,7 @@ static void stand_apart(pid_t parent) {
   sigprocmask(SIG_SETMASK, &none, NULL);
   int input = open("/dev/null", O_RDONLY);
   if (input >= 0) dup2(input, 0);
+  if (input > 0) close(input);
 }
 
 /* In the new process. */
@@ -59,7 +60,7 @@ static void become(const process_request *r, int output, pid_t parent) {
 static int start(const process_request *r, int output, pid_t *pid) {
   pid_t parent = getpid();
   fflush(NULL); /* what is still held back must not be written twice */
-  *pid = 0; /* not fork's -1: kill(-1) means every process */
+  *pid = 0;     /* not fork's -1: kill(-1) means every process */
   pid_t made = fork();
   if (made == 0) become(r, output, parent);
   if (made < 0) return FAIL(ERROR_SYSTEM, NULL, "cannot start %s: %s", r->words[0], strerror(errno));

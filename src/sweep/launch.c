@@ -135,6 +135,7 @@ static int start(launcher *l, const plan_run *entry, int first_core) {
   *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .progress = progress(l->plan)};
   TRY(text_format(directory, sizeof directory, "%s/logs", l->plan->results));
   TRY(file_make_directory(directory));
+  TRY(file_check_writable(directory)); /* else each group would say it, in its own words, to nobody's log */
   TRY(name_log(l, g->number, log));
   command *c = calloc(1, sizeof *c);
   if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");

@@ -77,7 +77,8 @@ void plan_destroy(plan *p);
 /* Looks again at the results: states, choices, names of runs that have stopped waiting. Errors: ERROR_MEMORY; of composing a run that stopped waiting. */
 int plan_look(plan *p);
 
-/* The same of one run: cheap. Runs that wait for it are not looked at. A claim of this very process does not count: what it holds has the state it was left in. */
+/* The same of one run: cheap. Runs that wait for it are not looked at. A claim of this very process does not count: what it holds has the state that it was
+ * found in. */
 void plan_look_at(plan *p, plan_run *entry);
 
 /* Whether a process may begin with it (or go on): it is missing, stopped or killed, and no other of the plan is the same. */

@@ -23,9 +23,14 @@ WILD = "grid:\n  method: [{{method: full, train.decay: 100, train.warmup: 0}}]\n
 
 
 class Sweep(SweepCase):
-    def start(self, *words, changes=None, preexec_fn=None):
+    def start(self, *words, changes=None, ignored=()):
+        def set_signals():  # a shell that runs this in its background has SIGINT ignored, and the sweep would keep to that
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
+
         return subprocess.Popen([*command("sweep", "run", self.study, "--results", self.results, "--no-table", *words)], env=environment(changes), cwd=harness.ROOT,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=preexec_fn)
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=set_signals)
 
     # ---- the plain course ----
 
@@ -288,7 +293,7 @@ wait $group
     def test_a_hangup_that_is_ignored(self):
         """As under nohup."""
         self.write(GRID, epochs=20)
-        process = self.start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        process = self.start(ignored=[signal.SIGHUP])
         until = time.monotonic() + 60
         while self.status()["counts"]["missing"] == 4 and time.monotonic() < until:
             time.sleep(0.1)
@@ -347,6 +352,16 @@ wait $group
         outcome = self.run_all(status=1)
         self.assertEqual(len(outcome.errors), 1, str(outcome))
         self.assertIn(self.results, outcome.err)
+
+    def test_logs_that_cannot_be_written(self):
+        """As on a full or read-only disk: one message, and nothing is started."""
+        self.write(GRID)
+        os.makedirs(self.results)
+        os.symlink("/proc", os.path.join(self.results, "logs"))
+        outcome = self.run_all(status=1)
+        self.assertEqual(len(outcome.errors), 1, str(outcome))
+        self.assertIn("files cannot be made here", outcome.err)
+        self.assertNotIn("a group of", outcome.err)
 
     def test_work_by_hand(self):
         self.write(GRID)
