@@ -97,7 +97,9 @@ int main(int argc, char **argv) {
   if (!code) code = check_output();
   int status = code ? fail() : 0;
   comm_finalize(c);
-  if (status) { /* no handlers at exit: HDF5's crashes where a file could not be closed (a full disk), and would hide the status */
+  /* After any error, also one that a sweep has got over: no handlers at exit. HDF5's crashes where a file could not be closed (a full disk), and would hide the
+   * status. */
+  if (status || error_last()->code) {
     fflush(NULL);
     _exit(status);
   }

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,8 +62,26 @@ static int make_plan(const common *c, plan **result) {
   return plan_create(&request, result);
 }
 
-/* The index, but not of a part of the study or of other settings: for who looks at these it stays what it was. */
-static int save_whole(const common *c, const plan *p) { return c->words.assignment_count ? ERROR_NONE : plan_save(p); }
+/* Whether every run of a part is a run of the whole: its words only chose among these. */
+static int is_part_of(const plan *part, const plan *whole) {
+  for (int i = 0; i < part->count; i++)
+    if (*part->runs[i].id && plan_find(whole, part->runs[i].id) < 0) return 0;
+  return 1;
+}
+
+/* Writes the index, of the whole study also where words chose a part of it: for who looks at the results it is one study. Of runs with other settings, which the
+ * study does not have, it is written only if `always`: then they are what the results hold. */
+static int save_index(const common *c, const plan *p, int always) {
+  plan_request request = request_of(c);
+  plan *whole;
+  if (c->words.assignment_count == 0) return plan_save(p);
+  request.study.assignment_count = 0;
+  request.results = p->results;
+  if (plan_create(&request, &whole)) return always ? plan_save(p) : ERROR_NONE;
+  int code = is_part_of(p, whole) ? plan_save(whole) : always ? plan_save(p) : ERROR_NONE;
+  plan_destroy(whole);
+  return code;
+}
 
 /* ---- plan, status ---- */
 
@@ -107,7 +126,7 @@ static int act_status(common *c, int argc, char **argv) {
   int code = ERROR_NONE;
   if (c->json) code = sweep_print_json(p, NULL);
   else sweep_print_status(p, c->all);
-  if (!code && access(p->results, W_OK) == 0) save_whole(c, p); /* the next look is faster, and others read it; who may not write has no use for it */
+  if (!code && access(p->results, W_OK) == 0) save_index(c, p, 0); /* the next look is faster, and others read it; who may not write has no use for it */
   plan_destroy(p);
   return code;
 }
@@ -116,6 +135,15 @@ static int act_status(common *c, int argc, char **argv) {
 
 static int is_to_be_forgotten(const plan_run *entry, int is_stale) {
   return entry->state == PLAN_FAILED || (is_stale && entry->state == PLAN_STALE && !entry->archived);
+}
+
+/* A finished file that cannot be used (damaged, another's, of a newer version) stands in the way of the next attempt: it is put aside. Of other sources: removed. */
+static int clear_place(const char *path, int is_stale) {
+  char aside[PLAN_PATH_BYTES];
+  if (access(path, F_OK)) return ERROR_NONE;
+  TRY(text_format(aside, sizeof aside, "%s.unusable", path));
+  if (is_stale ? unlink(path) == 0 : rename(path, aside) == 0) return ERROR_NONE;
+  return FAIL(ERROR_SYSTEM, NULL, "%s: cannot be %s: %s", path, is_stale ? "removed" : "put aside", strerror(errno));
 }
 
 /* Forgets how the runs ended that failed (with is_stale: removes the files of those that other sources made). */
@@ -132,10 +160,10 @@ static int forget(plan *p, plan_run *entry, int is_stale, int *count) {
     return ERROR_NONE;
   }
   attempts_clear(path);
-  /* A finished file that cannot be used (damaged, or another's) stands in the way of the next attempt as well. */
-  if (access(path, F_OK) == 0 && unlink(path)) {
+  int code = clear_place(path, entry->state == PLAN_STALE);
+  if (code) {
     claim_release(held);
-    return FAIL(ERROR_SYSTEM, NULL, "%s: cannot remove", path);
+    return code;
   }
   claim_release(held);
   ++*count;
@@ -150,7 +178,7 @@ static int act_retry(common *c, int argc, char **argv) {
   TRY(make_plan(c, &p));
   for (int i = 0; !code && p->study->action == STUDY_TRAIN && i < p->count; i++) code = forget(p, &p->runs[i], stale, &count);
   if (!code) code = plan_look(p);
-  if (!code) code = save_whole(c, p);
+  if (!code) code = save_index(c, p, 0);
   if (!code) printf("%d run%s will be tried again (peftscale sweep run %s)\n", count, count == 1 ? "" : "s", c->words.words[0]);
   plan_destroy(p);
   return code;
@@ -232,7 +260,7 @@ static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
   if (!code) log_info("%s: %d of %d runs are done", p->study->name, p->counts[PLAN_DONE] + p->counts[PLAN_STALE], p->distinct);
   if (!code) code = launch(&request, &result);
   const error kept = *error_last();
-  int saved = plan_save(p);
+  int saved = save_index(c, p, 1);
   tidy(p);
   cost_destroy(costs);
   machine_settings_destroy(machine);

@@ -93,7 +93,7 @@ static int cores_of(const launcher *l, const plan_run *entry) {
 /* ---- starting a group ---- */
 
 static int name_log(const launcher *l, int number, char path[PLAN_PATH_BYTES]) {
-  return text_format(path, PLAN_PATH_BYTES, "%s/logs/group-%d.log", l->plan->results, number);
+  return text_format(path, PLAN_PATH_BYTES, "%s/logs/group-%ld-%d.log", l->plan->results, (long)getpid(), number);
 }
 
 static int settled(const plan *p) { return p->counts[PLAN_DONE] + p->counts[PLAN_STALE] + p->counts[PLAN_FAILED]; }

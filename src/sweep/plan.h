@@ -30,7 +30,7 @@ typedef enum plan_state {
 } plan_state;
 extern const char *const plan_state_names[PLAN_STATES];
 
-enum { PLAN_NAME_BYTES = 200, PLAN_REASON_BYTES = 256, PLAN_PATH_BYTES = 4096 };
+enum { PLAN_NAME_BYTES = 200, PLAN_REASON_BYTES = 512, PLAN_PATH_BYTES = 4096 };
 
 /* What a finished run's file says. */
 typedef struct plan_outcome {
@@ -83,6 +83,9 @@ void plan_look_at(plan *p, plan_run *entry);
 
 /* Whether a process may begin with it (or go on): it is missing, stopped or killed, and no other of the plan is the same. */
 int plan_is_open(const plan_run *entry);
+
+/* The place of the run with this id, -1: none. */
+int plan_find(const plan *p, const char *id);
 
 /* RESULTS/runs/NAME.h5 */
 int plan_path(const plan *p, const plan_run *entry, char path[PLAN_PATH_BYTES]);

@@ -27,9 +27,6 @@ int plan_load(plan *p);
 /* Gives a run what is remembered of it. */
 void plan_recall(plan *p, int index);
 
-/* The place of the run with this id, -1: none. */
-int plan_find(const plan *p, const char *id);
-
 /* When a file was written, in nanoseconds. */
 int64_t plan_written_ns(const struct stat *status);
 

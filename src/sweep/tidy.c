@@ -35,7 +35,7 @@ void tidy(const plan *p) {
   DIR *list = opendir(directory);
   for (struct dirent *entry; list && (entry = readdir(list));) {
     const plan_run *owner = find_owner(p, entry->d_name);
-    if (owner) remove_leftover(p, owner, directory, entry->d_name);
+    if (owner && !strstr(entry->d_name, ".h5.unusable")) remove_leftover(p, owner, directory, entry->d_name);
   }
   if (list) closedir(list);
 }

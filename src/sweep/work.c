@@ -115,7 +115,8 @@ static int note_end(const char *path, int code) {
     attempts_clear(path);
     return ERROR_NONE;
   }
-  snprintf(reason, sizeof reason, "%.*s", ATTEMPTS_REASON_BYTES - 1, e->text);
+  int has_hint = *e->hint && code != ERROR_STOPPED && code != ERROR_DIVERGED; /* what to do stands in the status as well */
+  snprintf(reason, sizeof reason, "%.300s%s%.180s%s", e->text, has_hint ? " (" : "", has_hint ? e->hint : "", has_hint ? ")" : "");
   return attempts_finish(path, code == ERROR_STOPPED ? ATTEMPT_STOPPED : code == ERROR_DIVERGED ? ATTEMPT_DIVERGED : ATTEMPT_FAILED, reason);
 }
 

@@ -84,6 +84,7 @@ class Sweep(SweepCase):
         self.sweep("retry")
         self.run_all()
         self.assertEqual(self.status()["counts"]["done"], 4)
+        self.assertEqual(self.left_over(), [name + ".h5.unusable" for name in names[1:3]], "put aside, not lost")
 
     def test_changed_settings_are_other_runs(self):
         self.write(GRID)
