@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .columns import ALL, COLUMNS, parse_columns
+
 EXAMPLES = """examples (from the project's root):
   python3 -m analysis                                             everything below results/
   python3 -m analysis table results/quickstart/runs --out-dir results/quickstart
   python3 -m analysis table results/minilm-trec/runs/lora-s1.h5 --format markdown
   python3 -m analysis table --study results/minilm-glue --curves --out-dir results/minilm-glue
+  python3 -m analysis table --study results/comm-scaling --columns ranks,step,communication
 """
 PACK_EXAMPLES = """examples (from the project's root):
   python3 -m analysis pack results/minilm-glue
@@ -30,6 +33,13 @@ def formats(text: str) -> list[str]:
     if unknown := [word for word in chosen if word not in FORMATS]:
         raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of {', '.join(FORMATS)}")
     return chosen
+
+
+def columns(text: str) -> tuple[str, ...]:
+    try:
+        return parse_columns(text)
+    except ValueError as reason:
+        raise argparse.ArgumentTypeError(str(reason)) from None
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
@@ -118,6 +128,8 @@ def add_table(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     table.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
     table.add_argument("--curves", action="store_true", help="with --study: also every trial of tuned values and its score on validation "
                        "(curves.csv in --out-dir)")
+    table.add_argument("--columns", type=columns, metavar="LIST", help=f"of {', '.join(COLUMNS)}, or {ALL} (default: what the study file names, else the usual "
+                       "ones). CSV has all of them")
     table.add_argument("--out-dir", type=Path, metavar="DIR", help="write table.md and table.csv there")
     table.add_argument("--format", type=formats, metavar="LIST", help="of text,markdown,csv (default: text, and with --out-dir all three). Text is printed; "
                        "the others are written to --out-dir, or printed where there is none")

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from .index import Line
-from .render import PERCENT, markdown_line, score, wrap
+from .render import markdown_line, wrap
 from .study import Study
+from .units import PERCENT, score
 
 GAP = 2
 STALE = "~"  # behind a score

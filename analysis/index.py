@@ -3,10 +3,12 @@
 import math
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 INDEX, ARCHIVE_INDEX, ARCHIVE = "index.tsv", "archive.tsv", "archive.h5"
 MARK, VERSION = "# peftscale sweep index", 1
+REMARK, SHOWN = "#", "# columns:"  # lines between the first and the header; what the study's table shows
 COLUMNS = ("request_id", "stage", "role", "state", "file", "task", "method", "seed", "ranks", "tuned", "validation", "test", "metric", "train_s",
            "tokens_per_s", "experiment_id", "run_id", "source_hash", "attempts", "reason")
 FINISHED = ("done", "stale")  # stale: by another version of the program
@@ -63,6 +65,12 @@ class Line:
         return file.partition(":")[2] if self.archived else PurePosixPath(file).name.removesuffix(SUFFIX)
 
 
+@dataclass
+class Index:
+    lines: list[Line]
+    shown: tuple[str, ...] = ()  # columns of the study's table as the study file names them, known here or not; none: it names none
+
+
 def check_file(text: str) -> str:
     """What is wrong with the cell `file` of a finished run; "" for nothing. It must lie below the study's folder, whoever wrote the index."""
     file, colon, member = text.partition(":")
@@ -91,7 +99,15 @@ def check_cells(cells: dict[str, str]) -> str:
     return check_file(cells["file"]) if cells["state"] in FINISHED else ""
 
 
-def parse_index(text: str, where: str) -> list[Line]:
+def read_remarks(remarks: list[str], where: str) -> tuple[str, ...]:
+    """The columns that the study's table shows. Remarks of another kind are for other readers."""
+    found = [remark.removeprefix(SHOWN).split() for remark in remarks if remark.startswith(SHOWN)]
+    if len(found) > 1:
+        raise BadIndex(f"{where}: broken: two lines begin with '{SHOWN}'")
+    return tuple(dict.fromkeys(found[0])) if found else ()
+
+
+def parse_index(text: str, where: str) -> Index:
     """Raises BadIndex, which begins with `where`: a line less would change counts unseen, so a damaged index is no index."""
     first, *rest = text.split("\n")
     mark, _, version = first.rstrip("\r").rpartition(" ")
@@ -101,13 +117,16 @@ def parse_index(text: str, where: str) -> list[Line]:
         raise BadIndex(f"{where}: written by another version (index {version}, known: {VERSION})")
     if not rest or rest[-1]:
         raise BadIndex(f"{where}: broken: its last line is cut off")
-    header = rest[0].rstrip("\r").split("\t")
+    remarks = list(takewhile(lambda line: line.startswith(REMARK), rest))
+    shown = read_remarks(remarks, where)
+    above = 1 + len(remarks)  # lines above the header
+    header = rest[len(remarks)].rstrip("\r").split("\t")
     if lacking := [name for name in COLUMNS if name not in header]:
         raise BadIndex(f"{where}: broken: lacks the column {lacking[0]}")
     if len(set(header)) != len(header):
         raise BadIndex(f"{where}: broken: a column is there twice")
     lines: dict[str, Line] = {}
-    for number, row in enumerate(rest[1:-1], 3):
+    for number, row in enumerate(rest[above:-1], above + 2):
         cells = row.rstrip("\r").split("\t")
         if len(cells) != len(header):
             raise BadIndex(f"{where}: line {number}: broken: {len(cells)} columns, the header has {len(header)}")
@@ -117,10 +136,10 @@ def parse_index(text: str, where: str) -> list[Line]:
         if line.request_id and line.request_id in lines:
             raise BadIndex(f"{where}: line {number}: broken: request_id {line.request_id[:40]} is there twice")
         lines[line.request_id or f"line {number}"] = line
-    return list(lines.values())
+    return Index(list(lines.values()), shown)
 
 
-def read_index(path: Path) -> list[Line]:
+def read_index(path: Path) -> Index:
     """Raises BadIndex, and FileNotFoundError."""
     try:
         with open(path, "rb") as file:
@@ -136,8 +155,9 @@ def read_index(path: Path) -> list[Line]:
         raise BadIndex(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def write_index(lines: list[Line]) -> str:
+def write_index(index: Index) -> str:
     """The text of an index; with the columns of all lines, what one lacks is empty."""
-    header = list(dict.fromkeys([*COLUMNS, *(name for line in lines for name in line.cells)]))
-    rows = [f"{MARK} {VERSION}", "\t".join(header), *("\t".join(line.cells.get(name, "") for name in header) for line in lines)]
+    header = list(dict.fromkeys([*COLUMNS, *(name for line in index.lines for name in line.cells)]))
+    remarks = [" ".join([SHOWN, *index.shown])] if index.shown else []
+    rows = [f"{MARK} {VERSION}", *remarks, "\t".join(header), *("\t".join(line.cells.get(name, "") for name in header) for line in index.lines)]
     return "\n".join(rows) + "\n"

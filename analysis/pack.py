@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
 from .files import replacing, write_bytes, write_file
-from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Line, parse_index, read_index, write_index
+from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Index, Line, parse_index, read_index, write_index
 from .runs import Unusable, member_of, members_of, open_file
 from .source import Reader, of_stage
 from .units import human_bytes
@@ -54,7 +54,7 @@ class Archive:
             try:
                 self.file = open_file(path)
                 names = members_of(self.file)
-                lines = parse_index(read_archive_index(self.file), str(path))
+                lines = parse_index(read_archive_index(self.file), str(path)).lines
             except (Unusable, BadIndex) as reason:
                 self.refuse(str(reason).removeprefix(f"{path}: "))
             if sorted(line.name for line in lines) != sorted(names):
@@ -90,6 +90,7 @@ class Packing:
     reader: Reader
     old: Archive
     lines: list[Line]  # to be packed
+    shown: tuple[str, ...]  # columns of the study's table
     new: list[str] = field(default_factory=list)  # names
     replaced: list[str] = field(default_factory=list)
     left: list[tuple[Line, str]] = field(default_factory=list)  # not packed, and why
@@ -141,7 +142,7 @@ class Packing:
     def index(self) -> str:
         """In the order of the study; what it knows no longer comes last."""
         order = [*(line.request_id for line in self.lines), *self.old.lines]
-        return write_index([self.done[key] for key in dict.fromkeys(order) if key in self.done])
+        return write_index(Index([self.done[key] for key in dict.fromkeys(order) if key in self.done], self.shown))
 
 
 def verify(path: Path, digests: dict[str, bytes]) -> None:
@@ -155,7 +156,7 @@ def verify(path: Path, digests: dict[str, bytes]) -> None:
         raise Refused(f"the new archive holds another {wrong[0]} than was written; nothing was changed")
 
 
-def read_lines(folder: Path) -> list[Line]:
+def read_plan(folder: Path) -> Index:
     try:
         return read_index(folder / INDEX)
     except FileNotFoundError:
@@ -163,11 +164,12 @@ def read_lines(folder: Path) -> list[Line]:
 
 
 def pack(options: argparse.Namespace) -> int:
-    planned = of_stage(read_lines(options.study), options.stage, options.study / INDEX)
+    index = read_plan(options.study)
+    planned = of_stage(index.lines, options.stage, options.study / INDEX)
     out = options.out or options.study
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Reader(options.study) as reader, Archive(out / ARCHIVE) as old:
-        packing = Packing(reader, old, [line for line in planned if line.is_finished])
+        packing = Packing(reader, old, [line for line in planned if line.is_finished], index.shown)
         if not packing.lines and not packing.old.lines:
             raise Refused(f"{options.study}: no run is finished")
         content, digests = make_archive(packing.runs(), packing.index)

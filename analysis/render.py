@@ -5,47 +5,28 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
+from .columns import COLUMNS, DROPPED_FIRST, METHOD, USUAL, Column, explain
 from .mixture import find_mixtures, marks_of
 from .runs import Collection
 from .summary import Row, Section
-from .units import human_bytes, human_time
+from .units import PERCENT
 
 WIDTH, NARROW = 100, 80  # the widest that is made of one's own accord, the narrowest that looks right
 NARROWEST = 12
-PERCENT = {"accuracy", "f1"}
-DROPPED_FIRST = ("stored", "with head", "comm. share", "tokens /s", "valid.", "step time")  # where a terminal is narrow
-HEADERS = (("", "method"), ("test", ""), ("valid.", ""), ("numbers", "trained"), ("stored", ""), ("sent per", "step"), ("with", "head"), ("step", "time"),
-           ("comm.", "share"), ("tokens", "/s"), ("seeds", ""))
-
-
-def number(value: float, form: str) -> str:
-    return "-" if not math.isfinite(value) else format(value, form)
-
-
-def score(value: float, metric: str, digits: int = 2) -> str:
-    return number(100 * value, f".{digits}f") if metric in PERCENT else number(value, f".{digits + 1}f")
 
 
 def title(section: Section) -> str:
     unit = " in %" if section.metric in PERCENT else ""
     data = "" if section.dataset in ("", section.task) else f" (data {section.dataset})"
-    threads = f" x {section.threads} threads" if section.threads > 1 else ""
-    ranks = f"{section.ranks} rank{'s' if section.ranks > 1 else ''}"
-    return f"{section.task}{data}, {section.model or 'a model without a name'}, {ranks}{threads}: {section.metric}{unit}"
+    ranks = f"{section.ranks} rank{'s' if section.ranks > 1 else ''}" if section.ranks else ""
+    threads = f"{section.threads} threads" if section.threads > 1 else ""
+    place = ", ".join(filter(None, [f"{section.task}{data}", section.model or "a model without a name", " x ".join(filter(None, [ranks, threads]))]))
+    return f"{place}: {section.metric}{unit}"
 
 
-def seeds(row: Row) -> str:
-    return f"{len(row.seeds)} of {row.planned}" if row.planned > len(row.seeds) else str(len(row.seeds))
-
-
-def cells(row: Row) -> list[str]:
-    run, metric = row.first, row.section.metric
-    spread = "" if row.deviation is None or not math.isfinite(row.deviation) else f" ±{score(row.deviation, metric)}"
-    return [row.label, score(row.mean["test"], metric) + spread, score(row.mean["validation"], metric), f"{run.trainable:,}", human_bytes(run.stored_bytes),
-            human_bytes(run.sent_bytes), human_bytes(run.sent_bytes_with_head), human_time(row.mean["step_s"]),
-            number(100 * row.mean["communication_share"], ".1f") + " %", number(row.mean["tokens_per_s"], ",.0f"), seeds(row)]
+def with_method(columns: Sequence[str]) -> list[Column]:
+    return [METHOD, *(COLUMNS[name] for name in columns)]
 
 
 def by_section(rows: list[Row]) -> dict[Section, list[Row]]:
@@ -55,15 +36,14 @@ def by_section(rows: list[Row]) -> dict[Section, list[Row]]:
     return sections
 
 
-def notes(rows: list[Row], collection: Collection) -> list[str]:
+def notes(rows: list[Row], collection: Collection, columns: Sequence[str]) -> list[str]:
     """What is said below the tables. Lines that begin with two blanks belong to the one above them."""
     count = len(collection.runs)
     lines = [f"{count} run{'' if count == 1 else 's'}, {len(rows)} row{'' if len(rows) == 1 else 's'}."]
     if any(row.deviation is not None for row in rows):
         lines[0] += " Scores are means over seeds ± standard deviation."
     if rows:
-        lines.append("numbers trained, stored and sent are the method's, the task head apart; with head: a rank's whole message of a step.")
-        lines.append("step time: median without the first steps.")
+        lines += explain(columns, rows)
     lines += collection.notes
     lines += [f"In {path} and in files, counted once: {number} run{'' if number == 1 else 's'}." for path, number in collection.twice.items()]
     if mixtures := find_mixtures(collection):
@@ -75,20 +55,17 @@ def notes(rows: list[Row], collection: Collection) -> list[str]:
     return lines
 
 
-def narrow(table: list[list[str]], width: int) -> tuple[list[int], list[str]]:
-    """The columns that fit, and the names of those that do not."""
-    kept, dropped = list(range(len(HEADERS))), []
+def narrow(columns: Sequence[str], rows: list[Row], width: int) -> list[str]:
+    """The columns that fit."""
+    least = {name: max(map(len, [*COLUMNS[name].heading, *map(COLUMNS[name].show, rows)])) for name in columns}
     for name in DROPPED_FIRST:
-        least = [max(len(line[column]) for line in [*zip(*HEADERS), *table]) for column in kept[1:]]
-        if NARROWEST + sum(least) + len(least) <= width:
+        if NARROWEST + sum(least.values()) + len(least) <= width:
             break
-        column = [" ".join(filter(None, pair)) for pair in HEADERS].index(name)
-        kept.remove(column)
-        dropped.append(name)
-    return kept, dropped
+        least.pop(name, None)
+    return list(least)
 
 
-def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str]] = HEADERS) -> list[str]:
+def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str]]) -> list[str]:
     """Right-aligned columns after the first; the first is wrapped if the line would not fit."""
     heads = [[pair[level] for pair in headers] for level in (0, 1)]
     widths = [max(len(line[column]) for line in heads + table) for column in range(len(headers))]
@@ -113,18 +90,18 @@ def wrap(note: str, width: int = WIDTH) -> list[str]:
     return textwrap.wrap(note, width, subsequent_indent="    " if note.startswith("  ") else "", break_long_words=False, break_on_hyphens=False)
 
 
-def as_text(rows: list[Row], collection: Collection, width: int = WIDTH) -> str:
+def as_text(rows: list[Row], collection: Collection, width: int = WIDTH, columns: Sequence[str] = USUAL) -> str:
     lines: list[str] = []
-    missing: dict[str, None] = {}
+    missing: set[str] = set()
     for section, members in by_section(rows).items():
-        table = [cells(row) for row in members]
-        kept, dropped = narrow(table, width)
-        missing |= dict.fromkeys(dropped)
+        kept = narrow(columns, members, width)
+        missing |= set(columns) - set(kept)
+        shown = with_method(kept)
         lines += [*textwrap.wrap(title(section), width), ""]
-        lines += [*lay_out([[line[column] for column in kept] for line in table], width, [HEADERS[column] for column in kept]), ""]
+        lines += [*lay_out([[column.show(row) for column in shown] for row in members], width, [column.heading for column in shown]), ""]
     if missing:
-        lines += wrap(f"{width} columns have no room for: {', '.join(missing)}.", width)
-    for note in notes(rows, collection):
+        lines += wrap(f"{width} columns have no room for: {', '.join(COLUMNS[name].title for name in DROPPED_FIRST if name in missing)}.", width)
+    for note in notes(rows, collection, columns):
         lines += wrap(note, width)
     return "\n".join(lines) + "\n"
 
@@ -133,13 +110,13 @@ def markdown_line(parts: Sequence[str]) -> str:
     return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
 
 
-def as_markdown(rows: list[Row], collection: Collection) -> str:
+def as_markdown(rows: list[Row], collection: Collection, columns: Sequence[str] = USUAL) -> str:
     lines: list[str] = []
-    heads = [" ".join(filter(None, pair)) for pair in HEADERS]
+    shown = with_method(columns)
     for section, members in by_section(rows).items():
-        lines += [f"**{title(section)}**", "", markdown_line(heads), markdown_line(["---"] + ["---:"] * (len(heads) - 1))]
-        lines += [markdown_line(cells(row)) for row in members] + [""]
-    said = notes(rows, collection)
+        lines += [f"**{title(section)}**", "", markdown_line([column.title for column in shown]), markdown_line(["---"] + ["---:"] * len(columns))]
+        lines += [markdown_line([column.show(row) for column in shown]) for row in members] + [""]
+    said = notes(rows, collection, columns)
     for note, following in zip(said, [*said[1:], ""]):
         is_item, is_head = note.startswith("  "), following.startswith("  ")
         before = "" if is_item or not (is_head or lines[-1:] and lines[-1].startswith("- ")) else "\n"
@@ -147,7 +124,7 @@ def as_markdown(rows: list[Row], collection: Collection) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def shown(value: float | None) -> str:
+def known(value: float | None) -> str:
     """A score that is not known is no number."""
     return "" if value is None or not math.isfinite(value) else repr(value)
 
@@ -157,16 +134,16 @@ def as_csv(rows: list[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["task", "dataset", "model", "method", "options", "ranks", "threads", "metric", "test_mean", "test_min", "test_max", "test_sd",
                      "validation_mean", "trainable", "head", "stored_bytes", "sent_bytes", "sent_bytes_with_head", "step_s", "communication_share",
-                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label", "marks", "seeds_planned", "tuned"])
+                     "tokens_per_s", "steps", "seeds", "runs", "run_ids", "label", "marks", "seeds_planned", "tuned", "regenerated_bytes", "train_s"])
     for row in rows:
         run, section = row.first, row.section
         options = " ".join(f"{key.removeprefix('method.')}={value}" for key, value in sorted(run.settings.items())
                            if key.startswith("method.") and key != "method.name")
-        writer.writerow([section.task, section.dataset, section.model, run.method, options, section.ranks, section.threads, section.metric,
-                         *(shown(value) for value in (row.mean["test"], row.low, row.high, row.deviation, row.mean["validation"])),
+        writer.writerow([section.task, section.dataset, section.model, run.method, options, run.ranks, section.threads, section.metric,
+                         *(known(value) for value in (row.mean["test"], row.low, row.high, row.deviation, row.mean["validation"])),
                          run.trainable, run.head, run.stored_bytes, run.sent_bytes, run.sent_bytes_with_head, repr(row.mean["step_s"]),
                          repr(row.mean["communication_share"]), repr(row.mean["tokens_per_s"]), run.steps,
                          " ".join(str(seed) for seed in row.seeds), len(row.runs), " ".join(each.run_id[:8] for each in row.runs), row.label,
                          "; ".join(sorted({mark for each in row.runs for mark in marks_of(each)} | ({"stale"} if row.stale else set()))),
-                         row.planned or "", row.tuned])
+                         row.planned or "", " ".join(row.tuned), "" if run.regenerated_bytes is None else run.regenerated_bytes, known(row.mean["train_s"])])
     return out.getvalue()

@@ -1,6 +1,7 @@
 """Reads run files and archives of runs: one finished training becomes one Run; every other file becomes a reason."""
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -51,11 +52,13 @@ class Run:
     trainable: int  # of the method; the head apart
     head: int
     stored_bytes: int
+    regenerated_bytes: int | None  # None: the file does not tell
     sent_bytes: int  # per step and rank, the method's part
     sent_bytes_with_head: int  # the whole message
     step_s: float
     communication_share: float
     tokens_per_s: float
+    train_s: float  # first to last step; NaN: the file does not tell
     steps: int
     # of files of older versions: ""
     binary_hash: str
@@ -182,6 +185,7 @@ def read_group(path: Path, member: str, run: h5py.Group) -> Run:
         step_s, share, speed = measure_steps(series)
         counts = {name: int(need(run, "accounting", name)) for name in ("trainable", "trainable_head", "stored_bytes", "sent_floats", "sent_bytes_per_step")}
         scores = {name: float(need(run, "result", name)) for name in ("test_metric", "validation_metric")}
+        regenerated = run["accounting"].attrs.get("regenerated_bytes")
         dataset = as_text(provenance.get("dataset", ""))
         return Run(
             path=path, member=member, run_id=as_text(need(run, "/", "run_id")), request_id=as_text(run.attrs.get("request_id", "")),
@@ -189,9 +193,10 @@ def read_group(path: Path, member: str, run: h5py.Group) -> Run:
             dataset_hash=as_text(provenance.get("dataset_hash", "")), model=names.get("model", ""), weights_hash=as_text(provenance.get("weights_hash", "")),
             method=settings["method.name"], ranks=int(last["ranks"]), threads=int(last["threads"]), metric=as_text(need(run, "result", "metric")),
             test=scores["test_metric"], validation=scores["validation_metric"], trainable=counts["trainable"] - counts["trainable_head"],
-            head=counts["trainable_head"], stored_bytes=counts["stored_bytes"], sent_bytes=4 * counts["sent_floats"],
-            sent_bytes_with_head=counts["sent_bytes_per_step"], step_s=step_s, communication_share=share, tokens_per_s=speed, steps=len(series),
-            contaminated=bool(run["result"].attrs.get("contaminated", 0)),
+            head=counts["trainable_head"], stored_bytes=counts["stored_bytes"],
+            regenerated_bytes=None if regenerated is None else int(regenerated), sent_bytes=4 * counts["sent_floats"],
+            sent_bytes_with_head=counts["sent_bytes_per_step"], step_s=step_s, communication_share=share, tokens_per_s=speed,
+            train_s=float(run["result"].attrs.get("train_s", math.nan)), steps=len(series), contaminated=bool(run["result"].attrs.get("contaminated", 0)),
             **{name: as_text(provenance.get(name, "")) for name in ("binary_hash", "commit", "dirty", "blas_core", "order_hash")})
 
 

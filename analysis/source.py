@@ -6,11 +6,11 @@ from pathlib import Path
 
 import h5py
 
-from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, BadIndex, Line, read_index
+from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, BadIndex, Index, Line, read_index
 from .runs import Run, Unusable, member_of, members_of, open_file, read_group
 
 
-def find_index(folder: Path) -> tuple[Path, list[Line]]:
+def find_index(folder: Path) -> tuple[Path, Index]:
     """index.tsv, and in a fresh clone, which has none, archive.tsv. Raises BadIndex, FileNotFoundError."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -66,7 +66,7 @@ class Reader:
             return path, member
         if self.packed is None:
             try:
-                self.packed = {each.request_id: each.name for each in read_index(self.folder / ARCHIVE_INDEX)}
+                self.packed = {each.request_id: each.name for each in read_index(self.folder / ARCHIVE_INDEX).lines}
             except (BadIndex, FileNotFoundError):
                 self.packed = {}
         name = self.packed.get(line.request_id, "")

@@ -20,6 +20,7 @@ class Study:
     index: Path  # what it was read from
     runs: list[Line]  # planned
     trials: list[Line]
+    shown: tuple[str, ...] = ()  # columns of its table; none: the usual ones
     collection: Collection = field(default_factory=Collection)  # of the runs that are done or stale
     line_of: dict[str, Line] = field(default_factory=dict)  # of a run in the collection, by run_id
 
@@ -35,9 +36,9 @@ class Study:
 
 def read_study(folder: Path, stage: str | None = None) -> Study:
     """Raises BadIndex, FileNotFoundError. A run whose file is of no use is left out of the collection, with the reason."""
-    index, lines = find_index(folder)
-    lines = of_stage(lines, stage, index)
-    study = Study(folder.resolve().name, index, *([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL)))
+    path, index = find_index(folder)
+    lines = of_stage(index.lines, stage, path)
+    study = Study(folder.resolve().name, path, *([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL)), index.shown)
     collection = study.collection
     with Reader(folder) as reader:
         for line in study.runs:
@@ -63,7 +64,7 @@ def complete_rows(study: Study, rows: list[Row]) -> None:
     for row in rows:
         lines = [study.line_of[run.run_id] for run in row.runs]
         row.planned = len(set().union(*(planned[line.group] for line in lines)))
-        row.tuned = " ".join(sorted({line.cells["tuned"] for line in lines} - {""}))
+        row.tuned = tuple(sorted({line.cells["tuned"] for line in lines} - {""}))
         row.stale = any(line.state == "stale" for line in lines)
 
 

@@ -1,12 +1,12 @@
 """Groups runs that differ in nothing but the seed, and averages each group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from .runs import Run
 
-MEANS = ("test", "validation", "step_s", "communication_share", "tokens_per_s")
+MEANS = ("test", "validation", "step_s", "communication_share", "tokens_per_s", "train_s")
 # Shown with every method; all other settings only where they tell two rows apart.
 OPTIONS = {"method.rank": "r={}", "method.modules": "{}"}
 
@@ -18,7 +18,7 @@ class Section:
     dataset: str
     model: str
     metric: str
-    ranks: int
+    ranks: int  # 0: several, which a column tells
     threads: int
 
 
@@ -33,7 +33,7 @@ class Row:
     deviation: float | None  # of the test score; None with a single seed
     # Of a study that has an index:
     planned: int = 0  # seeds; 0: not known
-    tuned: str = ""  # train.lr=0.003
+    tuned: tuple[str, ...] = ()  # train.lr=0.003
     stale: bool = False  # some of its runs were made by another version of the program
 
     @property
@@ -84,11 +84,11 @@ def tell_apart(rows: list[Row]) -> None:
             row.label = " ".join([row.label, *(f"{key.rpartition('.')[2]}={each.get(key, '-')}" for key in differing)])
 
 
-def summarise(runs: list[Run]) -> list[Row]:
-    """One row per group, sections by name, the most frugal method of a section last."""
+def summarise(runs: list[Run], ranks_in_column: bool = False) -> list[Row]:
+    """One row per group, sections by name, the most frugal method of a section last. ranks_in_column: rows of all numbers of ranks share a section."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         groups.setdefault((section_of(run), identity_of(run)), []).append(run)
-    rows = [average(section, members) for (section, _), members in groups.items()]
+    rows = [average(replace(section, ranks=0) if ranks_in_column else section, members) for (section, _), members in groups.items()]
     tell_apart(rows)
-    return sorted(rows, key=lambda row: (tuple(str(value) for value in vars(row.section).values()), -row.first.trainable, row.label))
+    return sorted(rows, key=lambda row: (tuple(map(str, vars(row.section).values())), -row.first.trainable, make_label(row.first), row.first.ranks, row.label))

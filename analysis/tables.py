@@ -3,9 +3,10 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .columns import USUAL, sort_out
 from .curves import Curve, curves_csv, curves_markdown, curves_text, find_curves
 from .files import write_file
 from .index import ARCHIVE_INDEX, INDEX, BadIndex
@@ -70,11 +71,21 @@ def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
     return collection, None
 
 
-def output(options: argparse.Namespace, rows: list[Row], collection: Collection, curves: list[Curve]) -> int:
+def choose_columns(options: argparse.Namespace, study: Study | None) -> Sequence[str]:
+    """Those of the command line, else those of the study file, else the usual ones. A name that only a later version knows is told and left out."""
+    if options.columns:
+        return options.columns
+    columns, unknown = sort_out(study.shown) if study else (USUAL, [])
+    if unknown:
+        print(f"analysis: {study.index} asks for columns that are not known here: {', '.join(name[:40] for name in unknown)}", file=sys.stderr)
+    return columns
+
+
+def output(options: argparse.Namespace, rows: list[Row], collection: Collection, curves: list[Curve], columns: Sequence[str]) -> int:
     width = options.width or width_of_terminal()
     forms = [form for form in options.format if rows or form == "text"]  # an older table is worth more than an empty one
-    code = emit(options, forms, {"text": ("", lambda: as_text(rows, collection, width)),
-                                 "markdown": ("table.md", lambda: as_markdown(rows, collection) + (f"\n{curves_markdown(curves)}" if curves else "")),
+    code = emit(options, forms, {"text": ("", lambda: as_text(rows, collection, width, columns)),
+                                 "markdown": ("table.md", lambda: as_markdown(rows, collection, columns) + (f"\n{curves_markdown(curves)}" if curves else "")),
                                  "csv": ("table.csv", lambda: as_csv(rows))})
     if code or not curves:
         return code
@@ -93,13 +104,14 @@ def run_table(options: argparse.Namespace) -> int:
         return 1
     if options.strict and refuse_unlike(collection, study):
         return 1
-    rows = summarise(collection.runs)
+    columns = choose_columns(options, study)
+    rows = summarise(collection.runs, ranks_in_column="ranks" in columns)
     curves = []
     if study:
         complete_rows(study, rows)
         collection.notes += describe(study, rows)
         curves = find_curves(study) if options.curves else []
-    if code := output(options, rows, collection, curves):
+    if code := output(options, rows, collection, curves, columns):
         return code
     if not rows:
         place = options.study or " ".join(map(str, options.places or [RESULTS]))

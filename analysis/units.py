@@ -2,6 +2,16 @@
 
 import math
 
+PERCENT = {"accuracy", "f1"}  # scores that are shown so
+
+
+def number(value: float, form: str) -> str:
+    return "-" if not math.isfinite(value) else format(value, form)
+
+
+def score(value: float, metric: str, digits: int = 2) -> str:
+    return number(100 * value, f".{digits}f") if metric in PERCENT else number(value, f".{digits + 1}f")
+
 
 def human_bytes(count: int) -> str:
     """Three digits and a decimal unit: 304 kB."""

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from analysis.files import write_file
-from analysis.render import number as formatted
+from analysis.units import number as formatted
 from analysis.runs import Unusable, as_text, check_kind, need, newest
 from analysis.units import human_bytes, human_time
 from plan import LINKS, WARM_STEPS, ideal_s

@@ -77,7 +77,7 @@ class Pack(Case):
         """The line of a real run, copied here."""
         path = shutil.copy(self.made[name], self.runs / f"{name}.h5")
         with h5py.File(path, "r") as file:
-            return {"request_id": f"request-{name}", "run_id": text(file.attrs["run_id"]), "stage": stage, "role": "run", "state": "done",
+            return {"request_id": text(file.attrs["request_id"]), "run_id": text(file.attrs["run_id"]), "stage": stage, "role": "run", "state": "done",
                     "file": f"runs/{name}.h5", "task": "tiny", "method": name[:-3], "seed": name[-1], "ranks": 1,
                     "metric": text(file["result"].attrs["metric"]),
                     "validation": float(file["result"].attrs["validation_metric"]), "attempts": 1, **cells}
@@ -87,8 +87,8 @@ class Pack(Case):
         return {"request_id": f"request-{name}", "run_id": f"run-{name}", "role": "run", "state": "done", "file": f"runs/{path.name}", "method": "lora",
                 "seed": 1, **cells}
 
-    def pack(self, *words, code=0, lines=None):
-        write_index(self.place, self.lines if lines is None else lines)
+    def pack(self, *words, code=0, lines=None, remarks=()):
+        write_index(self.place, self.lines if lines is None else lines, remarks=remarks)
         done = analyse("pack", self.place, *words)
         self.assertEqual(done.status, code, done.out + done.err)
         return done
@@ -123,6 +123,20 @@ class Pack(Case):
         self.assertIn("read from archive.tsv, which knows finished runs alone", clone.err)
         for line in read_index(self.index):
             self.assertEqual(line["file"], f"archive.h5:{line['method']}-s{line['seed']}")
+
+    def test_columns_go_along(self):
+        """Of the study's table, also those of a later version; the index has the last word."""
+        self.pack(remarks=["# columns: sent test of_tomorrow", "# another remark"])
+        remarks = [line for line in self.index.read_text(encoding="utf-8").splitlines()[1:] if line.startswith("#")]
+        self.assertEqual(remarks, ["# columns: sent test of_tomorrow"])
+        with h5py.File(self.archive, "r") as file:
+            self.assertEqual(text(file["index"][()]), self.index.read_text(encoding="utf-8"))
+        study = analyse("table", "--study", self.place, "--format", "markdown")
+        self.assertIn("| method | sent per step | test |\n", study.out)
+        (self.place / "index.tsv").unlink()
+        self.assertEqual(analyse("table", "--study", self.place, "--format", "markdown").out, study.out)
+        self.pack()
+        self.assertNotIn("# columns", self.index.read_text(encoding="utf-8"))
 
     def test_order_of_names(self):
         """Files sort by a-b.h5 < a.h5, names by a < a-b."""
@@ -210,8 +224,7 @@ class Pack(Case):
         self.assertIn("Not finished, so not packed: 6 of 10 planned runs", self.pack().out)
         self.assertEqual(self.names(), sorted(NAMES))
         self.assertEqual([(line["request_id"], line["role"], line["state"]) for line in read_index(self.index)],
-                         [("request-lora-s1", "run", "done"), ("request-lora-s2", "trial", "stale"), ("request-red-s1", "run", "done"),
-                          ("request-red-s2", "run", "done")])
+                         [(line["request_id"], line["role"], line["state"]) for line in self.lines[:4]])
         self.pack("--stage", "2", "--out", self.place / "out")
         self.assertEqual(self.names(self.place / "out"), ["lora-s1"])
         self.assertIn("no stage '3'; there are: 2, 1", self.pack("--stage", "3", code=1).err)

@@ -34,7 +34,7 @@ class Study(unittest.TestCase):
         self.place = Path(folder.name) / "my-study"
         self.place.mkdir()
         self.out = Path(folder.name) / "out"
-        self.lines = []
+        self.lines, self.remarks = [], []
 
     def add(self, name, state="done", role="run", seed=1, method="lora", task="trec6", file=True, **cells):
         """A planned run; with a run file if it is finished. Test scores are what `test` says, validation 0.1 less."""
@@ -52,7 +52,7 @@ class Study(unittest.TestCase):
         return line
 
     def table(self, *words, code=0):
-        write_index(self.place, self.lines)
+        write_index(self.place, self.lines, remarks=self.remarks)
         done = analyse("table", "--study", self.place, *words)
         self.assertEqual(done.status, code, done.out + done.err)
         return done
@@ -62,6 +62,11 @@ class Study(unittest.TestCase):
 
     def flat(self, *words, code=0):
         return " ".join(self.table(*words, code=code).out.split())
+
+    def cells(self, *words):
+        """Of the tables in Markdown, one list per line, headings among them."""
+        lines = [line for line in self.table("--format", "markdown", *words).out.splitlines() if line.startswith("| ") and "---" not in line]
+        return [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
 
     # ---- what becomes a number ----
 
@@ -260,6 +265,117 @@ class Study(unittest.TestCase):
         self.assertLess(time.process_time() - began, 3)
         self.assertIn("10000 failed: diverged at step 0..9999: loss nan", text)
 
+    # ---- columns ----
+
+    def test_remarks(self):
+        """Between the first line and the header; those of others are for others."""
+        self.add("a1")
+        plain = self.table().out
+        self.remarks = ["# something else: a b", "#", "# columnsx: test"]
+        self.assertEqual(self.table().out, plain)
+        self.assertEqual(self.table().err, "")
+        self.remarks.insert(1, "# columns: stored test")
+        self.assertEqual(self.cells()[0], ["method", "stored", "test"])
+        self.remarks.append("# columns: test")
+        self.assertIn("index.tsv: broken: two lines begin with '# columns:'", self.table(code=1).err)
+        self.remarks = ["# columns:"]  # none are named
+        self.assertEqual(self.table().out, plain)
+        (self.place / "index.tsv").write_text(index_text(self.lines, remarks=["# columns: test", "# more"]) + "<<<<<<< HEAD\n", encoding="utf-8")
+        self.assertIn("line 6: broken: 1 columns, the header has 20", analyse("table", "--study", self.place).err)
+
+    def test_columns_as_the_study_says(self):
+        for seed in (1, 2):
+            self.add(f"a{seed}", seed=seed, test=0.4 + seed / 10, made={"stored": 4096})
+        csv_before = self.table("--format", "csv").out
+        usual = ["method", "test", "valid.", "numbers trained", "stored", "sent per step", "with head", "step time", "comm. share", "tokens /s", "seeds"]
+        self.assertEqual(self.cells()[0], usual)
+        self.remarks = ["# columns: stored seeds validation"]
+        self.assertEqual(self.cells(), [["method", "stored", "seeds", "valid."], ["lora", "4.10 kB", "2", "45.00"]])
+        lines = self.table().out.splitlines()
+        self.assertEqual([lines[2].split(), lines[3].split()], [["stored", "seeds", "valid."], ["method"]])
+        self.assertEqual(lines[5].split(), ["lora", "4.10", "kB", "2", "45.00"])
+        self.assertNotIn("55.00", self.flat())
+        self.assertEqual(self.table("--format", "csv").out, csv_before)
+        self.table("--out-dir", self.out)
+        self.assertEqual((self.out / "table.csv").read_text(encoding="utf-8"), csv_before)
+        self.assertIn("| method | stored | seeds | valid. |\n", (self.out / "table.md").read_text(encoding="utf-8"))
+        # The command line has the last word, of any table.
+        self.assertEqual(self.cells("--columns", "test, sent"), [["method", "test", "sent per step"], ["lora", "55.00 ±7.07", "3.60 kB"]])
+        self.assertIn("| method | sent per step |\n", analyse("table", self.place / "runs", "--columns", "sent", "--format", "markdown").out)
+        for words, reason in (("tset", "there is no column 'tset'; did you mean 'test'?"), ("", "there is no column ''; there are: ranks, test"),
+                              ("test,test", "the column 'test' is there twice"), ("all,test", "there is no column 'all'")):
+            done = analyse("table", "--study", self.place, "--columns", words)
+            self.assertEqual((done.status, done.out), (2, ""))
+            self.assertIn(reason, done.err)
+
+    def test_columns_that_are_not_known(self):
+        """A later version may write them: what is known is shown."""
+        self.add("a1")
+        usual = self.cells()
+        for remark, shown in (("# columns: of_tomorrow test so_much", [["method", "test"], ["lora", "50.00"]]), ("# columns: of_tomorrow so_much", usual)):
+            self.remarks = [remark]
+            self.assertEqual(self.cells(), shown)
+            self.assertEqual(self.table().err, f"analysis: {self.place / 'index.tsv'} asks for columns that are not known here: of_tomorrow, so_much\n")
+        self.assertEqual(self.table("--columns", "test").err, "")
+
+    def test_every_column(self):
+        for seed, time_s in ((1, 10.0), (2, 14.0)):
+            self.add(f"a{seed}", seed=seed, tuned="train.lr=0.003", made={"train_s": time_s, "regenerated": 0, "head": 5775})
+            self.add(f"b{seed}", seed=seed, tuned="train.lr=2e-2", method="vera", made={"train_s": time_s, "regenerated": 49_152, "trainable": 900})
+            self.add(f"c{seed}", seed=seed, tuned="train.lr_head=5e-3", method="head", made={"trainable": 0})
+        heads, *rows = self.cells("--columns", "all")
+        self.assertEqual(len(heads), 16)
+        shown = [{name: row[heads.index(name)] for name in ("method", "ranks", "tuned", "numbers of head", "regenerated", "train time")} for row in rows]
+        self.assertEqual([list(row.values()) for row in shown], [["lora", "2", "0.003", "5,775", "0 B", "12.00 s"],
+                                                                ["vera", "2", "2e-2", "100", "49.2 kB", "12.00 s"], ["head", "2", "5e-3", "100", "-", "-"]])
+        text = self.flat("--columns", "all")
+        for words in ("tuned: train.lr (of head: train.lr_head), chosen on validation.", "train time: from the first step to the last",
+                      "regenerated: frozen numbers that are made anew from a seed; - where a run file does not tell"):
+            self.assertIn(words, text)
+            self.assertNotIn(words, self.flat())
+        found = [[row[name] for name in ("method", "tuned", "head", "regenerated_bytes", "train_s")] for row in self.rows()]
+        self.assertEqual(found, [["lora", "train.lr=0.003", "5775", "0", "12.0"], ["vera", "train.lr=2e-2", "100", "49152", "12.0"],
+                                 ["head", "train.lr_head=5e-3", "100", "", ""]])
+        self.add("d1", method="red", made={"trainable": 5000})  # not tuned
+        self.assertEqual(self.cells("--columns", "tuned"), [["method", "tuned"], ["red", "-"], ["lora", "0.003"], ["vera", "2e-2"], ["head", "5e-3"]])
+
+    def test_ranks_as_a_column(self):
+        """Then all numbers of ranks are in one table, and settings that differ between them are told as well."""
+        for ranks in (4, 1, 2):
+            for seed in (1, 2):
+                self.add(f"a{ranks}{seed}", seed=seed, ranks=ranks, test=ranks / 10, made={"ranks": ranks})
+        self.assertEqual(self.table().out.count("lora"), 3)
+        self.assertEqual(self.table("--format", "markdown").out.count("| method |"), 3)
+        self.remarks = ["# columns: ranks test"]
+        text = self.table().out
+        self.assertTrue(text.startswith("trec6 (data wordnet-verb), minilm-l6: accuracy in %\n"), text)
+        rows = [["1", "10.00 ±0.00"], ["2", "20.00 ±0.00"], ["4", "40.00 ±0.00"]]
+        self.assertEqual(self.cells(), [["method", "ranks", "test"], *(["lora", *row] for row in rows)])
+        self.assertEqual([row["ranks"] for row in self.rows()], ["1", "2", "4"])
+        self.add("b", ranks=4, test=0.7, made={"ranks": 4, "settings": {"train.batch": 64}})
+        self.assertEqual(self.cells()[1:], [*(["lora batch=32", *row] for row in rows), ["lora batch=64", "4", "70.00"]])
+
+    def test_labels_whatever_the_columns(self):
+        for rank in (4, 8):
+            for rate in ("0.001", "0.002"):
+                self.add(f"a{rank}{rate}", made={"options": {"rank": rank}, "settings": {"train.lr": rate}})
+        labels = ["lora r=4 lr=0.001", "lora r=4 lr=0.002", "lora r=8 lr=0.001", "lora r=8 lr=0.002"]
+        for words in ((), ("--columns", "sent"), ("--columns", "ranks,tuned"), ("--columns", "all")):
+            self.assertEqual([row[0] for row in self.cells(*words)[1:]], labels)
+
+    def test_seeds_without_their_column(self):
+        """A mean of fewer seeds than were planned is seen all the same."""
+        for seed in (1, 2, 3):
+            self.add(f"a{seed}", seed=seed)
+            self.add(f"b{seed}", seed=seed, method="red", **({"state": "failed", "reason": "no luck"} if seed == 2 else {}))
+        self.remarks = ["# columns: test"]
+        self.assertIn("seeds per row: 2 to 3; fewer than planned: red 2 of 3.", self.flat())
+        self.assertNotIn("seeds per row", self.flat("--columns", "test,seeds"))
+        self.add("c1", task="cola", made={"metric": "matthews"})
+        self.assertIn("seeds per row: 1 to 3; fewer than planned: trec6 red 2 of 3.", self.flat())
+        self.lines = [line for line in self.lines if line["method"] == "lora" and line["task"] == "trec6"]
+        self.assertIn("seeds per row: 3. Study", self.flat())
+
     # ---- trials ----
 
     def curves(self):
@@ -332,6 +448,23 @@ class Study(unittest.TestCase):
             self.assertEqual(len(row), len(rule))
             self.assertEqual("no room for" in " ".join(lines), width == 80)
             self.assertEqual(sum("-0.500" in line for line in lines) > 2, True)
+
+    def test_width_of_every_column(self):
+        for number, rate in enumerate(("0.000333333", "x" * 80)):
+            for seed in (1, 2):
+                self.add(f"a{number}{seed}", seed=seed, method="a-method-with-quite-a-long-name", tuned=f"train.lr={rate}", metric="spearman",
+                         test=-0.987 if seed == 1 else 0.987,
+                         made={"options": {"rank": 1024, "modules": "q,k,v,o,up,down"}, "trainable": 124_645_632, "stored": 498_582_528,
+                               "sent": 124_645_632, "message": 498_612_345, "regenerated": 98_765_432_100, "head": 1_234_567, "train_s": 12_345.6,
+                               "metric": "spearman", "ranks": 1024})
+            for width in (100, 80):
+                lines = self.table("--columns", "all", "--width", width).out.splitlines()
+                self.assertLessEqual(max(map(len, lines)), width, "\n".join(lines))
+                said = " ".join(lines)
+                self.assertIn(f"{width} columns have no room for: regenerated, train time, numbers of head, stored", said)
+                self.assertEqual("tuned" in lines[2], number == 0, said)
+                self.assertEqual([heading in lines[2] for heading in ("ranks", "test", "numbers", "sent per", "seeds")], [True] * 5, said)
+            self.lines.clear()
 
     def test_markdown(self):
         self.add("a1")

@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 import harness  # noqa: E402
 from harness import attribute, command, environment, h5py, main, peftscale, read, text  # noqa: E402
-from sweeps import SweepCase, series  # noqa: E402
+from sweeps import SweepCase, series, table  # noqa: E402
+
+sys.path.insert(0, harness.ROOT)
+from analysis.columns import COLUMNS  # noqa: E402
 
 GRID = "grid:\n  method: [lora, red]\nseeds: [1, 2]\n"
 TUNED = GRID + "tune:\n  key: train.lr\n  values: [1e-3, 2e-2]\n  set: {train.epochs: 1}\n  seed: 1\n"
@@ -175,6 +179,47 @@ class Sweep(SweepCase):
         self.assertEqual(self.status()["counts"]["missing"], 3)
         self.run_all(status=1)
         self.assertEqual(self.status()["counts"]["failed"], 3)
+
+    def test_failures_below_the_table(self):
+        """What the user sees in the end: why there is no number, and nothing that looks like one."""
+        self.write("grid:\n  case:\n    - {method: lora}\n    - {method: full, train.lr: 1000, train.decay: 100, train.warmup: 0, train.epochs: 15}\n"
+                   f"    - {{method: red, task.data: {self.at('absent.h5')}}}\ncolumns: [validation, test, train_s]\n")
+        outcome = self.sweep("run", status=1)
+        self.assertNotIn("no table", outcome.err)
+        self.assertIn("2 of 3 runs have no result (2 failed)", outcome.err)
+        flat = " ".join(outcome.out.split())
+        self.assertIn("Study results: 3 runs planned, 1 finished. Not in the table: 2 ", flat)
+        self.assertRegex(flat, r"1 failed: diverged: [a-z ]*\d+ [a-z ]*(nan|inf) \(full\)")
+        self.assertIn(f"1 failed: task.data: cannot read '{self.at('absent.h5')}' (red)", flat)
+        self.assertIn("No row, because no run is finished: full, red.", flat)
+        (fine,) = self.runs(state="done").values()
+        lines = outcome.out.splitlines()
+        rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
+        self.assertEqual(lines[rule - 2].split(), ["valid.", "test", "train"])
+        row, end = lines[rule + 1:rule + 3]
+        self.assertTrue(row.startswith("lora "), row)
+        self.assertEqual(end, "")
+        numbers = re.findall(r"\d+\.\d\d(?= |$)", row)
+        self.assertEqual(numbers[:2], [f"{100 * fine[split]:.2f}" for split in ("validation", "test")])
+        self.assertEqual([found["method"] for found in table(self.results)], ["lora"])
+        for run in self.runs(state="failed").values():
+            self.assertEqual([run.get(what) for what in ("validation", "test")], [None, None])
+
+    def test_columns_reach_the_table(self):
+        """The program and the analysis know the same ones."""
+        names = list(reversed(COLUMNS))
+        self.write(f"{GRID}columns: [{', '.join(names)}]\n")
+        self.run_all("seed=1")
+        with open(os.path.join(self.results, "index.tsv"), encoding="utf-8") as file:
+            self.assertEqual(file.read().splitlines()[1], f"# columns: {' '.join(names)}")
+        done = harness.call([sys.executable, "-m", "analysis", "table", "--study", self.results, "--format", "markdown"])
+        self.assertIn(f"| {' | '.join(['method', *(COLUMNS[name].title for name in names)])} |", done.out)
+        self.assertEqual((done.status, done.err), (0, ""))
+        self.run_all()  # the index is read back
+        self.assertEqual(self.status()["counts"]["done"], 4)
+        self.write(GRID + "columns: [qqqqqqqqqqqq]\n")
+        refusal = self.sweep("plan", status=2).err
+        self.assertEqual(set(refusal.partition("one of:")[2].replace(",", " ").split()), set(COLUMNS), refusal)
 
     def test_a_run_that_kills_its_process(self):
         """Three times in a row, and it is given up; the others are done."""

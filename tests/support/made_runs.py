@@ -20,7 +20,7 @@ def series(times, share=0.1, tokens=300, attempt=1):
 
 
 def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=None, settings=None, model="minilm-l6", task="wordnet-verbs", metric="accuracy",
-              ranks=2, threads=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None,
+              ranks=2, threads=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None, regenerated=None, train_s=None,
               weights="w" * 32, data="d" * 32, kind="peftscale run", contaminated=None, request_id=None, created="2024-01-01T00:00:00Z",
               **more):
     """A finished run with what the analysis reads, laid out as src/store/SCHEMA.md says."""
@@ -45,12 +45,16 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
         for name, value in {"trainable": trainable + head, "trainable_head": head, "head_floats": head, "stored_bytes": stored, "sent_floats": sent,
                             "sent_bytes_per_step": message}.items():
             accounting[name] = value
+        if regenerated is not None:
+            accounting["regenerated_bytes"] = regenerated
         result = file.create_group("result").attrs
         result["metric"] = np.bytes_(metric)
         result["test_metric"] = test
         result["validation_metric"] = validation
         if contaminated is not None:
             result["contaminated"] = contaminated
+        if train_s is not None:
+            result["train_s"] = train_s
         file["attempts"] = np.array([(1, b"2024-01-01T00:00:00Z", ranks, threads, 0)], ATTEMPT)
         file.create_group("series")["steps"] = series([0.1] * 20) if steps is None else steps
     return path
@@ -60,19 +64,20 @@ COLUMNS = ("request_id stage role state file task method seed ranks tuned valida
            "attempts reason").split()
 
 
-def index_text(lines, columns=COLUMNS):
+def index_text(lines, columns=COLUMNS, remarks=()):
     """lines: dictionaries; what one does not say is empty."""
     rows = [columns, *([str(line.get(name, "")) for name in columns] for line in lines)]
-    return "# peftscale sweep index 1\n" + "".join("\t".join(row) + "\n" for row in rows)
+    return "".join(line + "\n" for line in ("# peftscale sweep index 1", *remarks, *map("\t".join, rows)))
 
 
-def write_index(folder, lines, name="index.tsv"):
-    (folder / name).write_text(index_text(lines), encoding="utf-8")
+def write_index(folder, lines, name="index.tsv", remarks=()):
+    (folder / name).write_text(index_text(lines, remarks=remarks), encoding="utf-8")
 
 
 def read_index(path):
-    first, header, *rows = path.read_text(encoding="utf-8").splitlines()
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
     assert first == "# peftscale sweep index 1", first
+    header, *rows = (line for line in rest if not line.startswith("#"))
     return [dict(zip(header.split("\t"), row.split("\t"))) for row in rows]
 
 
