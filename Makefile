@@ -194,12 +194,19 @@ endef
 $(B)/provenance_build.h: IN_GIT = $(shell $(GIT) rev-parse --show-cdup 2>/dev/null | grep -qx '' && echo yes)
 $(B)/provenance_build.h: COMMIT ?= $(if $(IN_GIT),$(shell $(GIT) rev-parse HEAD 2>/dev/null),unknown)
 $(B)/provenance_build.h: DIRTY ?= $(if $(IN_GIT),$(if $(shell $(GIT) status --porcelain -- src configs Makefile),1,0),1)
-# What decides the numbers of a run: finished runs of other sources are told as stale (`peftscale sweep`).
-NUMERIC_SOURCES := $(filter-out src/base/process.% src/base/log.%,$(sort $(foreach f,base config linalg method model data comm optim train,$(wildcard src/$f/*.[ch]))))
+# What decides the numbers of a run, without its comments: finished runs of other sources are told as stale (`peftscale sweep`). Of the folders with other
+# work as well, the files that take part in a step, an evaluation or the choice of a setting.
+NUMERIC := base/random base/real linalg/% method/% model/% data/% optim/% config/schema comm/allreduce comm/comm comm/element comm/exchange comm/node comm/ring \
+  comm/sum train/batches train/evaluate train/exact train/head train/metrics train/payload train/resume train/run train/start train/step train/supernet \
+  train/train train/weights
+NUMERIC_SOURCES := $(filter $(foreach n,$(NUMERIC),src/$n.c src/$n.h),$(sort $(wildcard src/*/*.[ch])))
+$(B)/source_hash: $(NUMERIC_SOURCES)
+	@mkdir -p $(@D)
+	@for f in $^; do echo "$$f"; $(CC) -fpreprocessed -dD -E -P "$$f" 2>/dev/null || cat "$$f"; done | sha256sum | cut -c 1-16 > $@
 fact = $(hash)define PEFTSCALE_$1 $(call quoted,$2)$(newline)
 $(B)/provenance_build.h: export STAMP = $(call fact,VERSION,$(VERSION))$(call fact,COMMIT,$(COMMIT))$(call fact,DIRTY,$(DIRTY))$(call \
-  fact,SOURCE_HASH,$(shell cat $(NUMERIC_SOURCES) | sha256sum | cut -c 1-16))$(call fact,COMPILER,$(shell $(CC) --version 2>/dev/null | head -n 1))$(call fact,CFLAGS,$(OWN_CFLAGS) $(CFLAGS))
-$(B)/provenance_build.h: FORCE
+  fact,SOURCE_HASH,$(shell cat '$(B)/source_hash' 2>/dev/null || echo unknown))$(call fact,COMPILER,$(shell $(CC) --version 2>/dev/null | head -n 1))$(call fact,CFLAGS,$(OWN_CFLAGS) $(CFLAGS))
+$(B)/provenance_build.h: $(B)/source_hash FORCE
 	$(keep_if_same)
 $(B)/obj/store/provenance.o: $(B)/provenance_build.h
 $(B)/obj/store/provenance.o: EXTRA := -include $(B)/provenance_build.h

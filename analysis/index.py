@@ -11,6 +11,7 @@ COLUMNS = ("request_id", "stage", "role", "state", "file", "task", "method", "se
            "tokens_per_s", "experiment_id", "run_id", "source_hash", "attempts", "reason")
 FINISHED = ("done", "stale")  # stale: by another version of the program
 STATES = (*FINISHED, "running", "stopped", "interrupted", "failed", "waiting", "missing")
+NAMELESS = ("waiting", "failed")  # a tuned run has no id before its trials have chosen (or if none of them can)
 RUN, TRIAL = "run", "trial"
 SUFFIX = ".h5"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}")  # of a run: a file's, and a group's in an archive
@@ -73,7 +74,7 @@ def check_file(text: str) -> str:
 
 
 def check_cells(cells: dict[str, str]) -> str:
-    if not cells["request_id"]:
+    if not cells["request_id"] and cells["state"] not in NAMELESS:
         return "no request_id"
     if cells["role"] not in (RUN, TRIAL):
         return f"role '{cells['role'][:40]}' is neither {RUN} nor {TRIAL}"
@@ -113,9 +114,9 @@ def parse_index(text: str, where: str) -> list[Line]:
         line = Line(dict(zip(header, cells)))
         if wrong := check_cells(line.cells):
             raise BadIndex(f"{where}: line {number}: broken: {wrong}")
-        if line.request_id in lines:
+        if line.request_id and line.request_id in lines:
             raise BadIndex(f"{where}: line {number}: broken: request_id {line.request_id[:40]} is there twice")
-        lines[line.request_id] = line
+        lines[line.request_id or f"line {number}"] = line
     return list(lines.values())
 
 

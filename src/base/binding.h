@@ -15,9 +15,9 @@ typedef struct binding_place {
   int32_t rank, node, threads;
   int32_t is_known;   /* 0: the system does not say, or has more than BINDING_CPUS hardware threads */
   int32_t node_cores; /* physical cores that the machine has */
-  int32_t unused;
-  core_set cpus;  /* hardware threads it may run on, as the system numbers them                */
-  core_set cores; /* physical cores, each by the lowest number among its own hardware threads  */
+  int32_t unused;     /* leaves no gap */
+  core_set cpus;      /* hardware threads it may run on, as the system numbers them                */
+  core_set cores;     /* physical cores, each by the lowest number among its own hardware threads  */
   char host[BINDING_HOST];
 } binding_place;
 
@@ -29,16 +29,17 @@ void binding_read(const char *root, binding_place *place);
  *   bound           each to cores of its own, or in groups (such as one for each socket) with cores of their own; one rank: to a part of the node
  *   unbound         all to the same cores, of which there are enough
  *   shared          partly to the same cores; or to different hardware threads of one core
- *   oversubscribed  to fewer cores than they have threads together */
+ *   oversubscribed  to fewer cores than they have threads together
+ * Unknown, of one rank, stands in the middle: it does not hide what is bad elsewhere. */
 typedef enum binding_kind { BINDING_BOUND, BINDING_UNBOUND, BINDING_UNKNOWN, BINDING_SHARED, BINDING_OVERSUBSCRIBED, BINDING_KINDS } binding_kind;
 extern const char *const binding_names[BINDING_KINDS];
 
 /* What is wrong, each with the first example of it. */
 typedef enum binding_fault_kind {
-  BINDING_FEW,      /* a rank has more threads than cores                        */
-  BINDING_CROWDED,  /* ranks that share cores have more threads than these are   */
-  BINDING_OVERLAP,  /* two ranks' cores are not the same, and not different      */
-  BINDING_SIBLINGS, /* two ranks have different hardware threads of one core    */
+  BINDING_FEW,      /* a rank has more threads than cores                      */
+  BINDING_CROWDED,  /* ranks that share cores have more threads than these are */
+  BINDING_OVERLAP,  /* two ranks' cores are partly the same                    */
+  BINDING_SIBLINGS, /* two ranks have different hardware threads of one core   */
   BINDING_FAULTS
 } binding_fault_kind;
 

@@ -59,13 +59,11 @@ static int64_t read_count(const char *path) {
 
 /* 0: this counter cannot be read. */
 static int add_counter(energy *e, const char *path, double joules_per_unit, int64_t range) {
-  counter *c = &e->counters[e->count];
-  if (e->count == COUNTERS_MAX || snprintf(c->path, sizeof c->path, "%s", path) >= (int)sizeof c->path) return 0;
-  *c = (counter){.joules_per_unit = joules_per_unit, .range = range, .last = read_count(path)};
-  snprintf(c->path, sizeof c->path, "%s", path);
-  if (c->last < 0 || (range && c->last > range)) return 0;
-  e->count++;
-  return 1;
+  int64_t now = read_count(path);
+  if (e->count == COUNTERS_MAX || now < 0 || (range && now > range)) return 0;
+  counter *c = &e->counters[e->count++];
+  *c = (counter){.joules_per_unit = joules_per_unit, .range = range, .last = now};
+  return snprintf(c->path, sizeof c->path, "%s", path) < (int)sizeof c->path;
 }
 
 static int find_cray(energy *e, const char *folder) {

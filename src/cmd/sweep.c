@@ -61,6 +61,9 @@ static int make_plan(const common *c, plan **result) {
   return plan_create(&request, result);
 }
 
+/* The index, but not of a part of the study or of other settings: for who looks at these it stays what it was. */
+static int save_whole(const common *c, const plan *p) { return c->words.assignment_count ? ERROR_NONE : plan_save(p); }
+
 /* ---- plan, status ---- */
 
 /* Some steps of each kind of run whose rate is not known, one kind after another with the machine to itself. What cannot be measured is told and left open. */
@@ -104,22 +107,30 @@ static int act_status(common *c, int argc, char **argv) {
   int code = ERROR_NONE;
   if (c->json) code = sweep_print_json(p, NULL);
   else sweep_print_status(p, c->all);
-  if (!code && access(p->results, W_OK) == 0) plan_save(p); /* the next look is faster, and others read it; who may not write has no use for it */
+  if (!code && access(p->results, W_OK) == 0) save_whole(c, p); /* the next look is faster, and others read it; who may not write has no use for it */
   plan_destroy(p);
   return code;
 }
 
 /* ---- retry ---- */
 
+static int is_to_be_forgotten(const plan_run *entry, int is_stale) {
+  return entry->state == PLAN_FAILED || (is_stale && entry->state == PLAN_STALE && !entry->archived);
+}
+
 /* Forgets how the runs ended that failed (with is_stale: removes the files of those that other sources made). */
-static int forget(const plan *p, plan_run *entry, int is_stale, int *count) {
+static int forget(plan *p, plan_run *entry, int is_stale, int *count) {
   char path[PLAN_PATH_BYTES];
   claim *held;
-  if (entry->same_as >= 0 || !*entry->name) return ERROR_NONE;
-  if (!(entry->state == PLAN_FAILED || (is_stale && entry->state == PLAN_STALE && !entry->archived))) return ERROR_NONE;
+  if (entry->same_as >= 0 || !*entry->name || !is_to_be_forgotten(entry, is_stale)) return ERROR_NONE;
   TRY(plan_path(p, entry, path));
   TRY(claim_take(path, &held));
   if (!held) return ERROR_NONE;
+  plan_look_at(p, entry); /* another may have tried it again since we looked, and done it */
+  if (!is_to_be_forgotten(entry, is_stale)) {
+    claim_release(held);
+    return ERROR_NONE;
+  }
   attempts_clear(path);
   /* A finished file that cannot be used (damaged, or another's) stands in the way of the next attempt as well. */
   if (access(path, F_OK) == 0 && unlink(path)) {
@@ -137,9 +148,9 @@ static int act_retry(common *c, int argc, char **argv) {
   const flag flags[] = {{"results", &c->results, NULL}, {"stale", NULL, &stale}};
   TRY(parse("sweep retry", argc, argv, flags, 2, c));
   TRY(make_plan(c, &p));
-  for (int i = 0; !code && i < p->count; i++) code = forget(p, &p->runs[i], stale, &count);
+  for (int i = 0; !code && p->study->action == STUDY_TRAIN && i < p->count; i++) code = forget(p, &p->runs[i], stale, &count);
   if (!code) code = plan_look(p);
-  if (!code) code = plan_save(p);
+  if (!code) code = save_whole(c, p);
   if (!code) printf("%d run%s will be tried again (peftscale sweep run %s)\n", count, count == 1 ? "" : "s", c->words.words[0]);
   plan_destroy(p);
   return code;
@@ -177,10 +188,10 @@ static int prepare(const common *c, const plan *p, cost **costs, int allowed) {
   while ((missing = cost_missing_input(*costs))) {
     int place = study_find_data(p->study, missing), status;
     char name[256], command[4096], hint[4200];
-    const char *const words[] = {"sh", "-c", command, NULL}, *const environment[] = {path};
+    const char *const words[] = {"sh", "-c", command, c->root, NULL}, *const environment[] = {path};
     const process_request request = {.words = words, .environment = environment, .environment_count = 1};
     if (place < 0) return ERROR_NONE; /* the runs that need it say where they looked */
-    TRY(text_format(command, sizeof command, "cd '%s/..' && %s", c->root, p->study->data[place].command));
+    TRY(text_format(command, sizeof command, "cd \"$0/..\" && %s", p->study->data[place].command));
     snprintf(hint, sizeof hint, "prepare it: %.4000s", p->study->data[place].command);
     if (!allowed) return FAIL(ERROR_INPUT, hint, "'%s' is not there", missing);
     if (place == before) return FAIL(ERROR_INPUT, hint, "'%s' is still not there after it was made", missing);

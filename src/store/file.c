@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,16 @@ int file_writer_add(file_writer *w, const void *bytes, size_t count) {
     count -= (size_t)done;
   }
   return ERROR_NONE;
+}
+
+int file_writer_print(file_writer *w, const char *format, ...) {
+  char text[4096];
+  va_list list;
+  va_start(list, format);
+  int length = vsnprintf(text, sizeof text, format, list);
+  va_end(list);
+  if (length < 0 || (size_t)length >= sizeof text) return FAIL(ERROR_INTERNAL, NULL, "a line of text that is to be written is too long");
+  return file_writer_add(w, text, (size_t)length);
 }
 
 int file_writer_commit(file_writer *w) {

@@ -17,6 +17,8 @@ int file_write_atomic(const char *path, const void *bytes, size_t count);
 typedef struct file_writer file_writer;
 int file_writer_create(const char *path, file_writer **result);
 int file_writer_add(file_writer *w, const void *bytes, size_t count);
+/* A line of text, at most 4095 bytes. */
+int file_writer_print(file_writer *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int file_writer_commit(file_writer *w);
 void file_writer_discard(file_writer *w);
 

@@ -98,6 +98,8 @@ void attempts_read(const char *run_path, attempts *result) {
   size_t count;
   *result = (attempts){0};
   if (text_format(path, sizeof path, "%s.attempts", run_path) || access(path, F_OK) || file_read(path, FILE_BYTES, &bytes, &count)) return;
+  for (size_t i = 0; i < count; i++)
+    if (!bytes[i]) bytes[i] = '\n'; /* what a host that died had not written: lines may follow */
   for (char *line = bytes, *end; *line; line = end) {
     end = line + strcspn(line, "\n");
     if (*end) *end++ = 0;

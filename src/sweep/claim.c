@@ -68,8 +68,8 @@ static void read_word(const char *path, char *text, size_t bytes) {
 /* SLURM's and PBS's names of a job, array tasks included. */
 static void name_job(char *text, size_t bytes) {
   const char *array = getenv("SLURM_ARRAY_JOB_ID"), *task = getenv("SLURM_ARRAY_TASK_ID"), *job = getenv("SLURM_JOB_ID"), *pbs = getenv("PBS_JOBID");
-  if (array && task) snprintf(text, bytes, "%s_%s", array, task);
-  else snprintf(text, bytes, "%s", job ? job : pbs ? pbs : "-");
+  if (array && *array && task) snprintf(text, bytes, "%s_%s", array, task);
+  else snprintf(text, bytes, "%s", job && *job ? job : pbs && *pbs ? pbs : "-");
   for (char *c = text; *c; c++)
     if (*c <= ' ' || *c > '~') *c = '?';
 }
@@ -92,43 +92,46 @@ static int parse_owner(const char *text, owner *o) {
 }
 
 /* 1 alive, 0 gone, -1 it cannot be told from here. */
-static int is_alive(const owner *o) {
+static int is_alive(const owner *o, int *is_ours) {
   owner self;
   describe_self(&self);
   if (!strcmp(self.boot, "-") || strcmp(self.boot, o->boot) || strcmp(self.space, o->space)) return -1;
-  return o->started != 0 && started_at(o->pid) == o->started;
+  unsigned long long started = started_at(o->pid);
+  *is_ours = o->started != 0 && o->pid == self.pid && o->started == self.started;
+  if (!started && o->pid > 0 && kill((pid_t)o->pid, 0) && errno == EPERM) return -1; /* another user's, where /proc shows one's own alone */
+  return o->started != 0 && started == o->started;
 }
 
 /* ---- looking ---- */
 
 static int name_file(const char *run_path, const char *suffix, char path[PATH_BYTES]) { return text_format(path, PATH_BYTES, "%s.claim%s", run_path, suffix); }
 
-static double age_s(const struct stat *s) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return (double)(now.tv_sec - s->st_mtim.tv_sec) + 1e-9 * (double)(now.tv_nsec - s->st_mtim.tv_nsec);
+static double age_s(const struct stat *s, const struct timespec *now) {
+  return (double)(now->tv_sec - s->st_mtim.tv_sec) + 1e-9 * (double)(now->tv_nsec - s->st_mtim.tv_nsec);
 }
 
-/* The file of a claim. CLAIM_DEAD also for one that nobody can read and that has grown old. */
-static void look_at(const char *path, claim_view *view) {
+/* The file of a claim. CLAIM_DEAD also for one that nobody can read and that has grown old. now: NULL, this machine's clock. */
+static void look_at(const char *path, const struct timespec *now, claim_view *view) {
   char text[CONTENT_BYTES];
   struct stat status;
+  struct timespec own;
   owner o;
   *view = (claim_view){.state = CLAIM_FREE};
+  clock_gettime(CLOCK_REALTIME, &own);
   int descriptor = open(path, O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return;
   ssize_t length = read(descriptor, text, sizeof text - 1);
   int known = fstat(descriptor, &status) == 0;
   close(descriptor);
   text[length > 0 ? length : 0] = 0;
-  int old = known && age_s(&status) > CLAIM_LEASE_S, alive = -1;
+  int old = known && age_s(&status, now ? now : &own) > CLAIM_LEASE_S, alive = -1;
   snprintf(view->owner, sizeof view->owner, "another process");
   if (parse_owner(text, &o)) {
     char job[80] = "";
     if (strcmp(o.job, "-")) snprintf(job, sizeof job, ", job %s", o.job);
     snprintf(view->owner, sizeof view->owner, "process %ld on %s%s, since %s", o.pid, o.host, job, o.since);
     text_clean(view->owner);
-    alive = is_alive(&o);
+    alive = is_alive(&o, &view->is_ours);
     long long done = 0, steps = 0;
     const char *progress = strstr(text, "\nprogress ");
     if (progress && sscanf(progress + 1, "progress %lld of %lld", &done, &steps) == 2 && done >= 0 && done <= steps) {
@@ -142,7 +145,7 @@ static void look_at(const char *path, claim_view *view) {
 void claim_look(const char *run_path, claim_view *view) {
   char path[PATH_BYTES];
   *view = (claim_view){.state = CLAIM_FREE};
-  if (!name_file(run_path, "", path)) look_at(path, view);
+  if (!name_file(run_path, "", path)) look_at(path, NULL, view);
 }
 
 /* ---- taking ---- */
@@ -167,16 +170,17 @@ static int write_own(claim *c, const char *path) {
   return ERROR_NONE;
 }
 
-/* Removes the claim of a dead owner. One process at a time: two that saw the same dead one must not remove each other's new claim. */
-static void bury(const char *run_path, const char *path) {
+/* Removes the claim of a dead owner. One process at a time: two that saw the same dead one must not remove each other's new claim.
+ * now: of the clock that dates the files, perhaps a file server's: the time of a file that we have just written. */
+static void bury(const char *run_path, const char *path, const struct timespec *now) {
   char grave[PATH_BYTES];
   struct stat status;
   claim_view view;
   if (name_file(run_path, ".taking", grave)) return;
-  if (stat(grave, &status) == 0 && age_s(&status) > CLAIM_LEASE_S) unlink(grave); /* of one that was killed here */
+  if (stat(grave, &status) == 0 && age_s(&status, now) > CLAIM_LEASE_S) unlink(grave); /* of one that was killed here */
   int descriptor = open(grave, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) return;
-  look_at(path, &view);
+  look_at(path, now, &view);
   if (view.state == CLAIM_DEAD) unlink(path);
   close(descriptor);
   unlink(grave);
@@ -233,14 +237,19 @@ static int try_taking(claim *c, const char *run_path, const char *own, int *take
   *taken = 0;
   for (int i = 0; i < TRIES; i++) {
     claim_view view;
-    if (link(own, c->path) == 0) {
+    struct stat status;
+    int failed = link(own, c->path), reason = errno;
+    if (fstat(c->descriptor, &status)) return refuse(own, "cannot look at");
+    if (!failed || status.st_nlink == 2) { /* a file server that is asked twice says of the second time that there is such a file */
       *taken = 1;
       return ERROR_NONE;
     }
-    if (errno != EEXIST) return refuse(c->path, "cannot create");
-    look_at(c->path, &view);
+    if (status.st_nlink == 0) return ERROR_NONE; /* another has tidied up beside the finished run (tidy.h) */
+    errno = reason;
+    if (reason != EEXIST) return refuse(c->path, "cannot create");
+    look_at(c->path, &status.st_mtim, &view);
     if (view.state == CLAIM_HELD) return ERROR_NONE;
-    if (view.state == CLAIM_DEAD) bury(run_path, c->path);
+    if (view.state == CLAIM_DEAD) bury(run_path, c->path, &status.st_mtim);
   }
   return ERROR_NONE; /* others keep coming first */
 }

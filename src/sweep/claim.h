@@ -19,6 +19,7 @@ typedef enum claim_state { CLAIM_FREE, CLAIM_HELD, CLAIM_DEAD } claim_state;
 
 typedef struct claim_view {
   claim_state state;
+  int is_ours;                   /* held by this very process */
   char owner[CLAIM_OWNER_BYTES]; /* for people: "process 12 on node3, job 7_2, since 2026-05-04T03:02:01Z" */
   int64_t done, steps;           /* how far it said it is; 0 of 0: not yet                                    */
 } claim_view;

@@ -26,7 +26,8 @@ typedef struct input {
 typedef struct run_cost {
   int64_t tokens;
   int set, model; /* places among the inputs; -1: needs none */
-  double seconds;
+  int like;       /* the first run of its kind: model, method, ranks, threads */
+  double rate;    /* tokens a second; NaN: not known */
 } run_cost;
 
 struct cost {
@@ -65,7 +66,6 @@ static int count_tokens(cost *c, int index) {
   run_cost *to = &c->of[index];
   config *conf;
   to->tokens = -1;
-  to->seconds = NAN;
   to->set = to->model = -1;
   if (c->plan->study->action != STUDY_TRAIN) return ERROR_NONE;
   TRY(study_compose(c->plan->study, entry->asked, entry->tuned_value, &conf));
@@ -81,6 +81,24 @@ static int count_tokens(cost *c, int index) {
   return code;
 }
 
+static int is_alike(const plan_run *a, const plan_run *b) {
+  return a->asked->ranks == b->asked->ranks && a->threads == b->threads && !strcmp(a->method, b->method) && !strcmp(a->model, b->model);
+}
+
+/* Kinds are few, runs may be a hundred thousand. */
+static int find_kinds(cost *c) {
+  const plan_run *runs = c->plan->runs;
+  int *first, kinds = 0;
+  TRY(arena_take(c->memory, (size_t)c->plan->count + 1, sizeof *first, &first));
+  for (int i = 0; i < c->plan->count; i++) {
+    int k = 0;
+    while (k < kinds && !is_alike(&runs[first[k]], &runs[i])) k++;
+    if (k == kinds) first[kinds++] = i;
+    c->of[i].like = first[k];
+  }
+  return ERROR_NONE;
+}
+
 int cost_create(const plan *p, cost **result) {
   *result = NULL;
   cost *c = calloc(1, sizeof *c);
@@ -88,6 +106,7 @@ int cost_create(const plan *p, cost **result) {
   c->plan = p;
   int code = arena_create(&c->memory);
   if (!code) code = arena_take(c->memory, (size_t)p->count + 1, sizeof *c->of, &c->of);
+  if (!code) code = find_kinds(c);
   for (int i = 0; !code && i < p->count; i++) code = count_tokens(c, i);
   if (code) {
     cost_destroy(c);
@@ -123,6 +142,7 @@ static double probed_rate(const cost *c, int index) {
   return q[0].found && q[1].found && q[1].real > 0 ? (double)q[0].whole / q[1].real : NAN;
 }
 
+/* Tokens a second of finished runs: of its kind, or of its model where no steps of its kind were made. */
 static double rate_of(const cost *c, int index) {
   const plan_run *like = &c->plan->runs[index];
   double tokens[2] = {0, 0}, seconds[2] = {0, 0}; /* of its kind, of its model */
@@ -140,35 +160,18 @@ static double rate_of(const cost *c, int index) {
 }
 
 int cost_rate_is_known(const cost *c, int index) {
-  const plan_run *like = &c->plan->runs[index];
   if (c->of[index].tokens < 0) return 1;
-  for (int i = 0; i < c->plan->count; i++) {
-    const plan_run *entry = &c->plan->runs[i];
-    if (is_finished(entry) && !strcmp(entry->model, like->model) && !strcmp(entry->method, like->method) && entry->asked->ranks == like->asked->ranks &&
-        entry->threads == like->threads)
-      return 1;
-  }
+  for (int i = 0; i < c->plan->count; i++)
+    if (c->of[i].like == c->of[index].like && is_finished(&c->plan->runs[i])) return 1;
   return isfinite(probed_rate(c, index));
 }
 
 void cost_measure(cost *c) {
-  for (int i = 0; i < c->plan->count; i++) {
-    const plan_run *entry = &c->plan->runs[i];
-    int known = -1;
-    /* Neighbours are alike: the same model and method once. */
-    for (int k = i - 1; k >= 0 && k >= i - 64 && known < 0; k--) {
-      const plan_run *before = &c->plan->runs[k];
-      if (c->of[k].tokens > 0 && !strcmp(before->model, entry->model) && !strcmp(before->method, entry->method) && before->asked->ranks == entry->asked->ranks &&
-          before->threads == entry->threads)
-        known = k;
-    }
-    double per_second = known >= 0 ? (double)c->of[known].tokens / c->of[known].seconds : rate_of(c, i);
-    c->of[i].seconds = c->of[i].tokens < 0 ? NAN : (double)c->of[i].tokens / per_second;
-  }
+  for (int i = 0; i < c->plan->count; i++) c->of[i].rate = c->of[i].like < i ? c->of[c->of[i].like].rate : rate_of(c, i);
 }
 
 int64_t cost_tokens(const cost *c, int entry) { return c->of[entry].tokens; }
-double cost_seconds(const cost *c, int entry) { return c->of[entry].seconds; }
+double cost_seconds(const cost *c, int entry) { return c->of[entry].tokens < 0 ? NAN : (double)c->of[entry].tokens / c->of[entry].rate; }
 
 const char *cost_missing_input(const cost *c) {
   for (int i = 0; i < c->plan->count; i++) {

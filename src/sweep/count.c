@@ -1,6 +1,5 @@
 #include "sweep/count.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,35 +38,24 @@ static int count_one(const plan *p, const plan_run *entry, counted *result) {
   return code;
 }
 
-static int add_line(file_writer *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int add_line(file_writer *w, const char *format, ...) {
-  char text[4096];
-  va_list list;
-  va_start(list, format);
-  int length = vsnprintf(text, sizeof text, format, list);
-  va_end(list);
-  if (length < 0 || (size_t)length >= sizeof text) return FAIL(ERROR_INTERNAL, NULL, "a line of counts.tsv is too long");
-  return file_writer_add(w, text, (size_t)length);
-}
-
 static int add_run(const plan_run *entry, int failed, const counted *n, file_writer *w, FILE *out) {
   char trained[32], stored[32], sent[32];
   const char *label = entry->asked->label;
-  TRY(add_line(w, "%s\t%s\t%s\t%s\t%s\t%s\t", entry->id, provenance_source_hash(), entry->asked->stage, label, entry->model, entry->method));
+  TRY(file_writer_print(w, "%s\t%s\t%s\t%s\t%s\t%s\t", entry->id, provenance_source_hash(), entry->asked->stage, label, entry->model, entry->method));
   if (failed) {
     fprintf(out, "  %-*s  %s\n", LABEL_WIDTH, label, error_last()->text);
-    return add_line(w, "\t\t\t\t\t\t\t%.500s\n", error_last()->text);
+    return file_writer_print(w, "\t\t\t\t\t\t\t%.500s\n", error_last()->text);
   }
   fprintf(out, "  %-*s %15s %9s %9s\n", LABEL_WIDTH, label, text_thousands(n->counts.trainable, trained), text_bytes((double)n->counts.stored_bytes, stored),
           text_bytes(4.0 * (double)n->counts.sent_floats, sent));
-  return add_line(w, "%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t\n", (long long)n->counts.trainable, (long long)n->counts.stored_bytes,
+  return file_writer_print(w, "%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t\n", (long long)n->counts.trainable, (long long)n->counts.stored_bytes,
                   (long long)n->counts.regenerated_bytes, (long long)n->counts.sent_floats, (long long)(n->counts.sent_floats + n->head), (long long)n->head,
                   (long long)n->base);
 }
 
 static int count_all(const plan *p, file_writer *w, FILE *out, int *failed) {
   const char *stage = NULL;
-  TRY(add_line(w, "%s", header));
+  TRY(file_writer_print(w, "%s", header));
   for (int i = 0; i < p->count; i++) {
     const plan_run *entry = &p->runs[i];
     counted n;

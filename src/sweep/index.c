@@ -1,6 +1,5 @@
 /* index.tsv and archive.tsv: one line per run, for other programs and for the next look. */
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +10,7 @@
 #include "store/file.h"
 #include "sweep/plan_private.h"
 
-enum { FILE_BYTES = 1 << 28, ROW_BYTES = 4096 };
+enum { FILE_BYTES = 1 << 28 };
 
 static const char mark[] = "# peftscale sweep index 1";
 static const char *const columns[] = {"request_id", "stage",  "role",    "state",        "file",          "task",   "method",      "seed",     "ranks",  "tuned", "validation",
@@ -169,36 +168,25 @@ static const char *write_number(double value, char text[32]) {
   return text;
 }
 
-static int add(file_writer *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int add(file_writer *w, const char *format, ...) {
-  char text[ROW_BYTES];
-  va_list list;
-  va_start(list, format);
-  int length = vsnprintf(text, sizeof text, format, list);
-  va_end(list);
-  if (length < 0 || length >= ROW_BYTES) return FAIL(ERROR_INTERNAL, NULL, "a line of the index is too long");
-  return file_writer_add(w, text, (size_t)length);
-}
-
 static int add_run(file_writer *w, const plan_run *entry) {
   char number[4][32];
   const study_run *asked = entry->asked;
   const plan_outcome *o = &entry->outcome;
   int has = entry->state == PLAN_DONE || entry->state == PLAN_STALE;
   const char *tuned = asked->role == STUDY_TRIAL ? asked->tuned_value : entry->tuned_value;
-  TRY(add(w, "%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%lld\t%d\t%s%s%s\t", entry->id, asked->stage, asked->role == STUDY_TRIAL ? "trial" : "run", plan_state_names[entry->state],
+  TRY(file_writer_print(w, "%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%lld\t%d\t%s%s%s\t", entry->id, asked->stage, asked->role == STUDY_TRIAL ? "trial" : "run", plan_state_names[entry->state],
           !*entry->name ? "" : entry->archived ? "archive.h5:" : "runs/", entry->name, !*entry->name || entry->archived ? "" : ".h5", entry->task, entry->method, (long long)entry->seed,
           asked->ranks, *tuned ? asked->tuned_key : "", *tuned ? "=" : "", tuned));
-  if (!has) return add(w, "\t\t\t\t\t\t\t\t%d\t%s\t\t\t\t%d\n", entry->attempts, entry->reason, asked->group);
-  return add(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%lld\t%lld\t%lld\t%d\n", write_number(o->validation, number[0]), write_number(o->test, number[1]), o->metric,
+  if (!has) return file_writer_print(w, "\t\t\t\t\t\t\t\t%d\t%s\t\t\t\t%d\n", entry->attempts, entry->reason, asked->group);
+  return file_writer_print(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%lld\t%lld\t%lld\t%d\n", write_number(o->validation, number[0]), write_number(o->test, number[1]), o->metric,
              write_number(o->train_s, number[2]), write_number(o->tokens_per_s, number[3]), o->experiment_id, o->run_id, o->source_hash, entry->attempts, entry->reason,
              (long long)o->tokens, (long long)o->bytes, (long long)o->written_ns, asked->group);
 }
 
 static int write_all(const plan *p, file_writer *w) {
-  TRY(add(w, "%s\n", mark));
-  for (int i = 0; i < p->study->column_count; i++) TRY(add(w, "%s%s%s", i ? " " : "# columns: ", p->study->columns[i], i + 1 < p->study->column_count ? "" : "\n"));
-  for (int i = 0; i < COLUMNS; i++) TRY(add(w, "%s%s", columns[i], i + 1 < COLUMNS ? "\t" : "\n"));
+  TRY(file_writer_print(w, "%s\n", mark));
+  for (int i = 0; i < p->study->column_count; i++) TRY(file_writer_print(w, "%s%s%s", i ? " " : "# columns: ", p->study->columns[i], i + 1 < p->study->column_count ? "" : "\n"));
+  for (int i = 0; i < COLUMNS; i++) TRY(file_writer_print(w, "%s%s", columns[i], i + 1 < COLUMNS ? "\t" : "\n"));
   for (int i = 0; i < p->count; i++)
     if (p->runs[i].same_as < 0) TRY(add_run(w, &p->runs[i]));
   return ERROR_NONE;
@@ -207,6 +195,7 @@ static int write_all(const plan *p, file_writer *w) {
 int plan_save(const plan *p) {
   char path[PLAN_PATH_BYTES];
   file_writer *w;
+  if (p->study->action == STUDY_COUNT) return ERROR_NONE;
   TRY(text_format(path, sizeof path, "%s/index.tsv", p->results));
   TRY(file_make_directory(p->results));
   TRY(file_writer_create(path, &w));

@@ -1,9 +1,6 @@
-#define _GNU_SOURCE /* sched_getaffinity */
 #include "sweep/launch.h"
 
-#include <errno.h>
 #include <math.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,14 +15,12 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "store/file.h"
+#include "sweep/ranks.h"
 
 enum {
   PAUSE_NS = 100000000, /* between looks at the groups   */
-  MAX_CORES = CPU_SETSIZE,
-  MAX_WORDS = 512,
   MAX_GROUPS = 1024,
-  HOPELESS = 3, /* deaths in a row without anything done */
-  REASON_BYTES = 600
+  HOPELESS = 3 /* deaths in a row without anything done */
 };
 static const double look_s = 0.5; /* between looks at the results: a few system calls per run */
 
@@ -34,7 +29,7 @@ typedef struct group {
   pid_t pid; /* 0: none */
   int ranks, number;
   int core, cores; /* of launcher.core */
-  int settled;     /* runs that were done or had failed when it began */
+  int progress;    /* when it began    */
 } group;
 
 typedef struct launcher {
@@ -43,10 +38,10 @@ typedef struct launcher {
   plan *plan;
   group groups[MAX_GROUPS];
   int jobs, started;
-  int core[MAX_CORES], cores; /* those this process may use, one per physical core */
-  uint8_t taken[MAX_CORES];
+  int core[RANKS_CORES], cores; /* those this process may use, one per physical core */
+  uint8_t taken[RANKS_CORES];
   plan_state *shown; /* [plan->count] the state that was last told */
-  int futile;        /* deaths in a row without anything done      */
+  int futile;        /* deaths in a row without anything begun or done */
   double looked_s;
   int told;          /* runs whose end was told, and those that had ended before */
   int told_to_stop;  /* how often the groups were */
@@ -61,12 +56,16 @@ static void count_signal(int number) {
   signals++;
 }
 
+/* One that is being ignored stays ignored: under nohup, in the background of a script. */
 static void listen(struct sigaction before[3]) {
   static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
   struct sigaction action = {.sa_handler = count_signal};
   sigemptyset(&action.sa_mask);
   signals = 0;
-  for (int i = 0; i < 3; i++) sigaction(numbers[i], &action, &before[i]);
+  for (int i = 0; i < 3; i++) {
+    sigaction(numbers[i], NULL, &before[i]);
+    if (before[i].sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+  }
 }
 
 static void stop_listening(struct sigaction before[3]) {
@@ -75,26 +74,6 @@ static void stop_listening(struct sigaction before[3]) {
 }
 
 /* ---- cores ---- */
-
-/* Whether a core is the first of its hardware threads. */
-static int is_first_thread(int number) {
-  char path[128];
-  int first = number;
-  snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", number);
-  FILE *file = fopen(path, "r");
-  if (file && fscanf(file, "%d", &first) != 1) first = number;
-  if (file) fclose(file);
-  return first == number;
-}
-
-static void find_cores(launcher *l) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
-  for (int pass = 0; pass < 2 && l->cores == 0; pass++) /* only second threads allowed: take these */
-    for (int i = 0; i < CPU_SETSIZE; i++)
-      if (CPU_ISSET(i, &allowed) && (pass || is_first_thread(i))) l->core[l->cores++] = i;
-  if (l->cores == 0) l->core[l->cores++] = 0;
-}
 
 /* A free row of cores; -1: none. */
 static int find_row(const launcher *l, int wanted) {
@@ -113,132 +92,58 @@ static int cores_of(const launcher *l, const plan_run *entry) {
 
 /* ---- starting a group ---- */
 
-typedef struct words {
-  const char *word[MAX_WORDS];
-  int count;
-  char space[16384];
-  size_t used;
-} words;
-
-static int add(words *w, const char *word) {
-  if (w->count >= MAX_WORDS - 1) return FAIL(ERROR_USAGE, NULL, "more than %d words to start a group of ranks with", MAX_WORDS - 1);
-  w->word[w->count++] = word;
-  w->word[w->count] = NULL;
-  return ERROR_NONE;
-}
-
-static int copy_text(words *w, const char *text, char **copy) {
-  size_t length = strlen(text) + 1;
-  if (w->used + length > sizeof w->space) return FAIL(ERROR_USAGE, NULL, "the words to start a group of ranks with are too long");
-  *copy = memcpy(w->space + w->used, text, length);
-  w->used += length;
-  return ERROR_NONE;
-}
-
-static int add_copy(words *w, const char *word) {
-  char *copy = NULL;
-  TRY(copy_text(w, word, &copy));
-  return add(w, copy);
-}
-
-/* The words of a shell's kind of line, without its quotes. */
-static int add_line(words *w, const char *line) {
-  char *copy = NULL, *rest;
-  TRY(copy_text(w, line, &copy));
-  for (char *word = strtok_r(copy, " \t\n", &rest); word; word = strtok_r(NULL, " \t\n", &rest)) TRY(add(w, word));
-  return ERROR_NONE;
-}
-
-static int add_number(words *w, int value) {
-  char text[16];
-  snprintf(text, sizeof text, "%d", value);
-  return add_line(w, text);
-}
-
-/* mpirun with the user's flags, or those that suit this machine. A group that shares the machine with others has its cores from us. */
-static int add_launcher(const launcher *l, words *w, int ranks) {
-  const machine_settings *m = l->request->machine;
-  const char *own = getenv("PEFTSCALE_MPIRUN");
-  if (own && *own) {
-    TRY(add_line(w, own));
-  } else if (m->launcher == LAUNCHER_SRUN) {
-    TRY(add_line(w, "srun --mpi=pmix"));
-    for (int i = 0; i < m->launcher_flag_count; i++) TRY(add(w, m->launcher_flags[i]));
-    TRY(add(w, "-n"));
-    return add_number(w, ranks);
-  } else {
-    TRY(add(w, "mpirun"));
-    for (int i = 0; i < m->launcher_flag_count; i++) TRY(add(w, m->launcher_flags[i]));
-    if (!m->launcher_flag_count) TRY(add_line(w, l->jobs == 1 && ranks > 1 && ranks <= l->cores ? "--bind-to core" : "--oversubscribe --bind-to none"));
-  }
-  TRY(add(w, "-np"));
-  return add_number(w, ranks);
-}
-
-/* This program, with its ranks. */
-static int add_program(const launcher *l, words *w, int ranks) {
-  char program[PLAN_PATH_BYTES];
-  ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-  if (length <= 0) return FAIL(ERROR_SYSTEM, NULL, "cannot find out where this program is: %s", strerror(errno));
-  program[length] = 0;
-  TRY(add_launcher(l, w, ranks));
-  return add_copy(w, program);
-}
-
-static int make_command(const launcher *l, words *w, int ranks) {
-  const launch_request *r = l->request;
-  TRY(add_program(l, w, ranks));
-  TRY(add_line(w, "sweep work"));
-  TRY(add(w, r->study_path));
-  TRY(add(w, "--results"));
-  TRY(add(w, l->plan->results));
-  for (int i = 0; i < r->word_count; i++) TRY(add(w, r->words[i]));
-  return ERROR_NONE;
-}
-
-/* What a group's environment lacks. Texts live in `w`. */
-static int add_defaults(const launcher *l, const group *g, words *w) {
-  const machine_settings *m = l->request->machine;
-  char text[512];
-  TRY(add(w, "OMP_NUM_THREADS=1"));
-  if (*m->interface) {
-    TRY(text_format(text, sizeof text, "OMPI_MCA_btl_tcp_if_include=%s OMPI_MCA_oob_tcp_if_include=%s", m->interface, m->interface));
-    TRY(add_line(w, text));
-  }
-  if (g->ranks > g->cores) TRY(add(w, "OMPI_MCA_mpi_yield_when_idle=1"));
-  if (geteuid() != 0) return ERROR_NONE;
-  return add_line(w, "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"); /* who sweeps as root has decided so */
-}
-
 static int name_log(const launcher *l, int number, char path[PLAN_PATH_BYTES]) {
   return text_format(path, PLAN_PATH_BYTES, "%s/logs/group-%d.log", l->plan->results, number);
 }
 
 static int settled(const plan *p) { return p->counts[PLAN_DONE] + p->counts[PLAN_STALE] + p->counts[PLAN_FAILED]; }
 
+/* Grows with every attempt that is begun, too: a run that kills its group is given up by itself (attempts.h), and does so a few times only. */
+static int progress(const plan *p) {
+  int sum = settled(p);
+  for (int i = 0; i < p->count; i++) sum += p->runs[i].attempts;
+  return sum;
+}
+
+static int make_command(const launcher *l, const group *g, command *c) {
+  const launch_request *r = l->request;
+  TRY(ranks_command(r->machine, g->ranks, g->cores, l->jobs == 1, c));
+  TRY(command_line(c, "sweep work"));
+  TRY(command_word(c, "%s", r->study_path));
+  TRY(command_line(c, "--results"));
+  TRY(command_word(c, "%s", l->plan->results));
+  for (int i = 0; i < r->word_count; i++) TRY(command_word(c, "%s", r->words[i]));
+  return ERROR_NONE;
+}
+
+static process_request request_of(const command *c, const int *cores, int core_count, const char *log) {
+  return (process_request){.words = c->word,
+                           .environment = c->variable,
+                           .environment_count = c->variables,
+                           .defaults = c->fallback,
+                           .default_count = c->fallbacks,
+                           .cores = cores,
+                           .core_count = core_count,
+                           .output = log,
+                           .is_apart = 1};
+}
+
 static int start(launcher *l, const plan_run *entry, int first_core) {
   char log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES];
-  words command = {.count = 0}, defaults = {.count = 0};
   group *g = l->groups;
   while (g->pid) g++;
-  *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .settled = settled(l->plan)};
+  *g = (group){.ranks = entry->asked->ranks, .number = ++l->started, .core = first_core, .cores = cores_of(l, entry), .progress = progress(l->plan)};
   TRY(text_format(directory, sizeof directory, "%s/logs", l->plan->results));
   TRY(file_make_directory(directory));
   TRY(name_log(l, g->number, log));
-  TRY(make_command(l, &command, g->ranks));
-  TRY(add_defaults(l, g, &defaults));
-  const process_request request = {.words = command.word,
-                                   .environment = l->request->machine->environment,
-                                   .environment_count = l->request->machine->environment_count,
-                                   .defaults = defaults.word,
-                                   .default_count = defaults.count,
-                                   .cores = l->core + g->core,
-                                   .core_count = g->cores,
-                                   .output = log,
-                                   .is_apart = 1};
-  TRY(process_start(&request, &g->pid));
-  memset(l->taken + g->core, 1, (size_t)g->cores);
-  return ERROR_NONE;
+  command *c = calloc(1, sizeof *c);
+  if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  int code = make_command(l, g, c);
+  const process_request request = request_of(c, l->core + g->core, g->cores, log);
+  if (!code) code = process_start(&request, &g->pid);
+  free(c);
+  if (!code) memset(l->taken + g->core, 1, (size_t)g->cores);
+  return code;
 }
 
 static int running_groups(const launcher *l, int ranks) {
@@ -267,39 +172,22 @@ static int start_groups(launcher *l) {
 
 /* ---- the end of a group ---- */
 
-/* What a log says of the end: the program's last error, or else the last line. */
-static void read_reason(const char *log, char text[REASON_BYTES]) {
-  char line[REASON_BYTES];
-  int is_ours = 0;
-  snprintf(text, REASON_BYTES, "nothing");
-  FILE *file = fopen(log, "r");
-  while (file && fgets(line, sizeof line, file)) {
-    line[strcspn(line, "\n")] = 0;
-    int ours = !strncmp(line, "peftscale: error: ", 18);
-    if (!*line || (is_ours && !ours)) continue;
-    is_ours = ours;
-    snprintf(text, REASON_BYTES, "%s", line + (ours ? 18 : 0));
-  }
-  if (file) fclose(file);
-  text_clean(text);
-}
-
 static int bury(launcher *l, group *g, int status) {
-  char reason[REASON_BYTES], log[PLAN_PATH_BYTES] = "";
+  char reason[RANKS_REASON_BYTES], log[PLAN_PATH_BYTES] = "";
   memset(l->taken + g->core, 0, (size_t)g->cores);
   g->pid = 0;
   int code = process_status(status);
   if (code == 0 || (code == 75 && l->told_to_stop)) return ERROR_NONE;
   l->result->deaths++;
   TRY(plan_look(l->plan));
-  l->futile = settled(l->plan) > g->settled ? 0 : l->futile + 1;
+  l->futile = progress(l->plan) > g->progress ? 0 : l->futile + 1;
   name_log(l, g->number, log);
   if (l->told_to_stop) return ERROR_NONE;
   if (l->futile < HOPELESS) {
     log_warning("a group of %d rank%s ended with status %d; its run is tried again (%s)", g->ranks, g->ranks == 1 ? "" : "s", code, log);
     return ERROR_NONE;
   }
-  read_reason(log, reason);
+  ranks_reason(log, reason);
   return FAIL(ERROR_SYSTEM, "the same command goes on when the reason is gone", "groups of ranks end (status %d) without getting a run done; %s says: %s", code, log,
               reason);
 }
@@ -410,46 +298,31 @@ static int look(launcher *l) {
 
 /* ---- measuring a rate ---- */
 
-static int add_probe(const launcher *l, words *w, const plan_run *entry, const char *path) {
-  char text[PLAN_PATH_BYTES + 32];
+static int add_probe(command *c, const plan_run *entry, const char *path) {
   const char *slash = strrchr(path, '/');
-  TRY(add_program(l, w, entry->asked->ranks));
-  TRY(add(w, "train"));
-  for (int i = 0; i < entry->asked->assignment_count; i++) TRY(add(w, entry->asked->assignments[i]));
-  TRY(add_line(w, "train.steps=8 train.keep=last train.evaluate_every=0 output.test=false output.theta=false output.predictions=false --quiet"));
-  TRY(text_format(text, sizeof text, "output.dir=%.*s", (int)(slash - path), path));
-  TRY(add_copy(w, text));
-  TRY(text_format(text, sizeof text, "output.name=%.*s", (int)strlen(slash + 1) - 3, slash + 1));
-  return add_copy(w, text);
+  TRY(command_word(c, "train"));
+  for (int i = 0; i < entry->asked->assignment_count; i++) TRY(command_word(c, "%s", entry->asked->assignments[i]));
+  TRY(command_line(c, "train.steps=8 train.keep=last train.evaluate_every=0 output.test=false output.theta=false output.predictions=false --quiet"));
+  TRY(command_word(c, "output.dir=%.*s", (int)(slash - path), path));
+  return command_word(c, "output.name=%.*s", (int)strlen(slash + 1) - 3, slash + 1);
 }
 
-static int probe(launcher *l, const plan_run *entry, const char *path) {
-  char log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES], reason[REASON_BYTES];
-  words *command = calloc(1, sizeof *command), *defaults = calloc(1, sizeof *defaults);
-  const group as = {.ranks = entry->asked->ranks, .cores = cores_of(l, entry)};
-  int status = 0, code = command && defaults ? ERROR_NONE : FAIL(ERROR_MEMORY, NULL, "out of memory");
-  if (!code) code = text_format(directory, sizeof directory, "%s/rates", l->plan->results);
-  if (!code) code = text_format(log, sizeof log, "%s.log", path);
-  if (!code) code = file_make_directory(directory);
-  if (!code) code = add_probe(l, command, entry, path);
-  if (!code) code = add_defaults(l, &as, defaults);
-  if (!code) {
-    const process_request request = {.words = command->word,
-                                     .environment = l->request->machine->environment,
-                                     .environment_count = l->request->machine->environment_count,
-                                     .defaults = defaults->word,
-                                     .default_count = defaults->count,
-                                     .cores = l->core,
-                                     .core_count = as.cores,
-                                     .output = log,
-                                     .is_apart = 1};
-    code = process_run(&request, NULL, 0, &status);
-  }
-  free(command);
-  free(defaults);
+static int probe(const launcher *l, const plan_run *entry, const char *path) {
+  char log[PLAN_PATH_BYTES], directory[PLAN_PATH_BYTES], reason[RANKS_REASON_BYTES];
+  int status = 0, cores = cores_of(l, entry);
+  TRY(text_format(directory, sizeof directory, "%s/rates", l->plan->results));
+  TRY(text_format(log, sizeof log, "%s.log", path));
+  TRY(file_make_directory(directory));
+  command *c = calloc(1, sizeof *c);
+  if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  int code = ranks_command(l->request->machine, entry->asked->ranks, cores, 1, c);
+  if (!code) code = add_probe(c, entry, path);
+  const process_request request = request_of(c, l->core, cores, log);
+  if (!code) code = process_run(&request, NULL, 0, &status);
+  free(c);
   TRY(code);
   if (status) {
-    read_reason(log, reason);
+    ranks_reason(log, reason);
     return FAIL(ERROR_SYSTEM, NULL, "some steps of %s cannot be made: %s", entry->asked->label, reason);
   }
   unlink(log);
@@ -467,7 +340,7 @@ int launch_probe(const launch_request *request, int index) {
   l->result = &none;
   l->plan = request->plan;
   l->jobs = 1;
-  find_cores(l);
+  l->cores = ranks_cores(l->core);
   int code = probe(l, &request->plan->runs[index], path);
   free(l);
   return code;
@@ -518,7 +391,7 @@ int launch(const launch_request *request, launch_result *result) {
   l->plan = request->plan;
   l->shown = shown;
   for (int i = 0; i < l->plan->count; i++) shown[i] = l->plan->runs[i].state;
-  find_cores(l);
+  l->cores = ranks_cores(l->core);
   l->jobs = request->jobs > 0 ? request->jobs : l->cores;
   if (l->jobs > MAX_GROUPS) l->jobs = MAX_GROUPS;
   l->told = settled(l->plan);

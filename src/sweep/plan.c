@@ -195,7 +195,7 @@ void plan_look_at(plan *p, plan_run *entry) {
   }
   entry->is_known = 0;
   claim_look(path, &view);
-  if (view.state == CLAIM_HELD) {
+  if (view.state == CLAIM_HELD && !view.is_ours) {
     entry->state = PLAN_RUNNING;
     set_reason(entry, view.owner);
     entry->done = view.done;
@@ -243,12 +243,6 @@ static const plan_run *choose(const plan *p, const study_group *group, int *lost
   return *missing ? NULL : best;
 }
 
-const plan_run *plan_chosen(const plan *p, int group) {
-  const plan_run *missing;
-  int lost;
-  return choose(p, &p->study->groups[group], &lost, &missing);
-}
-
 /* A run proper of a tuned group gets its value and name, or a reason to wait. */
 static int settle_tuned(plan *p, plan_run *entry, int index) {
   const plan_run *missing;
@@ -262,9 +256,12 @@ static int settle_tuned(plan *p, plan_run *entry, int index) {
   entry->is_known = entry->archived = 0;
   entry->state = lost ? PLAN_FAILED : PLAN_WAITING;
   entry->reason[0] = 0;
+  entry->is_stuck = missing && missing->state == PLAN_FAILED;
   if (lost) set_reason(entry, "all trials of its group diverged");
-  if (missing)
-    snprintf(entry->reason, sizeof entry->reason, "for the trial %.120s%s", missing->asked->label, missing->state == PLAN_FAILED ? ", which failed" : "");
+  if (missing) {
+    snprintf(entry->reason, sizeof entry->reason, "for the trial %.120s%s", missing->asked->label, entry->is_stuck ? ", which failed" : "");
+    text_clean(entry->reason); /* a letter may be cut */
+  }
   if (!best) return ERROR_NONE;
   TRY(name_run(p, entry));
   enter(p, index);

@@ -52,6 +52,7 @@ typedef struct plan_run {
   char reason[PLAN_REASON_BYTES]; /* why it failed; who works on it; what it waits for */
   int64_t done, steps;            /* of a running one */
   int attempts, archived, diverged, is_known;
+  int is_stuck; /* it waits for a trial that failed */
   plan_outcome outcome;
 } plan_run;
 
@@ -76,7 +77,7 @@ void plan_destroy(plan *p);
 /* Looks again at the results: states, choices, names of runs that have stopped waiting. Errors: ERROR_MEMORY; of composing a run that stopped waiting. */
 int plan_look(plan *p);
 
-/* The same of one run: cheap. Runs that wait for it are not looked at. */
+/* The same of one run: cheap. Runs that wait for it are not looked at. A claim of this very process does not count: what it holds has the state it was left in. */
 void plan_look_at(plan *p, plan_run *entry);
 
 /* Whether a process may begin with it (or go on): it is missing, stopped or killed, and no other of the plan is the same. */
@@ -88,7 +89,7 @@ int plan_path(const plan *p, const plan_run *entry, char path[PLAN_PATH_BYTES]);
 /* The configuration to run it with, file names set. */
 int plan_compose(const plan *p, const plan_run *entry, config **result);
 
-/* Writes RESULTS/index.tsv. Errors: ERROR_SYSTEM. */
+/* Writes RESULTS/index.tsv, but not of counts, which have a file of their own (count.h). Errors: ERROR_SYSTEM. */
 int plan_save(const plan *p);
 
 #endif

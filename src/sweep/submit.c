@@ -1,9 +1,7 @@
 #include "sweep/submit.h"
 
-#include <ctype.h>
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,18 +9,9 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "store/file.h"
+#include "sweep/command.h"
 
-enum { MAX_WORDS = 64, MAX_JOBS = 4096, ID_BYTES = 64, SPACE_BYTES = 1 << 16, OUTPUT_BYTES = 1024, PACK_UNTIMED = 10, PACK_MOST = 50 };
-
-/* A command in the making: its words and what its environment has to hold besides. */
-typedef struct command {
-  const char *word[MAX_WORDS + 1];
-  int words;
-  const char *variable[MAX_WORDS + 1]; /* NAME=VALUE */
-  int variables;
-  char space[SPACE_BYTES];
-  size_t used;
-} command;
+enum { MAX_JOBS = 4096, ID_BYTES = 64, OUTPUT_BYTES = 1024, PACK_UNTIMED = 10, PACK_MOST = 50 };
 
 typedef struct submission {
   const submit_request *request;
@@ -32,34 +21,6 @@ typedef struct submission {
   int ids;
   int *count; /* the caller's */
 } submission;
-
-static int keep(command *c, const char **kept, const char *format, va_list list) {
-  int length = vsnprintf(c->space + c->used, sizeof c->space - c->used, format, list);
-  if (length < 0 || c->used + (size_t)length + 1 > sizeof c->space) return FAIL(ERROR_USAGE, NULL, "the words of a job are too long");
-  *kept = c->space + c->used;
-  c->used += (size_t)length + 1;
-  return ERROR_NONE;
-}
-
-static int word(command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int word(command *c, const char *format, ...) {
-  va_list list;
-  if (c->words == MAX_WORDS) return FAIL(ERROR_INTERNAL, NULL, "a job of too many words");
-  va_start(list, format);
-  int code = keep(c, &c->word[c->words++], format, list);
-  va_end(list);
-  return code;
-}
-
-static int variable(command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int variable(command *c, const char *format, ...) {
-  va_list list;
-  if (c->variables == MAX_WORDS) return FAIL(ERROR_INTERNAL, NULL, "a job of too many variables");
-  va_start(list, format);
-  int code = keep(c, &c->variable[c->variables++], format, list);
-  va_end(list);
-  return code;
-}
 
 /* A list of texts in one variable, with spaces between. A text with a space would be two. */
 static int variable_list(command *c, const char *name, const char *const *text, int count) {
@@ -72,7 +33,7 @@ static int variable_list(command *c, const char *name, const char *const *text, 
     if (length < 0 || used + (size_t)length >= sizeof joined) return FAIL(ERROR_USAGE, "put it into the study file", "%s is too long", name);
     used += (size_t)length;
   }
-  return count ? variable(c, "%s=%s", name, joined) : ERROR_NONE;
+  return count ? command_variable(c, "%s=%s", name, joined) : ERROR_NONE;
 }
 
 static int find_root(submission *s) {
@@ -82,33 +43,6 @@ static int find_root(submission *s) {
 }
 
 /* ---- running it ---- */
-
-/* As a shell would read it again. */
-static void print_word(FILE *out, const char *text) {
-  int plain = *text != 0;
-  for (const char *at = text; *at; at++) plain = plain && (isalnum((unsigned char)*at) || strchr("-_./=:,%@+", *at));
-  if (plain) {
-    fputs(text, out);
-    return;
-  }
-  fputc('\'', out);
-  for (const char *at = text; *at; at++) fputs(*at == '\'' ? "'\\''" : (char[]){*at, 0}, out);
-  fputc('\'', out);
-}
-
-static void print_command(FILE *out, const command *c) {
-  for (int i = 0; i < c->variables; i++) {
-    const char *equals = strchr(c->variable[i], '=');
-    fprintf(out, "%.*s=", (int)(equals - c->variable[i]), c->variable[i]);
-    print_word(out, equals + 1);
-    fputs(" \\\n  ", out);
-  }
-  for (int i = 0; i < c->words; i++) {
-    if (i) fputc(' ', out);
-    print_word(out, c->word[i]);
-  }
-  fputc('\n', out);
-}
 
 static int run_it(const command *c, char output[OUTPUT_BYTES]) {
   const process_request request = {.words = c->word, .environment = c->variable, .environment_count = c->variables};
@@ -125,7 +59,7 @@ static int run_it(const command *c, char output[OUTPUT_BYTES]) {
 static int hand_in(submission *s, const command *c, const char *what) {
   char output[OUTPUT_BYTES] = "";
   if (s->ids == MAX_JOBS) return FAIL(ERROR_USAGE, "raise array_limit of the machine's file, or --pack", "more than %d jobs", MAX_JOBS);
-  print_command(s->out, c);
+  command_print(c, s->out);
   if (s->request->dry_run) {
     snprintf(output, sizeof output, "JOB%d", s->ids + 1); /* stands for the number that the scheduler would give */
   } else {
@@ -146,7 +80,7 @@ static int is_slurm(const submission *s) { return s->request->machine->scheduler
 
 /* "afterany:1:2:3" of the jobs first .. s->ids - 1. */
 static int add_dependency(const submission *s, command *c, int first, int last) {
-  char ids[SPACE_BYTES / 2];
+  char ids[COMMAND_SPACE / 2];
   size_t used = 0;
   ids[0] = 0;
   for (int i = first; i < last; i++) {
@@ -155,63 +89,63 @@ static int add_dependency(const submission *s, command *c, int first, int last) 
     used += (size_t)length;
   }
   if (!used) return ERROR_NONE;
-  if (is_slurm(s)) return word(c, "--dependency=afterany%s", ids);
-  TRY(word(c, "-W"));
-  return word(c, "depend=afterany%s", ids);
+  if (is_slurm(s)) return command_word(c, "--dependency=afterany%s", ids);
+  TRY(command_word(c, "-W"));
+  return command_word(c, "depend=afterany%s", ids);
 }
 
 static int add_account(const submission *s, command *c) {
   const machine_settings *m = s->request->machine;
   if (is_slurm(s)) {
-    if (*m->partition) TRY(word(c, "--partition=%s", m->partition));
-    if (*m->account) TRY(word(c, "--account=%s", m->account));
-    if (*m->qos) TRY(word(c, "--qos=%s", m->qos));
+    if (*m->partition) TRY(command_word(c, "--partition=%s", m->partition));
+    if (*m->account) TRY(command_word(c, "--account=%s", m->account));
+    if (*m->qos) TRY(command_word(c, "--qos=%s", m->qos));
     return ERROR_NONE;
   }
   if (*m->partition) {
-    TRY(word(c, "-q"));
-    TRY(word(c, "%s", m->partition));
+    TRY(command_word(c, "-q"));
+    TRY(command_word(c, "%s", m->partition));
   }
   if (*m->account) {
-    TRY(word(c, "-A"));
-    TRY(word(c, "%s", m->account));
+    TRY(command_word(c, "-A"));
+    TRY(command_word(c, "%s", m->account));
   }
   return ERROR_NONE;
 }
 
 static int add_name(const submission *s, command *c, const char *suffix) {
-  if (is_slurm(s)) return word(c, "--job-name=%s%s", s->request->plan->study->name, suffix);
-  TRY(word(c, "-N"));
-  return word(c, "%.200s%s", s->request->plan->study->name, suffix);
+  if (is_slurm(s)) return command_word(c, "--job-name=%s%s", s->request->plan->study->name, suffix);
+  TRY(command_word(c, "-N"));
+  return command_word(c, "%.200s%s", s->request->plan->study->name, suffix);
 }
 
 static int add_environment(const submission *s, command *c) {
   const submit_request *r = s->request;
   const machine_settings *m = r->machine;
-  TRY(variable(c, "PEFTSCALE=%s", r->program));
-  TRY(variable(c, "PEFTSCALE_ROOT=%s", s->root));
+  TRY(command_variable(c, "PEFTSCALE=%s", r->program));
+  TRY(command_variable(c, "PEFTSCALE_ROOT=%s", s->root));
   TRY(variable_list(c, "PEFTSCALE_MODULES", m->modules, m->module_count));
   TRY(variable_list(c, "PEFTSCALE_ENVIRONMENT", m->environment, m->environment_count));
-  TRY(variable(c, "PEFTSCALE_LAUNCHER=%s", m->launcher == LAUNCHER_SRUN ? "srun" : "mpirun"));
+  TRY(command_variable(c, "PEFTSCALE_LAUNCHER=%s", m->launcher == LAUNCHER_SRUN ? "srun" : "mpirun"));
   TRY(variable_list(c, "PEFTSCALE_LAUNCHER_FLAGS", m->launcher_flags, m->launcher_flag_count));
-  if (!is_slurm(s)) TRY(variable(c, "PEFTSCALE_SIGNAL_S=%d", m->signal_s)); /* qsub has no option for it */
-  return *m->interface ? variable(c, "PEFTSCALE_INTERFACE=%s", m->interface) : ERROR_NONE;
+  if (!is_slurm(s)) TRY(command_variable(c, "PEFTSCALE_SIGNAL_S=%d", m->signal_s)); /* qsub has no option for it */
+  return *m->interface ? command_variable(c, "PEFTSCALE_INTERFACE=%s", m->interface) : ERROR_NONE;
 }
 
 /* The script that the words behind it are for. qsub takes them behind "--" with a program, so that its directives are not read: they are on our command line. */
 static int add_script(const submission *s, command *c, const char *name) {
-  if (is_slurm(s)) return word(c, "%s/jobs/%s.sbatch", s->root, name);
-  TRY(word(c, "--"));
-  return word(c, "%s/jobs/%s.pbs", s->root, name);
+  if (is_slurm(s)) return command_word(c, "%s/jobs/%s.sbatch", s->root, name);
+  TRY(command_word(c, "--"));
+  return command_word(c, "%s/jobs/%s.pbs", s->root, name);
 }
 
 /* The words that every verb of sweep takes. */
 static int add_study(const submission *s, command *c) {
   const submit_request *r = s->request;
-  TRY(word(c, "%s", r->study_path));
-  for (int i = 0; i < r->word_count; i++) TRY(word(c, "%s", r->words[i]));
-  TRY(word(c, "--results"));
-  return word(c, "%s", r->plan->results);
+  TRY(command_word(c, "%s", r->study_path));
+  for (int i = 0; i < r->word_count; i++) TRY(command_word(c, "%s", r->words[i]));
+  TRY(command_word(c, "--results"));
+  return command_word(c, "%s", r->plan->results);
 }
 
 /* ---- arrays ---- */
@@ -237,21 +171,21 @@ static int add_shape(const submission *s, command *c, const kind *k) {
     return FAIL(ERROR_USAGE, "use fewer threads", "a rank of %d threads does not fit a node of %d cores", k->threads, m->cores_per_node);
   int nodes = per_node ? (k->ranks + per_node - 1) / per_node : 0;
   if (is_slurm(s)) {
-    if (nodes) TRY(word(c, "--nodes=%d", nodes));
-    TRY(word(c, "--ntasks=%d", k->ranks));
-    TRY(word(c, "--cpus-per-task=%d", k->threads));
-    if (*m->time_limit) TRY(word(c, "--time=%s", m->time_limit));
-    return word(c, "--signal=B:USR1@%d", m->signal_s); /* to the script, which passes it on */
+    if (nodes) TRY(command_word(c, "--nodes=%d", nodes));
+    TRY(command_word(c, "--ntasks=%d", k->ranks));
+    TRY(command_word(c, "--cpus-per-task=%d", k->threads));
+    if (*m->time_limit) TRY(command_word(c, "--time=%s", m->time_limit));
+    return command_word(c, "--signal=B:USR1@%d", m->signal_s); /* to the script, which passes it on */
   }
   int on_node = nodes > 1 ? per_node : k->ranks;
-  TRY(word(c, "-l"));
+  TRY(command_word(c, "-l"));
   if (nodes > 1 && k->ranks % on_node) /* the last node has fewer */
-    TRY(word(c, "select=%d:ncpus=%d:mpiprocs=%d+1:ncpus=%d:mpiprocs=%d", nodes - 1, on_node * k->threads, on_node, k->ranks % on_node * k->threads, k->ranks % on_node));
+    TRY(command_word(c, "select=%d:ncpus=%d:mpiprocs=%d+1:ncpus=%d:mpiprocs=%d", nodes - 1, on_node * k->threads, on_node, k->ranks % on_node * k->threads, k->ranks % on_node));
   else
-    TRY(word(c, "select=%d:ncpus=%d:mpiprocs=%d", nodes > 1 ? nodes : 1, on_node * k->threads, on_node));
+    TRY(command_word(c, "select=%d:ncpus=%d:mpiprocs=%d", nodes > 1 ? nodes : 1, on_node * k->threads, on_node));
   if (!*m->time_limit) return ERROR_NONE;
-  TRY(word(c, "-l"));
-  return word(c, "walltime=%s", m->time_limit);
+  TRY(command_word(c, "-l"));
+  return command_word(c, "walltime=%s", m->time_limit);
 }
 
 static int submit_array(submission *s, const kind *k, int tasks, int pack, int first_needed, int last_needed) {
@@ -262,22 +196,22 @@ static int submit_array(submission *s, const kind *k, int tasks, int pack, int f
   if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   if (m->max_running > 0 && m->max_running < tasks) snprintf(cap, sizeof cap, "%%%d", m->max_running);
   int code = add_environment(s, c);
-  if (!code) code = is_slurm(s) ? word(c, "sbatch") : word(c, "qsub");
-  if (!code && is_slurm(s)) code = word(c, "--parsable");
+  if (!code) code = is_slurm(s) ? command_word(c, "sbatch") : command_word(c, "qsub");
+  if (!code && is_slurm(s)) code = command_word(c, "--parsable");
   if (!code) code = add_name(s, c, "");
-  if (!code && is_slurm(s)) code = word(c, "--array=0-%d%s", tasks - 1, cap);
-  if (!code && !is_slurm(s) && tasks > 1) code = word(c, "-J") ? error_last()->code : word(c, "0-%d%s", tasks - 1, cap); /* PBS has no array of one */
+  if (!code && is_slurm(s)) code = command_word(c, "--array=0-%d%s", tasks - 1, cap);
+  if (!code && !is_slurm(s) && tasks > 1) code = command_word(c, "-J") ? error_last()->code : command_word(c, "0-%d%s", tasks - 1, cap); /* PBS has no array of one */
   if (!code) code = add_shape(s, c, k);
   if (!code) code = add_account(s, c);
   if (!code) code = add_dependency(s, c, first_needed, last_needed);
-  if (!code && is_slurm(s)) code = word(c, "--output=%s/logs/%%x-%%A_%%a.log", r->plan->results);
-  if (!code && is_slurm(s)) code = word(c, "--export=ALL");
-  if (!code && !is_slurm(s)) code = word(c, "-V");
+  if (!code && is_slurm(s)) code = command_word(c, "--output=%s/logs/%%x-%%A_%%a.log", r->plan->results);
+  if (!code && is_slurm(s)) code = command_word(c, "--export=ALL");
+  if (!code && !is_slurm(s)) code = command_word(c, "-V");
   if (!code) code = add_script(s, c, "sweep");
   if (!code) code = add_study(s, c);
-  if (!code) code = word(c, "--most");
-  if (!code) code = word(c, "%d", pack);
-  if (!code) code = word(c, "--no-wait");
+  if (!code) code = command_word(c, "--most");
+  if (!code) code = command_word(c, "%d", pack);
+  if (!code) code = command_word(c, "--no-wait");
   snprintf(what, sizeof what, "%d task%s of up to %d run%s each, %d rank%s a run", tasks, tasks == 1 ? "" : "s", pack, pack == 1 ? "" : "s", k->ranks,
            k->ranks == 1 ? "" : "s");
   if (!code) code = hand_in(s, c, what);
@@ -319,19 +253,19 @@ static int submit_table(submission *s) {
   command *c = calloc(1, sizeof *c);
   if (!c) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   int code = add_environment(s, c);
-  if (!code) code = is_slurm(s) ? word(c, "sbatch") : word(c, "qsub");
-  if (!code && is_slurm(s)) code = word(c, "--parsable");
+  if (!code) code = is_slurm(s) ? command_word(c, "sbatch") : command_word(c, "qsub");
+  if (!code && is_slurm(s)) code = command_word(c, "--parsable");
   if (!code) code = add_name(s, c, "-table");
   if (!code) code = add_account(s, c);
   if (!code) code = add_dependency(s, c, 0, s->ids);
-  if (!code && is_slurm(s)) code = word(c, "--output=%s/logs/%%x-%%j.log", r->plan->results);
-  if (!code && is_slurm(s)) code = word(c, "--export=ALL");
-  if (!code && !is_slurm(s)) code = word(c, "-V");
+  if (!code && is_slurm(s)) code = command_word(c, "--output=%s/logs/%%x-%%j.log", r->plan->results);
+  if (!code && is_slurm(s)) code = command_word(c, "--export=ALL");
+  if (!code && !is_slurm(s)) code = command_word(c, "-V");
   if (!code) code = add_script(s, c, "analysis");
   if (!code) code = add_study(s, c); /* for `sweep status`: its index is what the table is made of */
-  if (!code) code = word(c, "--");
-  if (!code) code = word(c, "--study");
-  if (!code) code = word(c, "%s", r->plan->results);
+  if (!code) code = command_word(c, "--");
+  if (!code) code = command_word(c, "--study");
+  if (!code) code = command_word(c, "%s", r->plan->results);
   if (!code) code = hand_in(s, c, "the table, when all of them have ended");
   free(c);
   return code;
@@ -356,6 +290,8 @@ int submit(const submit_request *request, FILE *out, int *jobs) {
   if (request->machine->scheduler == SCHEDULER_NONE)
     return FAIL(ERROR_USAGE, "name a machine that has one, --machine NAME of configs/machine; on this machine: peftscale sweep run", "machine '%s' has no scheduler",
                 *request->machine->name ? request->machine->name : "(none)");
+  if (request->plan->study->action == STUDY_COUNT)
+    return FAIL(ERROR_USAGE, "peftscale sweep run counts them", "%s: its runs are counts, there is nothing to submit", request->plan->study->path);
   submission *s = calloc(1, sizeof *s);
   if (!s) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   s->request = request;

@@ -53,13 +53,12 @@ static int take_next(worker *w, int *index, int *hopes) {
     plan_run *entry = &p->runs[i];
     char path[PLAN_PATH_BYTES];
     if (entry->asked->ranks != comm_size(w->comm) || entry->same_as >= 0) continue;
-    if (entry->state == PLAN_WAITING && !strstr(entry->reason, "failed")) *hopes = 1;
+    if (entry->state == PLAN_WAITING && !entry->is_stuck) *hopes = 1;
     if (!plan_is_open(entry)) continue;
     TRY(plan_path(p, entry, path));
     TRY(claim_take(path, &w->held));
     if (!w->held) continue;
-    plan_look_at(p, entry); /* another may have had it, and done it, since we looked */
-    entry->state = entry->state == PLAN_RUNNING ? PLAN_MISSING : entry->state;
+    plan_look_at(p, entry); /* another may have had it since we looked, and done it, or failed */
     if (plan_is_open(entry)) {
       *index = i;
       return ERROR_NONE;
@@ -197,6 +196,8 @@ static int compare_plans(worker *w) {
 static int prepare(worker *w) {
   char directory[PLAN_PATH_BYTES];
   TRY(plan_create(&w->request->plan, &w->plan));
+  if (w->plan->study->action == STUDY_COUNT)
+    return FAIL(ERROR_USAGE, "peftscale sweep run counts them", "%s: its runs are counts, there is nothing to train", w->plan->study->path);
   if (!leads(w)) return ERROR_NONE;
   TRY(text_format(directory, sizeof directory, "%s/runs", w->plan->results));
   return file_make_directory(directory);

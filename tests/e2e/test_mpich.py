@@ -6,6 +6,7 @@ end without a hang, and launchers that do not belong to the program. Run: test_m
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import unittest
@@ -116,6 +117,23 @@ class Mpich(Case):
                 segments = len(read(run, "segments"))
                 wanted = 4 * (numbers + TAIL_FLOATS) if reduce == "float" else 8 * (numbers + EXACT_TAIL) + segments + EXACT_MORE_LEVELS
                 self.assertEqual(read(run, "series/steps")["payload_bytes"].tolist(), [wanted] * 2)
+
+    def test_progress_is_live_on_a_terminal(self):
+        """Behind MPICH's mpirun and its proxy as behind Open MPI's: one line that is rewritten."""
+        for words in ([*MPICH_RUN, "-np", "2", MPICH], [*MPIRUN, "-np", "2", PROGRAM]):
+            ours, theirs = pty.openpty()
+            train = [word for word in self.words("live", "lora", train__steps="40") if word != "--quiet"]
+            with subprocess.Popen([*words, *train], env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+                os.close(theirs)
+                shown = b""
+                try:
+                    while part := os.read(ours, 4096):
+                        shown += part
+                except OSError:  # the other side is closed
+                    pass
+            os.close(ours)
+            self.assertEqual(process.returncode, 0, shown)
+            self.assertIn(b"\r\x1b[K", shown)
 
     # ---- the sum alone ----
 

@@ -23,9 +23,9 @@ WILD = "grid:\n  method: [{{method: full, train.decay: 100, train.warmup: 0}}]\n
 
 
 class Sweep(SweepCase):
-    def start(self, *words, changes=None):
+    def start(self, *words, changes=None, preexec_fn=None):
         return subprocess.Popen([*command("sweep", "run", self.study, "--results", self.results, "--no-table", *words)], env=environment(changes), cwd=harness.ROOT,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=preexec_fn)
 
     # ---- the plain course ----
 
@@ -204,6 +204,30 @@ wait $group
         self.run_all()
         self.assertEqual(self.status()["counts"]["done"], 4)
 
+    def test_runs_that_kill_their_processes_side_by_side(self):
+        """Each of them is given up by itself; none of them ends the sweep."""
+        self.write("grid:\n  method: [lora, red]\nseeds: [1]\n", epochs=100)
+        wrapper = self.at("side.sh")
+        with open(wrapper, "w", encoding="utf-8") as file:  # in mpirun's place: ends its ranks hard as soon as they work on a run
+            file.write(f"""#!/bin/bash
+setsid "$@" &
+group=$!
+while kill -0 $group 2>/dev/null; do
+  for rank in $(pgrep -P $group); do
+    grep -qs "^process $rank " '{self.results}'/runs/*.claim || continue
+    sleep 0.3
+    kill -KILL $rank $group
+    exit 137
+  done
+  sleep 0.02
+done
+wait $group
+""")
+        os.chmod(wrapper, 0o755)
+        outcome = self.run_all("-j", "2", status=1, changes={"PEFTSCALE_MPIRUN": " ".join([wrapper, *harness.MPIRUN])})
+        self.assertIn("2 of 2 runs have no result (2 failed)", outcome.err)
+        self.assertTrue(all("killed 3 times in a row" in run["reason"] for run in self.runs().values()))
+
     # ---- others ----
 
     def test_two_sweeps_share_the_work(self):
@@ -261,7 +285,49 @@ wait $group
         self.run_all()
         self.assertEqual(self.status()["counts"]["done"], 4)
 
+    def test_a_hangup_that_is_ignored(self):
+        """As under nohup."""
+        self.write(GRID, epochs=20)
+        process = self.start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        until = time.monotonic() + 60
+        while self.status()["counts"]["missing"] == 4 and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGHUP)
+        output = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 0, output)
+
     # ---- words ----
+
+    def test_the_index_is_of_the_whole_study(self):
+        """Looking at a part of it, or at other settings, does not change what others read."""
+        self.write(GRID)
+        self.run_all()
+        index = os.path.join(self.results, "index.tsv")
+        with open(index, encoding="utf-8") as file:
+            before = file.read()
+        for verb, word in (("status", "seed=1"), ("plan", "train.batch=8"), ("retry", "method=lora")):
+            self.sweep(verb, word)
+            with open(index, encoding="utf-8") as file:
+                self.assertEqual(file.read(), before, word)
+
+    def test_names_that_are_not_ascii(self):
+        """Texts are cut between letters: JSON and index stay UTF-8."""
+        data = self.at("ä" * 100)
+        self.write(f"grid:\n  method: [lora]\n  task.data: ['{data}', '{data}ä', 'x{data}', 'x{data}ä']\ntune: {{key: train.lr, values: [1e-3, 2e-2]}}\n")
+        self.run_all(status=1)
+        self.assertEqual(self.status()["counts"]["waiting"], 4)
+        with open(os.path.join(self.results, "index.tsv"), encoding="utf-8") as file:
+            self.assertIn("which failed", file.read())
+
+    def test_counts_are_not_trained(self):
+        with open(os.path.join(self.study, "study.yaml"), "w", encoding="utf-8") as file:
+            file.write("action: count\nbase: {model: roberta-base}\ngrid: {method: [lora, red]}\n")
+        for verb, *words in (("work",), ("submit", "--machine", "slurm", "--dry-run")):
+            self.assertIn("its runs are counts", self.sweep(verb, *words, status=2).err)
+        self.run_all()
+        self.assertEqual(self.status()["counts"]["done"], 2)
+        self.sweep("retry")
+        self.assertEqual(os.listdir(self.results), ["counts.tsv"])
 
     def test_messages(self):
         self.write(GRID)

@@ -76,6 +76,13 @@ static void test_damaged_lists(void **state) {
   }
   write_file(run, ".attempts", "begin\tt\th\t1\t-\nend\tt\tsomething newer\twhy\n");
   assert_int_equal(look(run).last, ATTEMPT_FAILED);
+  write_file(run, ".attempts", "");
+  char path[1100];
+  snprintf(path, sizeof path, "%s.attempts", run);
+  assert_int_equal(truncate(path, 100), 0); /* zeros: what a host that died had not written */
+  must(attempts_begin(run));
+  must(attempts_finish(run, ATTEMPT_FAILED, "no data"));
+  assert_int_equal(look(run).last, ATTEMPT_FAILED);
   assert_int_equal(attempts_begin(in_folder("absent/d.h5")), ERROR_SYSTEM);
   expect_text("absent/d.h5.attempts");
 }

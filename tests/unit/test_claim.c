@@ -1,4 +1,6 @@
 /* sweep/claim: one owner at a time, also in a race; a dead owner's claim is taken over, a living one's is not. */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,6 +20,23 @@
 #include "base/error.h"
 #include "support/folder.h"
 #include "sweep/claim.h"
+
+/* In place of the C library's: a clock that is wrong, a file server whose first answer was lost, somebody who tidies up. */
+static int clock_is_ahead_s, answer_is_lost, is_tidied;
+
+int clock_gettime(clockid_t which, struct timespec *now) {
+  int failed = (int)syscall(SYS_clock_gettime, which, now);
+  if (which == CLOCK_REALTIME) now->tv_sec += clock_is_ahead_s;
+  return failed;
+}
+
+int link(const char *from, const char *to) {
+  if (is_tidied) unlink(from);
+  int failed = linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+  if (!answer_is_lost) return failed;
+  errno = EEXIST;
+  return -1;
+}
 
 static void pause_ms(long ms) {
   const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -67,6 +87,7 @@ static void test_take_and_release(void **state) {
   claim_look(run, &view);
   assert_int_equal(view.state, CLAIM_HELD);
   assert_int_equal(view.steps, 0);
+  assert_true(view.is_ours);
   char self[64];
   snprintf(self, sizeof self, "process %ld on ", (long)getpid());
   assert_int_equal(strncmp(view.owner, self, strlen(self)), 0);
@@ -99,8 +120,11 @@ static void test_owner_that_lives_and_dies(void **state) {
   (void)state;
   const char *run = in_folder("b.h5");
   claim *c;
+  claim_view view;
   pid_t other = hold_elsewhere(run);
-  assert_int_equal(state_of(run), CLAIM_HELD);
+  claim_look(run, &view);
+  assert_int_equal(view.state, CLAIM_HELD);
+  assert_false(view.is_ours);
   must(claim_take(run, &c));
   assert_null(c);
   kill_hard(other);
@@ -206,6 +230,46 @@ static void test_lease_of_another_machine(void **state) {
   assert_int_equal(state_of(run), CLAIM_HELD);
 }
 
+/* Files are dated by another clock than this machine's: what counts is theirs. */
+static void test_clocks_that_differ(void **state) {
+  (void)state;
+  const char *run = in_folder("clock.h5");
+  claim *c;
+  write_foreign(run, foreign, 10);
+  clock_is_ahead_s = 10 * CLAIM_LEASE_S;
+  must(claim_take(run, &c));
+  assert_null(c);
+  write_foreign(run, foreign, CLAIM_LEASE_S + 5);
+  clock_is_ahead_s = -10 * CLAIM_LEASE_S;
+  must(claim_take(run, &c));
+  clock_is_ahead_s = 0;
+  assert_non_null(c);
+  claim_release(c);
+}
+
+static void test_lost_answer(void **state) {
+  (void)state;
+  const char *run = in_folder("lost.h5");
+  claim *c;
+  answer_is_lost = 1;
+  must(claim_take(run, &c));
+  answer_is_lost = 0;
+  assert_non_null(c);
+  claim_release(c);
+  assert_int_equal(state_of(run), CLAIM_FREE);
+}
+
+/* The file that the claim is to be made of is gone: who removes such files has seen that the run is done. */
+static void test_tidied_away(void **state) {
+  (void)state;
+  claim *c;
+  is_tidied = 1;
+  must(claim_take(in_folder("tidied.h5"), &c));
+  is_tidied = 0;
+  assert_null(c);
+  assert_int_equal(state_of(in_folder("tidied.h5")), CLAIM_FREE);
+}
+
 static void test_unreadable_claims(void **state) {
   (void)state;
   static const char *const contents[] = {"", "nonsense", "peftscale claim 1\nhost \xff\x01\n", "peftscale claim 2\nhost a\n"};
@@ -233,6 +297,7 @@ static void test_folder_that_is_not_there(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_take_and_release),         cmocka_unit_test(test_progress_is_seen),      cmocka_unit_test(test_owner_that_lives_and_dies),
+      cmocka_unit_test(test_clocks_that_differ),       cmocka_unit_test(test_lost_answer),           cmocka_unit_test(test_tidied_away),
       cmocka_unit_test(test_zombie_is_dead),           cmocka_unit_test(test_race_for_a_dead_claim), cmocka_unit_test(test_lease_of_another_machine),
       cmocka_unit_test(test_unreadable_claims),        cmocka_unit_test(test_folder_that_is_not_there),
   };
