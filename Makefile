@@ -351,7 +351,7 @@ install: all ## program, library, headers, configurations, batch scripts, prepar
 	install -m 755 '$(B)/peftscale' '$(BIN)/peftscale'
 	install -m 644 '$(LIBRARY)' '$(LIB)/libpeftscale.a'
 	@for f in $(PUBLIC_HEADERS:src/%=%); do echo "install $(INCLUDE)/$$f"; install -D -m 644 "src/$$f" "$(INCLUDE)/$$f" || exit 1; done
-	@for f in $(SHARED_FILES); do echo "install $(SHARE)/$$f"; install -D -m 644 "$$f" "$(SHARE)/$$f" || exit 1; done
+	@for f in $(SHARED_FILES); do mode=644; [ ! -x "$$f" ] || mode=755; echo "install $(SHARE)/$$f"; install -D -m $$mode "$$f" "$(SHARE)/$$f" || exit 1; done
 
 uninstall: ## remove what install put there
 	rm -f '$(BIN)/peftscale' '$(LIB)/libpeftscale.a'

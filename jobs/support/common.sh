@@ -28,7 +28,8 @@ if [ -n "${PEFTSCALE_MODULES:-}" ]; then
   # shellcheck disable=SC2086
   module load $PEFTSCALE_MODULES || fail "module load $PEFTSCALE_MODULES failed"
 fi
-for word in ${PEFTSCALE_ENVIRONMENT:-}; do
+read -r -d '' -a assignments <<<"${PEFTSCALE_ENVIRONMENT:-}"
+for word in "${assignments[@]}"; do
   [[ $word =~ ^[A-Za-z_][A-Za-z_0-9]*= ]] || fail "PEFTSCALE_ENVIRONMENT: '$word' is not NAME=VALUE"
   export "${word?}"
 done
@@ -36,6 +37,10 @@ if [ -n "${PEFTSCALE_INTERFACE:-}" ]; then
   export OMPI_MCA_btl_tcp_if_include=$PEFTSCALE_INTERFACE OMPI_MCA_oob_tcp_if_include=$PEFTSCALE_INTERFACE
 fi
 [ -x "$PEFTSCALE" ] || fail "there is no program $PEFTSCALE: build it (make), or set PEFTSCALE"
+# The program looks in the folder it is started in and beside itself; a build of its own may lie elsewhere.
+if [ -z "${PEFTSCALE_CONFIGS:-}" ] && [ ! -r configs/base.yaml ] && [ -r "$ROOT/configs/base.yaml" ]; then
+  export PEFTSCALE_CONFIGS=$ROOT/configs
+fi
 
 # run WORD...: a command to its end, and its exit status. It runs beside this script, so that a signal is passed on at once and not when it has ended.
 # SIGTERM goes on as SIGUSR1, which asks the program for the same; mpirun would end it at once.

@@ -2,9 +2,9 @@
 # For the batch scripts of PBS: the program on all ranks of the job, a signal before its time is up, and its requeue. Sourced after ROOT was set to the project's
 # folder. The words of the command come in PEFTSCALE_WORDS, since qsub hands none to a script; or behind it, where qsub was given a program (qsub -- train.pbs WORD...).
 JOB=${PBS_JOBID:?to be submitted by qsub}
+cd "${PBS_O_WORKDIR:?}" || exit 1
 # shellcheck source=jobs/support/common.sh
 . "$ROOT/jobs/support/common.sh" || exit 1
-cd "${PBS_O_WORKDIR:?}" || exit 1
 # shellcheck disable=SC2034 # read by the scripts
 if [ $# -gt 0 ]; then WORDS=("$@"); else read -r -a WORDS <<<"${PEFTSCALE_WORDS:-}"; fi
 NODES=$(sort -u "$PBS_NODEFILE" | wc -l)
@@ -35,7 +35,11 @@ warn_in_time() {
   [[ $limit =~ ^[0-9]+:[0-9]+:[0-9]+$ ]] || { say "no time limit is known, so nothing is told before it"; return; }
   IFS=: read -r hours minutes seconds <<<"$limit"
   seconds=$((10#$hours * 3600 + 10#$minutes * 60 + 10#$seconds - ${PEFTSCALE_SIGNAL_S:-120}))
-  (sleep $((seconds > 0 ? seconds : 0)) && kill -USR1 $$) &
+  (
+    trap 'kill $!' TERM # the script has ended before
+    sleep $((seconds > 0 ? seconds : 0)) &
+    wait $! && kill -USR1 $$
+  ) &
   timer=$!
   trap 'kill "$timer" 2>/dev/null' EXIT
 }

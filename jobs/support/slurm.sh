@@ -35,7 +35,7 @@ launch() {
 # requeued by SLURM if at all.
 requeue() {
   local restarts=${SLURM_RESTART_COUNT:-0} state
-  state=$(scontrol --oneliner show job "$JOB")
+  state=$(scontrol --oneliner show job "$JOB") || state=" JobState=RUNNING " # the requeue will say what is wrong
   case $state in
     *" JobState=RUNNING "* | *" JobState=COMPLETING Reason=TimeLimit "*) ;;
     *)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# timeout: 600
+# timeout: 900
 # needs: root slurm
 """The batch scripts of jobs/ on a real SLURM cluster of two nodes, made for the test (tests/slurm/README.md). Run: test_slurm.py [-v]
 
@@ -272,7 +272,7 @@ class Study(SlurmCase, SweepCase):
         job, after = re.findall(r"-> job (\d+)", out)
         here = os.path.join(self.study, "here")
         self.run_all("-j", "1", results=here)
-        self.assertEqual([(end.state, end.status) for end in self.slurm.wait_all(job, 200).values()], [("COMPLETED", 0)], self.said(job))
+        self.assertEqual([(end.state, end.status) for end in self.slurm.wait_all(job, 300).values()], [("COMPLETED", 0)], self.said(job))
         self.check_ended(after, "COMPLETED")
         self.assertGreaterEqual(int(self.slurm.job(f"{job}_0")["Restarts"]), 1, "the time limit stopped nothing")
         self.assertEqual(self.status()["counts"]["done"], 2)

@@ -176,6 +176,11 @@ says "what needs oracle is skipped without" 'needs oracle: build/oracle-venv'
 program oracle-venv/bin/python3 'exit 0'
 expect 0 "what needs oracle is told where" run --all --only oracle
 last "what needs oracle is told where" "1 passed, 0 failed, 0 skipped"
+source_file e2e/test_queue.sh '# needs: slurm' 'exit 0'
+mkdir "$work/no-pmix" && printf '%s\n' '#!/bin/sh' 'echo none' >"$work/no-pmix/srun" && chmod +x "$work/no-pmix/srun"
+expect 0 "what needs SLURM is skipped without" env PATH="$work/no-pmix:$PATH" "$PYTHON" "$root/tests/support/run_tests.py" --root "$tree" --all --only queue
+last "what needs SLURM is skipped without" "0 passed, 0 failed, 1 skipped"
+says "what needs SLURM is skipped without" 'needs slurm: needs '
 source_file e2e/test_typo.sh '# needs: asets' 'exit 0'
 expect 1 "an unknown need" run --only typo
 says "an unknown need" 'unknown need: asets'
@@ -186,7 +191,8 @@ copy="$work/copy"
 mkdir -p "$copy/src/base" "$copy/src/store" "$copy/tests/support"
 cp "$root/Makefile" "$root/LICENSE" "$root/CITATION.cff" "$copy"
 cp "$root"/tests/support/*.sh "$root"/tests/support/*.py "$copy/tests/support"
-mkdir -p "$copy/configs/method" "$copy/experiments/prepare" "$copy/experiments/support" "$copy/analysis"
+mkdir -p "$copy/configs/method" "$copy/experiments/prepare" "$copy/experiments/support" "$copy/analysis" "$copy/jobs/support"
+echo 'echo' >"$copy/jobs/support/common.sh"
 cp "$root/experiments/support/launcher.py" "$copy/experiments/support"
 echo 'rank: 8' >"$copy/configs/method/lora.yaml"
 echo 'pass' >"$copy/experiments/prepare/__main__.py"
@@ -278,7 +284,7 @@ says "make -n install" "install -m 755 .*$work/stage/opt/peftscale/bin/peftscale
 [ ! -e "$work/stage" ] || { echo "FAIL: make -n install made $work/stage"; failures=$((failures + 1)); }
 expect 0 "make install" in_copy make install DESTDIR="$work/stage" PREFIX=/opt/peftscale
 for file in bin/peftscale lib/libpeftscale.a include/peftscale/base/twice.h share/peftscale/configs/method/lora.yaml \
-  share/peftscale/experiments/prepare/__main__.py; do
+  share/peftscale/experiments/prepare/__main__.py share/peftscale/jobs/support/common.sh; do
   [ -f "$work/stage/opt/peftscale/$file" ] || { echo "FAIL: not installed: $file"; failures=$((failures + 1)); }
 done
 expect 0 "make uninstall" in_copy make uninstall DESTDIR="$work/stage" PREFIX=/opt/peftscale

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests/slurm/node.sh"
 CPUS = 4  # of a node, whatever the machine has
 START_S = 60
-PATIENCE_S = 120
+PATIENCE_S = 180
 # Programs, and Debian's package of each.
 PROGRAMS = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "srun": "slurm-client", "scontrol": "slurm-client"}
 ENDS = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "PREEMPTED", "BOOT_FAIL"}

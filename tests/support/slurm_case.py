@@ -41,10 +41,9 @@ class SlurmCase(Case):
         cls.addClassCleanup(cls.slurm.destroy)
 
     def submit(self, script, *words, options=(), program=PROGRAM, **changes):
-        """Submits one of jobs/, from the class's folder; returns the job's number. changes: of the environment."""
+        """Submits one of jobs/ from the class's folder, where its log will lie; returns the job's number. changes: of the environment."""
         told = environment({"PEFTSCALE": program, "PEFTSCALE_ROOT": ROOT, "PYTHON": sys.executable, **changes})
-        return self.slurm.sbatch("--output=%x-%A_%a.log" if any("--array" in word for word in options) else "--output=%x-%j.log", *options, os.path.join(JOBS, script),
-                                 *words, changes=told, directory=self.folder.name)
+        return self.slurm.sbatch(*options, os.path.join(JOBS, script), *words, changes=told, directory=self.folder.name)
 
     def submit_standin(self, script, *words, log, options=(), **changes):
         return self.submit(script, *words, options=options, program=STANDIN, STANDIN_LOG=self.at(log), **changes)
@@ -59,7 +58,8 @@ class SlurmCase(Case):
 
     def said(self, job):
         """What a job, or all tasks of an array, printed."""
-        return "\n".join(path.read_text() for path in sorted(Path(self.folder.name).glob(f"peftscale-*-{job}*.log")))
+        logs = [path for end in ("", "_*") for path in sorted(Path(self.folder.name).glob(f"peftscale-*-{job}{end}.log"))]
+        return "\n".join(path.read_text() for path in logs)
 
     def wait_for_notes(self, job, log, event, count):
         self.slurm.wait_for(job, lambda _jobs: len(self.notes(log, event)) >= count, f"{count} times '{event}'")
