@@ -81,6 +81,12 @@ def names_of(lines: Iterable[Line], columns: tuple[str, ...], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def reason_of(line: Line) -> str:
+    """Which trial a run waits for matters only where that one has failed."""
+    reason = line.cells["reason"]
+    return "for trials" if line.state == "waiting" and not reason.endswith("which failed") else reason
+
+
 def merge_reasons(reasons: list[str]) -> str:
     """Reasons that differ in nothing but numbers, as one: where these differ, the lowest and the highest."""
     columns = zip(*(NUMBER.findall(reason) for reason in reasons))
@@ -93,11 +99,11 @@ def unfinished_notes(lines: list[Line], columns: tuple[str, ...]) -> list[str]:
     """A line per state and, numbers apart, reason; the most frequent first."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
-        groups.setdefault((line.state, NUMBER.sub("0", line.cells["reason"])), []).append(line)
+        groups.setdefault((line.state, NUMBER.sub("0", reason_of(line))), []).append(line)
     notes = []
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     for (state, _), members in ordered[:MOST_REASONS]:
-        reason = merge_reasons([line.cells["reason"] for line in members])
+        reason = merge_reasons([reason_of(line) for line in members])
         notes.append(f"  {len(members)} {state}{': ' if reason else ''}{reason} ({names_of(members, columns, MOST_NAMES)})")
     if rest := [line for _, members in ordered[MOST_REASONS:] for line in members]:
         notes.append(f"  {len(rest)} more, for {count(len(ordered) - MOST_REASONS, 'other reason')}")
