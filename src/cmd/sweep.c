@@ -69,8 +69,8 @@ static int is_part_of(const plan *part, const plan *whole) {
   return 1;
 }
 
-/* Writes the index, of the whole study also where words chose a part of it: for who looks at the results it is one study. Of runs with other settings, which the
- * study does not have, it is written only if `always`: then they are what the results hold. */
+/* Writes the index, of the whole study also where words chose a part of it: for who looks at the results it is one study. Of runs with other settings, which
+ * the study does not have, it is written only if `always`: then they are what the results hold. */
 static int save_index(const common *c, const plan *p, int always) {
   plan_request request = request_of(c);
   plan *whole;
@@ -93,7 +93,8 @@ static int measure(const common *c, plan *p, cost *costs) {
   for (int i = 0; i < p->count; i++) {
     const plan_run *entry = &p->runs[i];
     if (entry->same_as >= 0 || entry->state == PLAN_DONE || entry->state == PLAN_STALE || cost_rate_is_known(costs, i)) continue;
-    log_progress("measuring %s, %s, %d rank%s", *entry->model ? entry->model : "the model", entry->method, entry->asked->ranks, entry->asked->ranks == 1 ? "" : "s");
+    log_progress("measuring %s, %s, %d rank%s", *entry->model ? entry->model : "the model", entry->method, entry->asked->ranks,
+                 entry->asked->ranks == 1 ? "" : "s");
     if (launch_probe(&request, i)) log_warning("%s", error_last()->text);
     cost_measure(costs);
   }
@@ -106,7 +107,8 @@ static int act_plan(common *c, int argc, char **argv) {
   int measures = 0;
   plan *p;
   cost *costs;
-  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}, {"measure", NULL, &measures}};
+  const flag flags[] = {
+      {"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"json", NULL, &c->json}, {"all", NULL, &c->all}, {"measure", NULL, &measures}};
   TRY(parse("sweep plan", argc, argv, flags, 5, c));
   TRY(make_plan(c, &p));
   int code = cost_create(p, &costs);
@@ -137,7 +139,8 @@ static int is_to_be_forgotten(const plan_run *entry, int is_stale) {
   return entry->state == PLAN_FAILED || (is_stale && entry->state == PLAN_STALE && !entry->archived);
 }
 
-/* A finished file that cannot be used (damaged, another's, of a newer version) stands in the way of the next attempt: it is put aside. Of other sources: removed. */
+/* A finished file that cannot be used (damaged, another's, of a newer version) stands in the way of the next attempt: it is put aside. Of other sources:
+ * removed. */
 static int clear_place(const char *path, int is_stale) {
   char aside[PLAN_PATH_BYTES];
   if (access(path, F_OK)) return ERROR_NONE;
@@ -237,11 +240,10 @@ static int prepare(const common *c, const plan *p, cost **costs, int allowed) {
 
 static int conclude(const plan *p, const launch_result *result) {
   int unfinished = p->distinct - p->counts[PLAN_DONE] - p->counts[PLAN_STALE];
-  if (result->stopped && unfinished)
-    return FAIL(ERROR_STOPPED, "the same command goes on", "stopped with %d of %d runs to do", unfinished, p->distinct);
+  if (result->stopped && unfinished) return FAIL(ERROR_STOPPED, "the same command goes on", "stopped with %d of %d runs to do", unfinished, p->distinct);
   if (!unfinished) return ERROR_NONE;
-  return FAIL(ERROR_INPUT, "peftscale sweep status tells why; sweep retry lets failed ones be tried again", "%d of %d runs have no result (%d failed)", unfinished,
-              p->distinct, p->counts[PLAN_FAILED]);
+  return FAIL(ERROR_INPUT, "peftscale sweep status tells why; sweep retry lets failed ones be tried again", "%d of %d runs have no result (%d failed)",
+              unfinished, p->distinct, p->counts[PLAN_FAILED]);
 }
 
 static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
@@ -292,7 +294,10 @@ static int act_run(common *c, int argc, char **argv) {
   int no_table = 0, no_prepare = 0;
   plan *p;
   TRY(take_jobs(argv, argc));
-  const flag flags[] = {{"results", &c->results, NULL}, {"machine", &c->machine, NULL}, {"jobs", &c->jobs, NULL}, {"no-table", NULL, &no_table},
+  const flag flags[] = {{"results", &c->results, NULL},
+                        {"machine", &c->machine, NULL},
+                        {"jobs", &c->jobs, NULL},
+                        {"no-table", NULL, &no_table},
                         {"no-prepare", NULL, &no_prepare}};
   TRY(parse("sweep run", argc, argv, flags, 5, c));
   if (c->jobs) TRY(whole_number("jobs", c->jobs, 1, 1024, &jobs));
@@ -426,18 +431,19 @@ static int act_work(comm *mpi, int argc, char **argv) {
   return code;
 }
 
-const verb verb_sweep_work = {"sweep work", "take run after run of a study with these ranks",
-                              "usage: mpirun -np N peftscale sweep work STUDY [key=value ...] [--results DIR] [--most K] [--until S] [--no-wait]\n"
-                              "\n"
-                              "Takes the open runs of a study that want N ranks, one after another, in these processes; any number of such groups may work on one\n"
-                              "study, on one machine or many. `peftscale sweep run` and the batch scripts of jobs/ start it.\n"
-                              "\n"
-                              "  --most K     at most K runs\n"
-                              "  --until S    begin no further run after S seconds\n"
-                              "  --no-wait    end, too, where runs only wait for trials that others work on\n"
-                              "\n"
-                              "SIGUSR1 or SIGTERM: the run in work goes to a checkpoint, exit status 75; the same command goes on\n"
-                              "\n"
-                              "example:\n"
-                              "  srun --mpi=pmix -n 4 peftscale sweep work experiments/minilm-glue/study.yaml --most 10\n",
-                              1, act_work};
+const verb verb_sweep_work = {
+    "sweep work", "take run after run of a study with these ranks",
+    "usage: mpirun -np N peftscale sweep work STUDY [key=value ...] [--results DIR] [--most K] [--until S] [--no-wait]\n"
+    "\n"
+    "Takes the open runs of a study that want N ranks, one after another, in these processes; any number of such groups may work on one\n"
+    "study, on one machine or many. `peftscale sweep run` and the batch scripts of jobs/ start it.\n"
+    "\n"
+    "  --most K     at most K runs\n"
+    "  --until S    begin no further run after S seconds\n"
+    "  --no-wait    end, too, where runs only wait for trials that others work on\n"
+    "\n"
+    "SIGUSR1 or SIGTERM: the run in work goes to a checkpoint, exit status 75; the same command goes on\n"
+    "\n"
+    "example:\n"
+    "  srun --mpi=pmix -n 4 peftscale sweep work experiments/minilm-glue/study.yaml --most 10\n",
+    1, act_work};

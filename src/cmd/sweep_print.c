@@ -94,10 +94,8 @@ static void print_cost(const plan *p, const cost *c) {
   if (left) printf(": %s training tokens", text_thousands(tokens, number));
   if (left > untimed) printf(", about %s one after another (%s of a core)", duration(seconds, time), duration(core_seconds, cores));
   printf("\n");
-  if (left && untimed && untimed < left)
-    printf("  without the %d run%s whose rate is not known yet\n", untimed, plural(untimed));
-  else if (left && untimed)
-    printf("  how long: sweep plan --measure makes some steps of each kind; or after the first runs, whose rates are measured\n");
+  if (left && untimed && untimed < left) printf("  without the %d run%s whose rate is not known yet\n", untimed, plural(untimed));
+  else if (left && untimed) printf("  how long: sweep plan --measure makes some steps of each kind; or after the first runs, whose rates are measured\n");
   const char *missing = cost_missing_input(c);
   int place = missing ? study_find_data(p->study, missing) : -1;
   if (missing) printf("  '%s' is not there%s%s\n", missing, place >= 0 ? "; it is made by: " : "", place >= 0 ? p->study->data[place].command : "");

@@ -18,9 +18,9 @@ typedef struct provenance {
   int count;
 } provenance;
 
-/* Fills in what a process can know by itself: version, commit, dirty flag, source hash, compiler, compile flags (all taken at build time), HDF5, cJSON, libyaml, kernel,
- * CPU model, cores it may run on (binding), host, SLURM job, step and restart count where set, user-set variables of MPI, SLURM, OpenMP and BLAS that change
- * speed (sorted; at least 24 items are left free for provenance_add). */
+/* Fills in what a process can know by itself: version, commit, dirty flag, source hash, compiler, compile flags (all taken at build time), HDF5, cJSON,
+ * libyaml, kernel, CPU model, cores it may run on (binding), host, SLURM job, step and restart count where set, user-set variables of MPI, SLURM, OpenMP and
+ * BLAS that change speed (sorted; at least 24 items are left free for provenance_add). */
 void provenance_collect(provenance *p);
 
 /* Of the sources that decide a run's numbers (all of src but the writing of files, sweeps and verbs), 16 hexadecimal digits; "unknown" in a build by hand. */

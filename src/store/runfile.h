@@ -1,8 +1,8 @@
 /* The run file: everything that is known about one training, in HDF5, readable while it grows and after a crash. Layout: SCHEMA.md beside this file. Other
  * measurements that must outlive a crash are written in the same way, under a kind of their own.
  *
- * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays, first rows -> start (SWMR: from here on no new objects) -> append and write, each
- * logged step flushed -> finish (closing attributes, renamed to PATH) or abandon (PATH.partial stays, readable to the last flushed row).
+ * Life: create (PATH.partial) -> put texts and attributes, add tables and arrays, first rows -> start (SWMR: from here on no new objects) -> append and write,
+ * each logged step flushed -> finish (closing attributes, renamed to PATH) or abandon (PATH.partial stays, readable to the last flushed row).
  *
  * Not collective: rank 0 alone calls. Not thread-safe.
  */

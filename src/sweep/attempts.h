@@ -1,7 +1,8 @@
 /* What was tried of a run that is not finished, and how it ended: PATH.attempts beside the run file, one line each, kept until the run is done.
  *
  * A line is written before an attempt and another after it; where the second is missing, and nobody holds the run (claim.h), the attempt was killed. A run that
- * is killed again and again, ATTEMPTS_KILLED times without a new checkpoint between, is called failed: something in it kills its process, and others shall not wait.
+ * is killed again and again, ATTEMPTS_KILLED times without a new checkpoint between, is called failed: something in it kills its process, and others shall not
+ * wait.
  *
  * Not collective: the owner of the run's claim writes, anybody reads.
  */

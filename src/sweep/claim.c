@@ -87,8 +87,8 @@ static void describe_self(owner *o) {
 }
 
 static int parse_owner(const char *text, owner *o) {
-  return sscanf(text, "peftscale claim 1\nhost %99s\nprocess %ld %llu\nspace %63s\nboot %63s\njob %63s\nsince %31s\n", o->host, &o->pid, &o->started, o->space, o->boot,
-                o->job, o->since) == 7;
+  return sscanf(text, "peftscale claim 1\nhost %99s\nprocess %ld %llu\nspace %63s\nboot %63s\njob %63s\nsince %31s\n", o->host, &o->pid, &o->started, o->space,
+                o->boot, o->job, o->since) == 7;
 }
 
 /* 1 alive, 0 gone, -1 it cannot be told from here. */
@@ -160,8 +160,8 @@ static int write_own(claim *c, const char *path) {
   char text[CONTENT_BYTES];
   owner o;
   describe_self(&o);
-  int length = snprintf(text, sizeof text, "peftscale claim 1\nhost %s\nprocess %ld %llu\nspace %s\nboot %s\njob %s\nsince %s\n", o.host, o.pid, o.started, o.space, o.boot,
-                        o.job, o.since);
+  int length = snprintf(text, sizeof text, "peftscale claim 1\nhost %s\nprocess %ld %llu\nspace %s\nboot %s\njob %s\nsince %s\n", o.host, o.pid, o.started,
+                        o.space, o.boot, o.job, o.since);
   c->progress_at = length;
   length += snprintf(text + length, sizeof text - (size_t)length, PROGRESS_FORMAT, 0LL, 0LL);
   c->descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -123,7 +123,9 @@ void cost_destroy(cost *c) {
   free(c);
 }
 
-static int is_finished(const plan_run *entry) { return (entry->state == PLAN_DONE || entry->state == PLAN_STALE) && entry->outcome.train_s > 0 && entry->outcome.tokens > 0; }
+static int is_finished(const plan_run *entry) {
+  return (entry->state == PLAN_DONE || entry->state == PLAN_STALE) && entry->outcome.train_s > 0 && entry->outcome.tokens > 0;
+}
 
 int cost_probe_path(const cost *c, int index, char path[PLAN_PATH_BYTES]) {
   const plan_run *entry = &c->plan->runs[index];

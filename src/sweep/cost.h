@@ -10,7 +10,8 @@
 
 typedef struct cost cost;
 
-/* Opens each data set once, and looks for each model's weights. A run whose data set is not there has no count. Errors: ERROR_MEMORY. Destroyed with cost_destroy before the plan. */
+/* Opens each data set once, and looks for each model's weights. A run whose data set is not there has no count. Errors: ERROR_MEMORY. Destroyed with
+ * cost_destroy before the plan. */
 int cost_create(const plan *p, cost **result);
 void cost_destroy(cost *c);
 

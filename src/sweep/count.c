@@ -13,8 +13,9 @@
 
 enum { FILE_BYTES = 1 << 26, CLASSES = 2, LABEL_WIDTH = 46 };
 
-static const char header[] = "request_id\tsource_hash\tstage\tlabel\tmodel\tmethod\ttrainable\tstored_bytes\tregenerated_bytes\tsent_floats\tsent_floats_with_head\t"
-                             "head_floats\tbase_floats\treason\n";
+static const char header[] =
+    "request_id\tsource_hash\tstage\tlabel\tmodel\tmethod\ttrainable\tstored_bytes\tregenerated_bytes\tsent_floats\tsent_floats_with_head\t"
+    "head_floats\tbase_floats\treason\n";
 
 typedef struct counted {
   method_counts counts;
@@ -49,8 +50,8 @@ static int add_run(const plan_run *entry, int failed, const counted *n, file_wri
   fprintf(out, "  %-*s %15s %9s %9s\n", LABEL_WIDTH, label, text_thousands(n->counts.trainable, trained), text_bytes((double)n->counts.stored_bytes, stored),
           text_bytes(4.0 * (double)n->counts.sent_floats, sent));
   return file_writer_print(w, "%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t%lld\t\n", (long long)n->counts.trainable, (long long)n->counts.stored_bytes,
-                  (long long)n->counts.regenerated_bytes, (long long)n->counts.sent_floats, (long long)(n->counts.sent_floats + n->head), (long long)n->head,
-                  (long long)n->base);
+                           (long long)n->counts.regenerated_bytes, (long long)n->counts.sent_floats, (long long)(n->counts.sent_floats + n->head),
+                           (long long)n->head, (long long)n->base);
 }
 
 static int count_all(const plan *p, file_writer *w, FILE *out, int *failed) {

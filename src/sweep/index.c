@@ -13,9 +13,9 @@
 enum { FILE_BYTES = 1 << 28 };
 
 static const char mark[] = "# peftscale sweep index 1";
-static const char *const columns[] = {"request_id", "stage",  "role",    "state",        "file",          "task",   "method",      "seed",     "ranks",  "tuned", "validation",
-                                      "test",       "metric", "train_s", "tokens_per_s", "experiment_id", "run_id", "source_hash", "attempts", "reason", "tokens", "bytes",
-                                      "written_ns", "group"};
+static const char *const columns[] = {"request_id", "stage",       "role",       "state",  "file",   "task",    "method",       "seed",
+                                      "ranks",      "tuned",       "validation", "test",   "metric", "train_s", "tokens_per_s", "experiment_id",
+                                      "run_id",     "source_hash", "attempts",   "reason", "tokens", "bytes",   "written_ns",   "group"};
 enum { COLUMNS = sizeof columns / sizeof *columns };
 /* Those that are read back. */
 enum { ID = 0, STATE = 3, VALIDATION = 10, TEST, METRIC, TRAIN_S, RATE, EXPERIMENT, RUN, SOURCE, TOKENS = 20, BYTES, WRITTEN };
@@ -174,18 +174,24 @@ static int add_run(file_writer *w, const plan_run *entry) {
   const plan_outcome *o = &entry->outcome;
   int has = entry->state == PLAN_DONE || entry->state == PLAN_STALE;
   const char *tuned = asked->role == STUDY_TRIAL ? asked->tuned_value : entry->tuned_value;
-  TRY(file_writer_print(w, "%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%lld\t%d\t%s%s%s\t", entry->id, asked->stage, asked->role == STUDY_TRIAL ? "trial" : "run", plan_state_names[entry->state],
-          !*entry->name ? "" : entry->archived ? "archive.h5:" : "runs/", entry->name, !*entry->name || entry->archived ? "" : ".h5", entry->task, entry->method, (long long)entry->seed,
-          asked->ranks, *tuned ? asked->tuned_key : "", *tuned ? "=" : "", tuned));
+  TRY(file_writer_print(w, "%s\t%s\t%s\t%s\t%s%s%s\t%s\t%s\t%lld\t%d\t%s%s%s\t", entry->id, asked->stage, asked->role == STUDY_TRIAL ? "trial" : "run",
+                        plan_state_names[entry->state],
+                        !*entry->name     ? ""
+                        : entry->archived ? "archive.h5:"
+                                          : "runs/",
+                        entry->name, !*entry->name || entry->archived ? "" : ".h5", entry->task, entry->method, (long long)entry->seed, asked->ranks,
+                        *tuned ? asked->tuned_key : "", *tuned ? "=" : "", tuned));
   if (!has) return file_writer_print(w, "\t\t\t\t\t\t\t\t%d\t%s\t\t\t\t%d\n", entry->attempts, entry->reason, asked->group);
-  return file_writer_print(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%lld\t%lld\t%lld\t%d\n", write_number(o->validation, number[0]), write_number(o->test, number[1]), o->metric,
-             write_number(o->train_s, number[2]), write_number(o->tokens_per_s, number[3]), o->experiment_id, o->run_id, o->source_hash, entry->attempts, entry->reason,
-             (long long)o->tokens, (long long)o->bytes, (long long)o->written_ns, asked->group);
+  return file_writer_print(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%lld\t%lld\t%lld\t%d\n", write_number(o->validation, number[0]),
+                           write_number(o->test, number[1]), o->metric, write_number(o->train_s, number[2]), write_number(o->tokens_per_s, number[3]),
+                           o->experiment_id, o->run_id, o->source_hash, entry->attempts, entry->reason, (long long)o->tokens, (long long)o->bytes,
+                           (long long)o->written_ns, asked->group);
 }
 
 static int write_all(const plan *p, file_writer *w) {
   TRY(file_writer_print(w, "%s\n", mark));
-  for (int i = 0; i < p->study->column_count; i++) TRY(file_writer_print(w, "%s%s%s", i ? " " : "# columns: ", p->study->columns[i], i + 1 < p->study->column_count ? "" : "\n"));
+  for (int i = 0; i < p->study->column_count; i++)
+    TRY(file_writer_print(w, "%s%s%s", i ? " " : "# columns: ", p->study->columns[i], i + 1 < p->study->column_count ? "" : "\n"));
   for (int i = 0; i < COLUMNS; i++) TRY(file_writer_print(w, "%s%s", columns[i], i + 1 < COLUMNS ? "\t" : "\n"));
   for (int i = 0; i < p->count; i++)
     if (p->runs[i].same_as < 0) TRY(add_run(w, &p->runs[i]));

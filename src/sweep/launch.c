@@ -43,8 +43,8 @@ typedef struct launcher {
   plan_state *shown; /* [plan->count] the state that was last told */
   int futile;        /* deaths in a row without anything begun or done */
   double looked_s;
-  int told;          /* runs whose end was told, and those that had ended before */
-  int told_to_stop;  /* how often the groups were */
+  int told;         /* runs whose end was told, and those that had ended before */
+  int told_to_stop; /* how often the groups were */
 } launcher;
 
 /* ---- signals ---- */
@@ -189,8 +189,8 @@ static int bury(launcher *l, group *g, int status) {
     return ERROR_NONE;
   }
   ranks_reason(log, reason);
-  return FAIL(ERROR_SYSTEM, "the same command goes on when the reason is gone", "groups of ranks end (status %d) without getting a run done; %s says: %s", code, log,
-              reason);
+  return FAIL(ERROR_SYSTEM, "the same command goes on when the reason is gone", "groups of ranks end (status %d) without getting a run done; %s says: %s", code,
+              log, reason);
 }
 
 /* What is known of the runs is older than what a group did last. */
@@ -212,7 +212,8 @@ static void pass_on_signals(launcher *l) {
     l->told_to_stop++;
     if (l->told_to_stop == 1) log_info("stopping at the next step; once more to end at once");
     for (int i = 0; i < MAX_GROUPS; i++)
-      if (l->groups[i].pid) kill(l->told_to_stop > 2 ? -l->groups[i].pid : l->groups[i].pid, l->told_to_stop == 1 ? SIGUSR1 : l->told_to_stop == 2 ? SIGTERM : SIGKILL);
+      if (l->groups[i].pid)
+        kill(l->told_to_stop > 2 ? -l->groups[i].pid : l->groups[i].pid, l->told_to_stop == 1 ? SIGUSR1 : l->told_to_stop == 2 ? SIGTERM : SIGKILL);
   }
 }
 
@@ -278,7 +279,8 @@ static void show_progress(launcher *l) {
     const plan_run *entry = &p->runs[i];
     if (entry->state != PLAN_RUNNING || entry->same_as >= 0) continue;
     used += (size_t)snprintf(now + used, sizeof now - used, "%s%s", used ? "; " : "", entry->asked->label);
-    if (entry->steps > 0 && used < sizeof now - 1) used += (size_t)snprintf(now + used, sizeof now - used, " %lld/%lld", (long long)entry->done, (long long)entry->steps);
+    if (entry->steps > 0 && used < sizeof now - 1)
+      used += (size_t)snprintf(now + used, sizeof now - used, " %lld/%lld", (long long)entry->done, (long long)entry->steps);
   }
   double seconds = time_left(l);
   if (isfinite(seconds)) snprintf(eta, sizeof eta, "  ETA %s", duration(seconds, left));
@@ -370,7 +372,8 @@ static int loop(launcher *l) {
       if (!groups) {
         TRY(plan_look(l->plan)); /* what changed since, perhaps by the group that ended last */
         if (!any_open(l->plan) && !l->plan->counts[PLAN_RUNNING]) return ERROR_NONE;
-        if (!any_open(l->plan) && !told_waiting++) log_info("%d runs are worked on by others; waiting for them (Ctrl-C does not stop those)", l->plan->counts[PLAN_RUNNING]);
+        if (!any_open(l->plan) && !told_waiting++)
+          log_info("%d runs are worked on by others; waiting for them (Ctrl-C does not stop those)", l->plan->counts[PLAN_RUNNING]);
       }
     }
     nanosleep(&pause, NULL);

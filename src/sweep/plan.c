@@ -69,7 +69,8 @@ static int name_run(plan *p, plan_run *entry) {
 static int place_of(const plan *p, const char *id) {
   uint64_t at = 0;
   for (int i = 0; i < 16; i++) at = at * 31 + (unsigned char)id[i];
-  for (at %= (uint64_t)p->memory->slots; p->memory->slot[at] >= 0 && strcmp(p->runs[p->memory->slot[at]].id, id); at = (at + 1) % (uint64_t)p->memory->slots) continue;
+  for (at %= (uint64_t)p->memory->slots; p->memory->slot[at] >= 0 && strcmp(p->runs[p->memory->slot[at]].id, id); at = (at + 1) % (uint64_t)p->memory->slots)
+    continue;
   return (int)at;
 }
 
@@ -88,9 +89,7 @@ static void set_reason(plan_run *entry, const char *text) {
   text_clean(entry->reason);
 }
 
-static plan_state state_of_finished(const plan_run *entry) {
-  return strcmp(entry->outcome.source_hash, provenance_source_hash()) ? PLAN_STALE : PLAN_DONE;
-}
+static plan_state state_of_finished(const plan_run *entry) { return strcmp(entry->outcome.source_hash, provenance_source_hash()) ? PLAN_STALE : PLAN_DONE; }
 
 /* A finished file that was not read before. */
 static void read_outcome(plan_run *entry, const char *path, const struct stat *status) {
@@ -154,7 +153,8 @@ static int look_at_file(plan_run *entry, const char *path) {
   struct stat status;
   if (stat(path, &status)) return 0;
   entry->archived = 0;
-  if (entry->is_known && entry->outcome.bytes == (int64_t)status.st_size && entry->outcome.written_ns == plan_written_ns(&status)) entry->state = state_of_finished(entry);
+  if (entry->is_known && entry->outcome.bytes == (int64_t)status.st_size && entry->outcome.written_ns == plan_written_ns(&status))
+    entry->state = state_of_finished(entry);
   else read_outcome(entry, path, &status);
   return 1;
 }
@@ -297,7 +297,9 @@ int plan_is_open(const plan_run *entry) {
   return entry->same_as < 0 && (entry->state == PLAN_MISSING || entry->state == PLAN_STOPPED || entry->state == PLAN_KILLED);
 }
 
-int plan_path(const plan *p, const plan_run *entry, char path[PLAN_PATH_BYTES]) { return text_format(path, PLAN_PATH_BYTES, "%s/runs/%s.h5", p->results, entry->name); }
+int plan_path(const plan *p, const plan_run *entry, char path[PLAN_PATH_BYTES]) {
+  return text_format(path, PLAN_PATH_BYTES, "%s/runs/%s.h5", p->results, entry->name);
+}
 
 int plan_compose(const plan *p, const plan_run *entry, config **result) {
   char directory[PLAN_PATH_BYTES];

@@ -1,7 +1,7 @@
 /* The plan of a sweep: every run of a study with its name, and what the results folder says of it.
  *
- * A run's name follows from the hash of its configuration as asked for (identity_request): nothing needs to be remembered between sweeps, a run that is there is
- * found by its name, another configuration is another run, and two equal ones are one. What a tuned run takes for its rate follows from its group's finished
+ * A run's name follows from the hash of its configuration as asked for (identity_request): nothing needs to be remembered between sweeps, a run that is there
+ * is found by its name, another configuration is another run, and two equal ones are one. What a tuned run takes for its rate follows from its group's finished
  * trials, in every process alike: the best on validation; of equals the smallest value.
  *
  * Results of a study, in the folder RESULTS: runs/NAME.h5 and what stands beside it (.partial, .checkpoint, .claim, .attempts), index.tsv (one line per run,
@@ -42,9 +42,9 @@ typedef struct plan_outcome {
 
 typedef struct plan_run {
   const study_run *asked;
-  const char *tuned_value;     /* chosen, of a tuned run proper; "" otherwise, and while it waits */
-  char id[HASH_TEXT_BYTES];    /* "" while it waits */
-  char name[PLAN_NAME_BYTES];  /* of its file, without .h5; "" while it waits */
+  const char *tuned_value;    /* chosen, of a tuned run proper; "" otherwise, and while it waits */
+  char id[HASH_TEXT_BYTES];   /* "" while it waits */
+  char name[PLAN_NAME_BYTES]; /* of its file, without .h5; "" while it waits */
   const char *model, *task, *method;
   int64_t seed, threads;
   int same_as; /* an earlier run of the plan that is the very same; -1: none. It has that one's state and is not counted */

@@ -16,7 +16,7 @@ typedef struct remembered {
 
 struct plan_memory {
   arena *arena;
-  int *slot, slots; /* run ids to places: plan_find */
+  int *slot, slots;  /* run ids to places: plan_find */
   remembered *entry; /* [entries], by id */
   int entries;
 };

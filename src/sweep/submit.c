@@ -16,7 +16,7 @@ enum { MAX_JOBS = 4096, ID_BYTES = 64, OUTPUT_BYTES = 1024, PACK_UNTIMED = 10, P
 typedef struct submission {
   const submit_request *request;
   FILE *out;
-  char root[PATH_MAX]; /* the folder above the batch scripts, absolute: jobs begin in folders of their own */
+  char root[PATH_MAX];         /* the folder above the batch scripts, absolute: jobs begin in folders of their own */
   char id[MAX_JOBS][ID_BYTES]; /* of what was handed in */
   int ids;
   int *count; /* the caller's */
@@ -28,7 +28,8 @@ static int variable_list(command *c, const char *name, const char *const *text, 
   size_t used = 0;
   joined[0] = 0;
   for (int i = 0; i < count; i++) {
-    if (strpbrk(text[i], " \t\n'\"")) return FAIL(ERROR_USAGE, "put it into the study file", "'%s' cannot be handed to a job: it holds a space or a quote", text[i]);
+    if (strpbrk(text[i], " \t\n'\""))
+      return FAIL(ERROR_USAGE, "put it into the study file", "'%s' cannot be handed to a job: it holds a space or a quote", text[i]);
     int length = snprintf(joined + used, sizeof joined - used, "%s%s", i ? " " : "", text[i]);
     if (length < 0 || used + (size_t)length >= sizeof joined) return FAIL(ERROR_USAGE, "put it into the study file", "%s is too long", name);
     used += (size_t)length;
@@ -85,7 +86,8 @@ static int add_dependency(const submission *s, command *c, int first, int last) 
   ids[0] = 0;
   for (int i = first; i < last; i++) {
     int length = snprintf(ids + used, sizeof ids - used, ":%s", s->id[i]);
-    if (length < 0 || used + (size_t)length >= sizeof ids) return FAIL(ERROR_USAGE, "raise array_limit of the machine's file, or --pack", "too many jobs to wait for");
+    if (length < 0 || used + (size_t)length >= sizeof ids)
+      return FAIL(ERROR_USAGE, "raise array_limit of the machine's file, or --pack", "too many jobs to wait for");
     used += (size_t)length;
   }
   if (!used) return ERROR_NONE;
@@ -132,7 +134,8 @@ static int add_environment(const submission *s, command *c) {
   return *m->interface ? command_variable(c, "PEFTSCALE_INTERFACE=%s", m->interface) : ERROR_NONE;
 }
 
-/* The script that the words behind it are for. qsub takes them behind "--" with a program, so that its directives are not read: they are on our command line. */
+/* The script that the words behind it are for. qsub takes them behind "--" with a program, so that its directives are not read: they are on our command line.
+ */
 static int add_script(const submission *s, command *c, const char *name) {
   if (is_slurm(s)) return command_word(c, "%s/jobs/%s.sbatch", s->root, name);
   TRY(command_word(c, "--"));
@@ -180,9 +183,9 @@ static int add_shape(const submission *s, command *c, const kind *k) {
   int on_node = nodes > 1 ? per_node : k->ranks;
   TRY(command_word(c, "-l"));
   if (nodes > 1 && k->ranks % on_node) /* the last node has fewer */
-    TRY(command_word(c, "select=%d:ncpus=%d:mpiprocs=%d+1:ncpus=%d:mpiprocs=%d", nodes - 1, on_node * k->threads, on_node, k->ranks % on_node * k->threads, k->ranks % on_node));
-  else
-    TRY(command_word(c, "select=%d:ncpus=%d:mpiprocs=%d", nodes > 1 ? nodes : 1, on_node * k->threads, on_node));
+    TRY(command_word(c, "select=%d:ncpus=%d:mpiprocs=%d+1:ncpus=%d:mpiprocs=%d", nodes - 1, on_node * k->threads, on_node, k->ranks % on_node * k->threads,
+                     k->ranks % on_node));
+  else TRY(command_word(c, "select=%d:ncpus=%d:mpiprocs=%d", nodes > 1 ? nodes : 1, on_node * k->threads, on_node));
   if (!*m->time_limit) return ERROR_NONE;
   TRY(command_word(c, "-l"));
   return command_word(c, "walltime=%s", m->time_limit);
@@ -200,7 +203,8 @@ static int submit_array(submission *s, const kind *k, int tasks, int pack, int f
   if (!code && is_slurm(s)) code = command_word(c, "--parsable");
   if (!code) code = add_name(s, c, "");
   if (!code && is_slurm(s)) code = command_word(c, "--array=0-%d%s", tasks - 1, cap);
-  if (!code && !is_slurm(s) && tasks > 1) code = command_word(c, "-J") ? error_last()->code : command_word(c, "0-%d%s", tasks - 1, cap); /* PBS has no array of one */
+  if (!code && !is_slurm(s) && tasks > 1)
+    code = command_word(c, "-J") ? error_last()->code : command_word(c, "0-%d%s", tasks - 1, cap); /* PBS has no array of one */
   if (!code) code = add_shape(s, c, k);
   if (!code) code = add_account(s, c);
   if (!code) code = add_dependency(s, c, first_needed, last_needed);
@@ -288,8 +292,8 @@ static int submit_all(submission *s) {
 int submit(const submit_request *request, FILE *out, int *jobs) {
   *jobs = 0;
   if (request->machine->scheduler == SCHEDULER_NONE)
-    return FAIL(ERROR_USAGE, "name a machine that has one, --machine NAME of configs/machine; on this machine: peftscale sweep run", "machine '%s' has no scheduler",
-                *request->machine->name ? request->machine->name : "(none)");
+    return FAIL(ERROR_USAGE, "name a machine that has one, --machine NAME of configs/machine; on this machine: peftscale sweep run",
+                "machine '%s' has no scheduler", *request->machine->name ? request->machine->name : "(none)");
   if (request->plan->study->action == STUDY_COUNT)
     return FAIL(ERROR_USAGE, "peftscale sweep run counts them", "%s: its runs are counts, there is nothing to submit", request->plan->study->path);
   submission *s = calloc(1, sizeof *s);

@@ -202,7 +202,8 @@ static void write_foreign(const char *run, const char *text, int age_s) {
 }
 
 static const char foreign[] =
-    "peftscale claim 1\nhost node7\nprocess 1 5\nspace pid:[1]\nboot 00000000-0000\njob 12_3\nsince 2026-05-04T03:02:01Z\nprogress                   4 of                   9\n";
+    "peftscale claim 1\nhost node7\nprocess 1 5\nspace pid:[1]\nboot 00000000-0000\njob 12_3\nsince 2026-05-04T03:02:01Z\nprogress                   4 of      "
+    "             9\n";
 
 static void test_lease_of_another_machine(void **state) {
   (void)state;
@@ -296,10 +297,17 @@ static void test_folder_that_is_not_there(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_take_and_release),         cmocka_unit_test(test_progress_is_seen),      cmocka_unit_test(test_owner_that_lives_and_dies),
-      cmocka_unit_test(test_clocks_that_differ),       cmocka_unit_test(test_lost_answer),           cmocka_unit_test(test_tidied_away),
-      cmocka_unit_test(test_zombie_is_dead),           cmocka_unit_test(test_race_for_a_dead_claim), cmocka_unit_test(test_lease_of_another_machine),
-      cmocka_unit_test(test_unreadable_claims),        cmocka_unit_test(test_folder_that_is_not_there),
+      cmocka_unit_test(test_take_and_release),
+      cmocka_unit_test(test_progress_is_seen),
+      cmocka_unit_test(test_owner_that_lives_and_dies),
+      cmocka_unit_test(test_clocks_that_differ),
+      cmocka_unit_test(test_lost_answer),
+      cmocka_unit_test(test_tidied_away),
+      cmocka_unit_test(test_zombie_is_dead),
+      cmocka_unit_test(test_race_for_a_dead_claim),
+      cmocka_unit_test(test_lease_of_another_machine),
+      cmocka_unit_test(test_unreadable_claims),
+      cmocka_unit_test(test_folder_that_is_not_there),
   };
   return cmocka_run_group_tests_name("claim", tests, setup, teardown);
 }
