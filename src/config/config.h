@@ -117,8 +117,8 @@ void config_destroy(config *c);
  * unknown key, for one that is not `auto`, and for a value that its declaration refuses. */
 int config_resolve(config *c, const char *key, const char *value);
 
-/* Sets a key to what the caller decides in spite of all files (where a sweep's run files go). `origin`, a constant, names the caller. Errors: ERROR_INTERNAL for an
- * unknown key; of a value that its declaration refuses. */
+/* Sets a key to what the caller decides in spite of all files (where a sweep's run files go). `origin`, a constant, names the caller. Errors: ERROR_INTERNAL
+ * for an unknown key; of a value that its declaration refuses. */
 int config_assign(config *c, const char *key, const char *value, const char *origin);
 
 /* Every key with its value and its origin ("configs/method/lora.yaml:4", "command line", "default"), as aligned text or one JSON object. */

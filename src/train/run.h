@@ -76,8 +76,8 @@ typedef struct run {
   double began_s;               /* on the clock of clock_since_start_s: 0 for a process's first run, which its start-up belongs to */
   double start_s;               /* from then until it was assembled */
   run_observer observer;
-  binding_kind binding;         /* of all ranks to cores; known at rank 0 */
-  energy *energy;               /* of this node since training began; NULL: not measured, or another rank's work */
+  binding_kind binding; /* of all ranks to cores; known at rank 0 */
+  energy *energy;       /* of this node since training began; NULL: not measured, or another rank's work */
 } run;
 
 /* Assembles everything: data, model, weights, memory. Takes the configuration (destroyed with the run, also on failure). training = 0: only what an

@@ -26,7 +26,7 @@ static const char *value_of(const provenance *p, const char *name) {
 static void test_basics(void **state) {
   (void)state;
   static const char *const names[] = {"version", "commit",  "dirty",  "source_hash", "compiler", "cflags",        "hdf5",
-                                      "cjson",   "libyaml", "kernel", "host",       "cpu",      "cores_allowed", "core_count"};
+                                      "cjson",   "libyaml", "kernel", "host",        "cpu",      "cores_allowed", "core_count"};
   provenance p;
   provenance_collect(&p);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
