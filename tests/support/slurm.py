@@ -255,12 +255,11 @@ def create(count=2, array=ARRAY, shared=(), owner=None):
         raise Unavailable(lack)
     assets = os.environ.get("PEFTSCALE_ASSETS")
     with cluster.uninterrupted():
-        hosts = cluster.create(count, owner=owner)
+        made = Slurm(cluster.create(count, owner=owner).tag)
         try:
-            made = Slurm(hosts.tag)
             made.build(array, [ROOT, os.getcwd(), *([assets] if assets and Path(assets).is_dir() else []), *shared])
         except BaseException:
-            hosts.destroy()
+            made.destroy()
             raise
     return made
 
