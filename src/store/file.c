@@ -157,13 +157,12 @@ void file_remove_temporaries(const char *path) {
   char directory[PATH_BYTES], prefix[PATH_BYTES], name[PATH_BYTES];
   const char *slash = strrchr(path, '/');
   error kept = *error_last();
-  if (directory_of(path, directory, sizeof directory) || text_format(prefix, sizeof prefix, "%s.tmp-", slash ? slash + 1 : path)) error_restore(&kept);
-  else {
-    DIR *list = opendir(directory);
-    for (struct dirent *entry; list && (entry = readdir(list));)
-      if (!strncmp(entry->d_name, prefix, strlen(prefix)) && snprintf(name, sizeof name, "%s/%s", directory, entry->d_name) < PATH_BYTES) unlink(name);
-    if (list) closedir(list);
-  }
+  DIR *list = NULL;
+  if (!directory_of(path, directory, sizeof directory) && !text_format(prefix, sizeof prefix, "%s.tmp-", slash ? slash + 1 : path)) list = opendir(directory);
+  for (struct dirent *entry; list && (entry = readdir(list));)
+    if (!strncmp(entry->d_name, prefix, strlen(prefix)) && snprintf(name, sizeof name, "%s/%s", directory, entry->d_name) < PATH_BYTES) unlink(name);
+  if (list) closedir(list);
+  error_restore(&kept); /* a path that is too long has no such files */
 }
 
 int file_make_directory(const char *path) {

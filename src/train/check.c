@@ -32,13 +32,21 @@ int check_add(arena *memory, check_lines *lines, const char *format, ...) {
 
 int check_is_exact(const check_run *r) { return r->config && r->config->reduce == REDUCE_EXACT; }
 
+/* How the attempts at a run that went on differ. */
+static int note_attempts(check_run *r) {
+  int programs = 1;
+  if (r->attempt_count <= 1) return ERROR_NONE;
+  for (int64_t i = 1; i < r->attempt_count; i++) programs += strcmp(r->attempts[i].binary_hash, r->attempts[i - 1].binary_hash) != 0;
+  return CHECK_NOTE(r, "made in %lld attempts%s", (long long)r->attempt_count, programs > 1 ? ", not all by one build of the program" : "");
+}
+
 /* Marks that leave a run as valid as it was. */
 static int add_notes(check_run *r) {
   const check_provenance *p = &r->provenance;
   if (!strcmp(p->dirty, "1")) TRY(CHECK_NOTE(r, "dirty build: the sources had uncommitted changes"));
   if (!*p->commit || !strcmp(p->commit, "unknown")) TRY(CHECK_NOTE(r, "unknown commit"));
   if (r->result.contaminated > 0) TRY(CHECK_NOTE(r, "contaminated: other work disturbed its times"));
-  if (r->attempt_count > 1) TRY(CHECK_NOTE(r, "made in %lld attempts", (long long)r->attempt_count));
+  TRY(note_attempts(r));
   if (p->ranks == 1) TRY(CHECK_NOTE(r, "one rank only: nothing travelled"));
   if (!*p->order_hash || !*p->schedule_hash || !*p->binary_hash || !*p->backend)
     TRY(CHECK_NOTE(r, "written by an older version: no hash of sample order, schedule or program"));

@@ -66,6 +66,7 @@ typedef struct check_segment {
 
 typedef struct check_attempt {
   int64_t attempt, ranks, threads, nodes, first_step;
+  char binary_hash[40]; /* "" in files of older versions */
 } check_attempt;
 
 typedef struct check_predictions {

@@ -152,8 +152,8 @@ static const field segment_columns[] = {COLUMN(check_segment, name, FIELD_TEXT, 
                                         WHOLE(check_segment, cols),
                                         REAL(check_segment, lr),
                                         REAL(check_segment, decay)};
-static const field attempt_columns[] = {WHOLE(check_attempt, attempt), WHOLE(check_attempt, ranks), WHOLE(check_attempt, threads), WHOLE(check_attempt, nodes),
-                                        WHOLE(check_attempt, first_step)};
+static const field attempt_columns[] = {WHOLE(check_attempt, attempt), WHOLE(check_attempt, ranks),      WHOLE(check_attempt, threads),
+                                        WHOLE(check_attempt, nodes),   WHOLE(check_attempt, first_step), COLUMN(check_attempt, binary_hash, FIELD_TEXT, 39)};
 
 #define TABLE(path, type, fields) \
   { path, NULL, sizeof(type), fields, (int)(sizeof fields / sizeof *fields) }
@@ -176,7 +176,7 @@ static int take_table(check_run *r, const table *t, void *rows, int64_t *count) 
       r->has_hashes = present[i];
     } else if (!strcmp(t->fields[i].name, "sent_floats") || !strcmp(t->fields[i].name, "own_examples")) {
       r->has_counts = present[i];
-    } else if (!present[i]) {
+    } else if (!present[i] && strcmp(t->fields[i].name, "binary_hash")) {
       free(read);
       *count = 0;
       return CHECK_REASON(r, "/%s has no column '%s'", t->path, t->fields[i].name);

@@ -121,7 +121,8 @@ static const field attempt_fields[] = {
 #define TABLE(path, help, type, fields) \
   { path, help, sizeof(type), fields, (int)(sizeof fields / sizeof *fields) }
 static const table step_table = TABLE("series/steps", "one row per optimiser step; times are of rank 0, per part the slowest thread", step_row, step_fields);
-static const table rank_table = TABLE("series/ranks", "one row per rank and validation: what the rank did since the row before", rank_row, rank_fields);
+static const table rank_table =
+    TABLE("series/ranks", "one row per rank and validation or checkpoint: what the rank did since the row before", rank_row, rank_fields);
 static const table evaluation_table = TABLE("evaluation", "one row per evaluated split", evaluation_row, evaluation_fields);
 static const table segment_table = TABLE("segments", "the parts of theta", segment_row, segment_fields);
 const table attempt_table = TABLE("attempts", "one row per process group that worked on this run", attempt_row, attempt_fields);

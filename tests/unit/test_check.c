@@ -31,6 +31,8 @@ typedef struct fake {
   double score_shift;    /* of all scores of the test predictions */
   int64_t payload_shift; /* of step 2 */
   int repeated;          /* step 3 is written twice, the second time in attempt 2 */
+  int64_t second, from;  /* then: number of that attempt in /attempts, and the step it went on from; 0: 2 */
+  int other_program;     /* which made it */
   int wrong_experiment;
 } fake;
 
@@ -62,8 +64,9 @@ static const field segment_fields[] = {{"name", "text", FIELD_TEXT, 95, offsetof
                                        WHOLE(check_segment, cols),
                                        REAL(check_segment, lr),
                                        REAL(check_segment, decay)};
-static const field attempt_fields[] = {WHOLE(check_attempt, attempt), WHOLE(check_attempt, ranks), WHOLE(check_attempt, threads), WHOLE(check_attempt, nodes),
-                                       WHOLE(check_attempt, first_step)};
+static const field attempt_fields[] = {WHOLE(check_attempt, attempt),    WHOLE(check_attempt, ranks),
+                                       WHOLE(check_attempt, threads),    WHOLE(check_attempt, nodes),
+                                       WHOLE(check_attempt, first_step), {"binary_hash", "text", FIELD_TEXT, 40, offsetof(check_attempt, binary_hash)}};
 #define VALUE(name, kind) \
   { name, "1", FIELD_DOUBLE, 1, offsetof(check_evaluation, value) + (kind) * sizeof(double) }
 static const field evaluation_fields[] = {WHOLE(check_evaluation, attempt),    WHOLE(check_evaluation, step),
@@ -242,7 +245,9 @@ static const char *make_run(const char *name, fake f) {
   for (int i = 0; i < TABLES; i++) must(runfile_add_table(r, &tables[i], &id[i]));
   must(runfile_add_floats(r, "theta", THETA, &theta_id));
   must(runfile_start(r));
-  const check_attempt attempts[] = {{1, f.ranks, 1, 1, 0}, {2, f.ranks, 1, 1, 2}};
+  const check_attempt attempts[] = {
+      {.attempt = 1, .ranks = f.ranks, .threads = 1, .nodes = 1, .binary_hash = "binary"},
+      {f.second ? f.second : 2, f.ranks, 1, 1, .first_step = f.from ? f.from : 2, .binary_hash = {f.other_program ? 'x' : 'b', 'i', 'n', 'a', 'r', 'y'}}};
   must(runfile_append(r, id[ATTEMPT_TABLE], attempts, 1 + f.repeated));
   must(runfile_append(r, id[SEGMENT_TABLE], segments, 2));
   int64_t payload = 0;
@@ -296,6 +301,8 @@ static void contradictions_are_found(void **state) {
   expect_reason(make_run("surplus", (fake){.flipped_step = 2}), "step 2 has a theta_hash");
   expect_reason(make_run("payload", (fake){.payload_shift = 4}), "step 2: payload_bytes is 60, by the accounting it is 56");
   expect_reason(make_run("loss", (fake){.loss_factor = INFINITY}), "step 4: the loss is inf");
+  expect_reason(make_run("attempts", (fake){.repeated = 1, .second = 3}), "/attempts: row 1 is of attempt 3");
+  expect_reason(make_run("early", (fake){.repeated = 1, .from = 4}), "step 3 says that attempt 2 made it, which /attempts and the steps before rule out");
 }
 
 static void marks_are_notes(void **state) {
@@ -305,7 +312,12 @@ static void marks_are_notes(void **state) {
   must(check_files(paths, 1, CHECK_TOLERANCE, &r));
   assert_int_equal(r->invalid, 0);
   assert_true(has(&r->runs[0].notes, "contaminated") && has(&r->runs[0].notes, "one rank only"));
-  assert_false(has(&r->runs[0].notes, "dirty") || has(&r->runs[0].notes, "older version"));
+  assert_false(has(&r->runs[0].notes, "dirty") || has(&r->runs[0].notes, "older version") || has(&r->runs[0].notes, "attempts"));
+  check_destroy(r);
+  const char *again[] = {make_run("twice", (fake){.repeated = 1}), make_run("by-two", (fake){.repeated = 1, .other_program = 1})};
+  must(check_files(again, 2, CHECK_TOLERANCE, &r));
+  assert_true(has(&r->runs[0].notes, "made in 2 attempts") && has(&r->runs[1].notes, "not all by one build"));
+  assert_false(has(&r->runs[0].notes, "build"));
   check_destroy(r);
 }
 
