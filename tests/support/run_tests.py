@@ -275,6 +275,8 @@ def make_environment(root, build, python, mpirun):
 
 
 def main():
+    # Whoever starts the tests in the background of a script ignores SIGINT, and all below would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2], help="the project's folder")
     parser.add_argument("--build", type=Path, help="where it was built (default: ROOT/build)")
