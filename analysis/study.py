@@ -84,7 +84,7 @@ def names_of(lines: Iterable[Line], columns: tuple[str, ...], most: int) -> str:
 def reason_of(line: Line) -> str:
     """Which trial a run waits for matters only where that one has failed."""
     reason = line.cells["reason"]
-    return "for trials" if line.state == "waiting" and not reason.endswith("which failed") else reason
+    return "for trials" if line.state == "waiting" and reason.startswith("for the trial ") and not reason.endswith("which failed") else reason
 
 
 def merge_reasons(reasons: list[str]) -> str:

@@ -190,7 +190,7 @@ class Sweep(SweepCase):
         flat = " ".join(outcome.out.split())
         self.assertIn("Study results: 3 runs planned, 1 finished. Not in the table: 2 ", flat)
         self.assertRegex(flat, r"1 failed: diverged: [a-z ]*\d+ [a-z ]*(nan|inf) \(full\)")
-        self.assertIn(f"1 failed: task.data: cannot read '{self.at('absent.h5')}' (red)", flat)
+        self.assertIn(f"1 failed: task.data: cannot read '{self.at('absent.h5')}'", flat)
         self.assertIn("No row, because no run is finished: full, red.", flat)
         (fine,) = self.runs(state="done").values()
         lines = outcome.out.splitlines()

@@ -9,7 +9,7 @@ import os
 import harness
 
 # Columns of a table that a clock decides.
-CLOCK = ("step", "comm", "tok", "train_s", "time", "wall", "contaminated", "wire")
+CLOCK = ("marks", "step", "comm", "tok", "train_s", "time", "wall", "contaminated", "wire")
 
 TINY = """title: A tiny study
 base:
