@@ -34,7 +34,6 @@ typedef struct group {
 
 typedef struct launcher {
   const launch_request *request;
-  launch_result *result;
   plan *plan;
   group groups[MAX_GROUPS];
   int jobs, started;
@@ -56,21 +55,21 @@ static void count_signal(int number) {
   signals++;
 }
 
+static const int stop_signals[3] = {SIGINT, SIGTERM, SIGHUP};
+
 /* One that is being ignored stays ignored: under nohup, in the background of a script. */
 static void listen(struct sigaction before[3]) {
-  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
   struct sigaction action = {.sa_handler = count_signal};
   sigemptyset(&action.sa_mask);
   signals = 0;
   for (int i = 0; i < 3; i++) {
-    sigaction(numbers[i], NULL, &before[i]);
-    if (before[i].sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+    sigaction(stop_signals[i], NULL, &before[i]);
+    if (before[i].sa_handler != SIG_IGN) sigaction(stop_signals[i], &action, NULL);
   }
 }
 
 static void stop_listening(struct sigaction before[3]) {
-  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-  for (int i = 0; i < 3; i++) sigaction(numbers[i], &before[i], NULL);
+  for (int i = 0; i < 3; i++) sigaction(stop_signals[i], &before[i], NULL);
 }
 
 /* ---- cores ---- */
@@ -179,7 +178,6 @@ static int bury(launcher *l, group *g, int status) {
   g->pid = 0;
   int code = process_status(status);
   if (code == 0 || (code == 75 && l->told_to_stop)) return ERROR_NONE;
-  l->result->deaths++;
   TRY(plan_look(l->plan));
   l->futile = progress(l->plan) > g->progress ? 0 : l->futile + 1;
   name_log(l, g->number, log);
@@ -334,13 +332,11 @@ static int probe(const launcher *l, const plan_run *entry, const char *path) {
 
 int launch_probe(const launch_request *request, int index) {
   char path[PLAN_PATH_BYTES];
-  launch_result none = {0};
   TRY(cost_probe_path(request->cost, index, path));
   if (access(path, F_OK) == 0) return ERROR_NONE;
   launcher *l = calloc(1, sizeof *l);
   if (!l) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   l->request = request;
-  l->result = &none;
   l->plan = request->plan;
   l->jobs = 1;
   l->cores = ranks_cores(l->core);
@@ -391,7 +387,6 @@ int launch(const launch_request *request, launch_result *result) {
     return FAIL(ERROR_MEMORY, NULL, "out of memory");
   }
   l->request = request;
-  l->result = result;
   l->plan = request->plan;
   l->shown = shown;
   for (int i = 0; i < l->plan->count; i++) shown[i] = l->plan->runs[i].state;

@@ -2,8 +2,8 @@
  *
  * Not collective: the process that calls uses no MPI; its groups do. They end with it.
  */
-#ifndef PEFTSCALE_LAUNCH_H
-#define PEFTSCALE_LAUNCH_H
+#ifndef PEFTSCALE_SWEEP_LAUNCH_H
+#define PEFTSCALE_SWEEP_LAUNCH_H
 
 #include "config/machine.h"
 #include "sweep/cost.h"
@@ -20,8 +20,7 @@ typedef struct launch_request {
 } launch_request;
 
 typedef struct launch_result {
-  int deaths;  /* groups that ended otherwise than they should */
-  int stopped; /* by a signal                                  */
+  int stopped; /* by a signal */
 } launch_result;
 
 /* Does what is open in the plan. Groups write to RESULTS/logs. The plan has been looked at when it returns. Errors: ERROR_SYSTEM (a group cannot be started, or

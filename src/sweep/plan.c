@@ -31,6 +31,15 @@ static int keep(plan *p, const char *text, const char **kept) {
   return ERROR_NONE;
 }
 
+/* What people call it by, and what it takes of a machine. */
+static int describe(plan *p, plan_run *entry, const config *c) {
+  entry->seed = c->seed;
+  entry->threads = c->threads;
+  TRY(keep(p, c->task.name, &entry->task));
+  TRY(keep(p, c->method.name, &entry->method));
+  return keep(p, c->model.name, &entry->model);
+}
+
 /* A count reads no weights: the model is its name, which is no part of a training's identity. */
 static int identify_count(const config *c, char id[HASH_TEXT_BYTES]) {
   hash *h;
@@ -56,11 +65,7 @@ static int name_run(plan *p, plan_run *entry) {
   if (!code)
     code = text_format(entry->name, sizeof entry->name, "%s-%.60s%s-s%lld-%.8s", task, c->method.name, entry->asked->role == STUDY_TRIAL ? "-trial" : "",
                        (long long)c->seed, entry->id);
-  if (!code) code = keep(p, c->task.name, &entry->task);
-  if (!code) code = keep(p, c->method.name, &entry->method);
-  if (!code) code = keep(p, c->model.name, &entry->model);
-  entry->seed = c->seed;
-  entry->threads = c->threads;
+  if (!code) code = describe(p, entry, c);
   config_destroy(c);
   return code;
 }
@@ -318,11 +323,7 @@ static int name_all(plan *p) {
     if (is_tuned(entry->asked)) {
       config *c; /* names for the status, while it waits */
       TRY(study_compose(p->study, entry->asked, NULL, &c));
-      int code = keep(p, c->task.name, &entry->task);
-      if (!code) code = keep(p, c->method.name, &entry->method);
-      if (!code) code = keep(p, c->model.name, &entry->model);
-      entry->seed = c->seed;
-      entry->threads = c->threads;
+      int code = describe(p, entry, c);
       config_destroy(c);
       TRY(code);
       continue;

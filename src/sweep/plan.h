@@ -9,8 +9,8 @@
  *
  * Not collective: each process looks by itself. Not thread-safe.
  */
-#ifndef PEFTSCALE_PLAN_H
-#define PEFTSCALE_PLAN_H
+#ifndef PEFTSCALE_SWEEP_PLAN_H
+#define PEFTSCALE_SWEEP_PLAN_H
 
 #include <stdint.h>
 

@@ -171,13 +171,8 @@ static int loop(worker *w) {
     TRY(comm_broadcast(w->comm, COMM_CONTROL, 0, &o, sizeof o));
     if (o.index == TROUBLE) return comm_agree(w->comm, code);
     if (o.index == NOTHING) return ERROR_NONE;
-    if (o.index == STOP) {
-      w->counts->stopped = 1;
-      return FAIL(ERROR_STOPPED, "the same command goes on with what is left", "asked to stop between two runs");
-    }
-    code = do_run(w, &o);
-    w->counts->stopped = code == ERROR_STOPPED;
-    TRY(code);
+    if (o.index == STOP) return FAIL(ERROR_STOPPED, "the same command goes on with what is left", "asked to stop between two runs");
+    TRY(do_run(w, &o));
   }
 }
 

@@ -17,7 +17,6 @@ typedef struct work_request {
 
 typedef struct work_counts {
   int done, failed;
-  int stopped; /* 1: asked to stop, and did */
 } work_counts;
 
 /* Runs of as many ranks as there are here, in the study's order, each claimed first (claim.h), until there are no more to take. A run that fails is noted as
