@@ -194,7 +194,7 @@ class Program(SlurmCase):
         for victim in (0, 1):
             with self.subTest(victim=victim):
                 job = self.submit("train.sbatch", *endless, options=self.BOTH, PEFTSCALE_LAUNCHER_FLAGS="--wait=3")
-                self.slurm.wait_for(job, lambda _jobs: len(self.ranks(job)) == 2 and "epoch" in self.said(job), "a training of two ranks")
+                self.wait_for(job, lambda _jobs: len(self.ranks(job)) == 2 and "epoch" in self.said(job), "a training of two ranks")
                 os.kill(self.ranks(job)[victim], signal.SIGKILL)
                 self.check_ended(job, "FAILED", 137)
                 self.assertEqual(self.ranks(job), {})
@@ -240,11 +240,11 @@ class Program(SlurmCase):
         stops = 2
         for start in range(stops):
             for launcher, job in jobs.items():
-                self.slurm.wait_for(job, lambda _jobs, job=job, seen=start + 1: "\nstep " in self.said(job).partition(f"start number {seen}")[2], "a training on its way")
+                self.wait_for(job, lambda _jobs, job=job, seen=start + 1: "\nstep " in self.said(job).partition(f"start number {seen}")[2], "a training on its way")
             self.slurm.call("scancel", "--signal=USR1", jobs["srun"])
             self.slurm.call("scancel", "--signal=USR1", "--batch", jobs["mpirun"])
             for job in jobs.values():
-                self.slurm.wait_for(job, lambda found, seen=start + 1: found[0]["Restarts"] == str(seen), "a requeue")
+                self.wait_for(job, lambda found, seen=start + 1: found[0]["Restarts"] == str(seen), "a requeue")
         wanted = read(train(*self.settings("not-told", **settings)), "series/steps")["theta_hash"].tolist()
         for launcher, job in jobs.items():
             with self.subTest(launcher):

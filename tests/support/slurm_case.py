@@ -61,8 +61,15 @@ class SlurmCase(Case):
         logs = [path for end in ("", "_*") for path in sorted(Path(self.folder.name).glob(f"peftscale-*-{job}{end}.log"))]
         return "\n".join(path.read_text() for path in logs)
 
+    def wait_for(self, job, condition, what):
+        """As Slurm.wait_for; a job that never gets there shows what it printed."""
+        try:
+            return self.slurm.wait_for(job, condition, what)
+        except slurm.Broken as broken:
+            self.fail(f"{broken}\n{self.said(job)}")
+
     def wait_for_notes(self, job, log, event, count):
-        self.slurm.wait_for(job, lambda _jobs: len(self.notes(log, event)) >= count, f"{count} times '{event}'")
+        self.wait_for(job, lambda _jobs: len(self.notes(log, event)) >= count, f"{count} times '{event}'")
 
     def check_ended(self, job, state, status=0):
         end = self.slurm.wait(job)
