@@ -1,1 +1,1 @@
-"""Tables from run files. Reads finished run files only (src/store/SCHEMA.md), never logs."""
+"""Tables, statistics and figures from run files (src/store/SCHEMA.md), never from logs."""

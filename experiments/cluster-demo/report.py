@@ -12,10 +12,10 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from analysis.files import write_file
-from analysis.units import number as formatted
-from analysis.runs import Unusable, as_text, check_kind, need, newest
-from analysis.units import human_bytes, human_time
+from analysis.common.files import write_file
+from analysis.common.units import number as formatted
+from analysis.load.runs import Unusable, as_text, check_kind, need, newest
+from analysis.common.units import human_bytes, human_time
 from plan import LINKS, WARM_STEPS, ideal_s
 
 RIGHT, FAST, SLOW, NO_RATE = "right", "below the shaper's resolution", "slower than the link", "no rate"

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from analysis.runs import Unusable, as_text, check_kind, need, newest, split_settings  # noqa: E402
+from analysis.load.runs import Unusable, as_text, check_kind, need, newest, split_settings  # noqa: E402
 
 WARM_STEPS = 5
 

@@ -32,10 +32,10 @@ except ImportError as e:
 
 import tap  # noqa: E402
 
-from analysis import commfit, project, schedules  # noqa: E402
+from analysis.comm import fit as commfit, project, schedules  # noqa: E402
 from analysis.__main__ import main  # noqa: E402
-from analysis.commread import Network, Payload, Point, collect  # noqa: E402
-from analysis.networks import find_networks  # noqa: E402
+from analysis.comm.read import Network, Payload, Point, collect  # noqa: E402
+from analysis.comm.networks import find_networks  # noqa: E402
 
 CASE = np.dtype([("case", "<i4"), ("ranks", "<i4"), ("nodes", "<i4"), ("algorithm", "S24"), ("label", "S64"), ("model", "S64"), ("method", "S64"),
                  ("payload_bytes", "<i8"), ("rounds", "<i4"), ("counted_bytes_mean", "<f8"), ("counted_bytes_max", "<i8")])

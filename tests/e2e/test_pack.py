@@ -23,7 +23,7 @@ except ImportError as e:
     sys.exit(77)
 
 from made_runs import analyse, read_index, write_index, write_run  # noqa: E402
-from analysis import pack  # noqa: E402
+from analysis.load import pack  # noqa: E402
 
 NAMES = ("lora-s1", "lora-s2", "red-s1", "red-s2")
 

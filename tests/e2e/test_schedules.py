@@ -18,7 +18,7 @@ except ImportError as e:
 
 import tap  # noqa: E402
 
-from analysis import schedules  # noqa: E402
+from analysis.comm import schedules  # noqa: E402
 
 # A schedule is a list of rounds; a round is a list of (from, to, first number, end, added up or copied). All messages of a round go at once.
 

@@ -16,7 +16,7 @@ from harness import attribute, command, environment, h5py, main, peftscale, read
 from sweeps import SweepCase, series, table  # noqa: E402
 
 sys.path.insert(0, harness.ROOT)
-from analysis.columns import COLUMNS  # noqa: E402
+from analysis.tables.columns import COLUMNS  # noqa: E402
 
 GRID = "grid:\n  method: [lora, red]\nseeds: [1, 2]\n"
 TUNED = GRID + "tune:\n  key: train.lr\n  values: [1e-3, 2e-2]\n  set: {train.epochs: 1}\n  seed: 1\n"

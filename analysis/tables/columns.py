@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .units import human_bytes, human_time, number, score
+from ..common.units import human_bytes, human_time, number, score
 
 if TYPE_CHECKING:  # names alone need no pandas
-    from .summary import Row
+    from ..load.summary import Row
 
 UNKNOWN = "-"
 MOST_NAMED = 10

@@ -13,12 +13,12 @@ import numpy as np  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
-from .commfit import Study  # noqa: E402
-from .commread import Payload  # noqa: E402
-from .commtables import PROJECTION, scale  # noqa: E402
+from ..common.text import wrap  # noqa: E402
+from ..common.units import human_bytes, human_time  # noqa: E402
+from .fit import Study  # noqa: E402
 from .project import Knee, Projection, Target, whole  # noqa: E402
-from .render import wrap  # noqa: E402
-from .units import human_bytes, human_time  # noqa: E402
+from .read import Payload  # noqa: E402
+from .tables import PROJECTION, scale  # noqa: E402
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; lines also differ in dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs/network"
+FOLDER = Path(__file__).resolve().parents[2] / "configs/network"
 KEYS = ("name", "status", "latency_s", "latency_s_range", "bits_per_s", "bits_per_s_range", "source")
 NEEDED = ("name", "status", "latency_s", "bits_per_s", "source")
 STATUS = ("assumed", "measured")

@@ -48,8 +48,8 @@ def unlike_orders(place: str, runs: list[Run]) -> list[str]:
     differing = {seed: groups for seed, groups in seeds.items() if len(groups) > 1}
     if not differing:
         return []
-    details = "; ".join(f"seed {seed}: " + ", ".join(f"{name} ({count_runs(members)})" for name, members in groups.items()) for seed, groups in differing.items())
-    return [f"Mixture{place}: several sample orders of one seed: {details}"]
+    details = (f"seed {seed}: " + ", ".join(f"{name} ({count_runs(members)})" for name, members in groups.items()) for seed, groups in differing.items())
+    return [f"Mixture{place}: several sample orders of one seed: {'; '.join(details)}"]
 
 
 def where(section: Section) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .commfit import BAND, Form, Model, Piece, Study
-from .commread import Payload
+from .fit import BAND, Form, Model, Piece, Study
 from .networks import GivenNetwork
+from .read import Payload
 from .schedules import DOUBLING, RABENSEIFNER, RING
 
 SMALLEST, LARGEST, PER_DOUBLING = 8, 1 << 37, 4  # bytes: where a knee is looked for, and how finely before bisecting

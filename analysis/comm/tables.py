@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .commfit import BAND, Errors, HoldOut, Model, Study
-from .commread import Payload
+from ..common.text import WIDTH, lay_out, markdown_line, wrap
+from ..common.units import human_bytes, human_time
+from .fit import BAND, Errors, HoldOut, Model, Study
 from .project import Knee, Projection, Target
-from .render import WIDTH, lay_out, markdown_line, wrap
-from .units import human_bytes, human_time
+from .read import Payload
 
 PROJECTION = "PROJECTION, not measured"
 LONGEST_LABEL = 18  # of a payload, in the head of a column

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import nnls
 
-from .commread import Measurements, Network, Point
+from .read import Measurements, Network, Point
 from .schedules import Rule, rules_for
 
 SEGMENT = 1 << 20  # bytes, of mpi:segmented_ring in `peftscale comm`

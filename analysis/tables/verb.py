@@ -6,15 +6,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..common.files import write_file
+from ..common.text import NARROW, WIDTH
+from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
+from ..load.mixture import find_mixtures
+from ..load.runs import Collection, collect
+from ..load.study import Study, complete_rows, describe, read_study
+from ..load.summary import Row, summarise
 from .columns import USUAL, sort_out
 from .curves import Curve, curves_csv, curves_markdown, curves_text, find_curves
-from .files import write_file
-from .index import ARCHIVE_INDEX, INDEX, BadIndex
-from .mixture import find_mixtures
-from .render import NARROW, WIDTH, as_csv, as_markdown, as_text
-from .runs import Collection, collect
-from .study import Study, complete_rows, describe, read_study
-from .summary import Row, summarise
+from .render import as_csv, as_markdown, as_text
 
 RESULTS = Path("results")
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from . import commtables, project
-from .commfit import HoldOut, Study, check_counts, fit_all
-from .commread import Measurements, Payload, collect, read_payloads
-from .files import write_bytes, write_file
+from ..common.files import write_bytes, write_file
+from ..common.text import wrap
+from ..load.runs import Unusable
+from . import project, tables
+from .fit import HoldOut, Study, check_counts, fit_all
 from .networks import BadNetwork, GivenNetwork, find_networks
-from .runs import Unusable
+from .read import Measurements, Payload, collect, read_payloads
 
 SCHEMA_VERSION = 1
 MOST_COUNTS_SHOWN = 5
@@ -31,7 +32,7 @@ def model_words(model) -> dict:
     for index, piece in enumerate(model.form.pieces):
         words = {"message_from_bytes": piece.low, "message_to_bytes": None if np.isinf(piece.high) else piece.high}
         for name, unit in (("alpha", "s"), ("beta", "s_per_byte"), ("gamma", "s_per_byte"), ("delta", "s_per_byte")):
-            low, high = commtables.interval(model, index, name)
+            low, high = tables.interval(model, index, name)
             words |= {f"{name}_{unit}": getattr(piece, name), f"{name}_band_{unit}": [low, high]}
         pieces.append(words)
     return {"algorithm": model.algorithm, "formula": model.form.rule.name, "pieces": pieces, "cross_validated_mean_abs_log_error": model.cross_validated,
@@ -46,7 +47,7 @@ def as_json(options: argparse.Namespace, found: Measurements, studies: list[Stud
         "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in found.files],
         "hold_out": {"ranks": list(options.hold_out.ranks), "every_size": options.hold_out.every},
         "min_bytes": options.min_bytes, "max_bytes": options.max_bytes, "segment_bytes": options.segment_bytes,
-        "draws": options.draws, "seed": options.seed, "band_percentiles": list(commtables.BAND),
+        "draws": options.draws, "seed": options.seed, "band_percentiles": list(tables.BAND),
         "studies": [{"network": vars(study.network), "validated_ranks": study.largest if study.models else 0,
                      "models": [model_words(model) for model in study.models], "left_out": study.left_out} for study in studies],
         "given_networks": [vars(network) for network in given], "counts_that_differ_from_formulas": wrong}
@@ -74,14 +75,14 @@ def missed(studies: list[Study], wanted: tuple[float, float] | None) -> list[str
 
 def write_pictures(out_dir: Path, studies: list[Study], rows: list[project.Projection], knees: list[project.Knee], payloads: list[Payload],
                    form_scale: int) -> list[str]:
-    from . import commplots
+    from . import plots
 
-    pictures = {f"fit-{number}": commplots.draw_fit(study) for number, study in enumerate(studies, 1) if study.models}
+    pictures = {f"fit-{number}": plots.draw_fit(study) for number, study in enumerate(studies, 1) if study.models}
     for number, target in enumerate(dict.fromkeys(row.target for row in rows), 1):
-        pictures[f"projection-{number}"] = commplots.draw_projection(target, [row for row in rows if row.target == target], form_scale)
+        pictures[f"projection-{number}"] = plots.draw_projection(target, [row for row in rows if row.target == target], form_scale)
     for number, key in enumerate(dict.fromkeys((knee.target, knee.projected) for knee in knees), 1):
         chosen = [knee for knee in knees if (knee.target, knee.projected) == key]
-        pictures[f"knee-{'projection' if key[1] else 'measured'}-{number}"] = commplots.draw_knee(key[0], chosen, payloads, form_scale)
+        pictures[f"knee-{'projection' if key[1] else 'measured'}-{number}"] = plots.draw_knee(key[0], chosen, payloads, form_scale)
     for name, forms in pictures.items():
         for form, content in forms.items():
             write_bytes(out_dir / f"{name}.{form}", content)
@@ -105,14 +106,14 @@ def report(options: argparse.Namespace) -> int:
     rows = project.project(targets, options.nodes, payloads)
     knees = project.find_knees(targets, options.nodes, payloads, options.compute_seconds, options.saving / 100)
 
-    shown, tables, silent = [], [], []
+    shown, written, silent = [], [], []
     for number, study in enumerate(studies, 1):
         if study.models:
-            shown.append(commtables.errors(study, number, options.hold_out))
-            tables += [commtables.parameters(study, number), shown[-1]]
-            silent.append(commtables.points(study, number))
-    shown += commtables.brief(rows, knees, payloads)
-    tables += commtables.projections(rows, form_scale) + commtables.knees(knees, payloads, options.compute_seconds, options.saving / 100, form_scale)
+            shown.append(tables.errors(study, number, options.hold_out))
+            written += [tables.parameters(study, number), shown[-1]]
+            silent.append(tables.points(study, number))
+    shown += tables.brief(rows, knees, payloads)
+    written += tables.projections(rows, form_scale) + tables.knees(knees, payloads, options.compute_seconds, options.saving / 100, form_scale)
     notes = [*found.notes, *(f"Left out on {study.network.title}: {reason}" for study in studies for reason in study.left_out)]
     notes += [f"Not projected: {study.network.title}; the model knows one link per rank, so only measurements with one rank per host go further."
               for study in studies if study.models and not study.projectable]
@@ -123,10 +124,10 @@ def report(options: argparse.Namespace) -> int:
         notes.append(f"  and {len(wrong) - MOST_COUNTS_SHOWN} more")
     print("\n".join(table.text() for table in shown))
     for note in notes:
-        print("\n".join(commtables.wrap(note)))
+        print("\n".join(wrap(note)))
     if options.out_dir:
-        files = {f"{table.name}.tsv": table.tsv() for table in tables + silent}
-        files["tables.md"] = "\n".join([table.markdown() for table in tables] + [f"- {note.strip()}\n" for note in notes])
+        files = {f"{table.name}.tsv": table.tsv() for table in written + silent}
+        files["tables.md"] = "\n".join([table.markdown() for table in written] + [f"- {note.strip()}\n" for note in notes])
         files["fit.json"] = as_json(options, found, studies, given, wrong)
         for name, text in files.items():
             write_file(options.out_dir / name, text)

@@ -5,10 +5,10 @@ import io
 import math
 from dataclasses import dataclass
 
-from .index import Line
-from .render import markdown_line, wrap
-from .study import Study
-from .units import PERCENT, score
+from ..common.text import markdown_line, wrap
+from ..common.units import PERCENT, score
+from ..load.index import Line
+from ..load.study import Study
 
 GAP = 2
 STALE = "~"  # behind a score

@@ -1,0 +1,36 @@
+"""Lays out text for a terminal and lines of Markdown."""
+
+import textwrap
+from collections.abc import Sequence
+
+WIDTH, NARROW = 100, 80  # the widest that is made of one's own accord, the narrowest that looks right
+NARROWEST = 12  # of a first column
+
+
+def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, str]]) -> list[str]:
+    """Right-aligned columns after the first; the first is wrapped if the line would not fit."""
+    heads = [[pair[level] for pair in headers] for level in (0, 1)]
+    widths = [max(len(line[column]) for line in heads + table) for column in range(len(headers))]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "
+    room = width - sum(widths[1:]) - len(gap) * (len(widths) - 1)
+    widths[0] = min(widths[0], max(room, NARROWEST))
+
+    def line(parts: list[str]) -> str:
+        return gap.join([parts[0].ljust(widths[0]), *(part.rjust(space) for part, space in zip(parts[1:], widths[1:]))]).rstrip()
+
+    lines = [line(head) for head in heads]
+    lines.append(gap.join("-" * space for space in widths))
+    for row in table:
+        first, *rest = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
+        lines.append(line([first, *row[1:]]))
+        lines += rest
+    return lines
+
+
+def wrap(note: str, width: int = WIDTH) -> list[str]:
+    """An indented note stays indented."""
+    return textwrap.wrap(note, width, subsequent_indent="    " if note.startswith("  ") else "", break_long_words=False, break_on_hyphens=False)
+
+
+def markdown_line(parts: Sequence[str]) -> str:
+    return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"

@@ -1,0 +1,29 @@
+"""Options of the verbs `pack` and `unpack`."""
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """examples (from the project's root):
+  python3 -m analysis pack results/minilm-glue
+  python3 -m analysis unpack results/minilm-glue                                  lists the runs
+  python3 -m analysis unpack results/minilm-glue trec6-lora-s1-0123abcd --out /tmp && build/peftscale check /tmp/trec6-lora-s1-0123abcd.h5
+"""
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    pack = verbs.add_parser("pack", help="put a study's finished runs into one small file", epilog=EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Copies every finished run of a study's index.tsv, trials too, into archive.h5: all but theta, compressed, for a "
+                            "repository; archive.tsv is its index.\nWhat the archive holds already is kept; a run that was made again later takes the place of "
+                            "the older one.\nExit status: 0 packed, 1 a run or the archive cannot be read, or nothing is finished, 2 wrong usage.")
+    pack.add_argument("study", type=Path, metavar="DIR", help="a study's results, with index.tsv: results/STUDY")
+    pack.add_argument("--stage", metavar="NAME", help="only the runs of one stage")
+    pack.add_argument("--out", type=Path, metavar="DIR", help="where the archive lies (default: DIR)")
+    pack.set_defaults(module=".load.pack", function="run_pack")
+    unpack = verbs.add_parser("unpack", help="take runs out of an archive", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+                              description="Makes run files of the runs in an archive, for `peftscale check` and whatever else reads run files; never in the "
+                              "place of a file.\nExit status: 0 done, 1 no such archive or run, 2 wrong usage.")
+    unpack.add_argument("archive", type=Path, metavar="ARCHIVE_OR_DIR", help="archive.h5, or the folder that holds it")
+    unpack.add_argument("names", nargs="*", metavar="NAME", help="runs (none: list them)")
+    unpack.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write NAME.h5 (default: here)")
+    unpack.set_defaults(module=".load.pack", function="run_unpack")
