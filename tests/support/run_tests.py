@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """Runs the test programs and scripts and closes with one line: N passed, N failed, N skipped.
 
-usage: run_tests.py [--root DIR] [--build DIR] [--all] [--only TEXT] [layers|unit|conformance|mpi|e2e ...]
+usage: run_tests.py [--root DIR] [--build DIR] [--all] [--only TEXT] [layers|unit|conformance|analysis|mpi|e2e ...]
 
   layers       tests/support/layers.sh
   unit         tests/unit/test_*.c          cmocka programs: each case counts
   conformance  tests/conformance/*.c        likewise
   mpi          tests/mpi/*.c                once per rank count of the header line "ranks:"; exit 0 passed, 77 skipped
-  e2e          tests/e2e/test_*.sh, *.py    exit 0 passed, 77 skipped (the reason is the last line printed)
+  analysis     tests/analysis/test_*.py     the Python package: exit 0 passed, 77 skipped (the reason is the last line printed)
+  e2e          tests/e2e/test_*.sh, *.py    likewise
 
 Header lines, in a comment among the first ten lines of the source or script:
 
@@ -40,7 +41,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-KINDS = ("layers", "unit", "conformance", "mpi", "e2e")
+KINDS = ("layers", "unit", "conformance", "analysis", "mpi", "e2e")
 NEEDS = {"assets", "venv", "oracle", "mpich", "slurm", "network", "root", "long"}
 SLURM = Path(__file__).resolve().parents[1] / "slurm/slurm.py"
 SKIPPED = 77
@@ -129,8 +130,8 @@ def find_tests(root, build, kinds, python, mpirun):
                     tests.append(Test(f"{test.name} -np {count}", [*mpirun.split(), "-np", str(count), *test.command], test.source, False, test.timeout_s,
                                       test.needs, test.problem))
         else:
-            for script in sorted([*(root / "tests/e2e").glob("test_*.sh"), *(root / "tests/e2e").glob("test_*.py")]):
-                test = Test(f"e2e/{script.name}", ["bash" if script.suffix == ".sh" else python, str(script)], script, script.suffix == ".py")
+            for script in sorted([*(root / "tests" / kind).glob("test_*.sh"), *(root / "tests" / kind).glob("test_*.py")]):
+                test = Test(f"{kind}/{script.name}", ["bash" if script.suffix == ".sh" else python, str(script)], script, script.suffix == ".py")
                 read_header(test)
                 tests.append(test)
     return tests

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The model of all-reduce times: parameters against those that made-up files were written with, files of no use, projections and knees. Its formulas:
-test_schedules.py. Run: python3 tests/e2e/test_commfit.py [-v]"""
+test_schedules.py. Run: python3 tests/analysis/test_commfit.py [-v]"""
 
 import contextlib
 import csv

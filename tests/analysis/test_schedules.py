@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The formulas of all-reduce schedules against schedules played through here, message by message, and against figures that were seen on the wire.
-Run: python3 tests/e2e/test_schedules.py [-v]"""
+Run: python3 tests/analysis/test_schedules.py [-v]"""
 
 import sys
 import unittest

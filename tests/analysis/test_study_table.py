@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of a study by its index: what becomes a number, what never does, and what is said of it. Run: python3 tests/e2e/test_study_table.py [-v]"""
+"""The table of a study by its index: what becomes a number, what never does, and what is said of it. Run: python3 tests/analysis/test_study_table.py [-v]"""
 
 import csv
 import io

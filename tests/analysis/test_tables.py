@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The comparison table, from run files made here to the printed numbers. Run: python3 tests/e2e/test_analysis.py [-v]"""
+"""The comparison table, from run files made here to the printed numbers. Run: python3 tests/analysis/test_tables.py [-v]"""
 
 import csv
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Archives of a study's runs: real runs packed, read, unpacked and checked; nothing lost, whatever fails. Run: python3 tests/e2e/test_pack.py [-v]"""
+"""Archives of a study's runs: real runs packed, read, unpacked and checked; nothing lost, whatever fails. Run: python3 tests/analysis/test_pack.py [-v]"""
 
 import fcntl
 import os
