@@ -1,0 +1,136 @@
+"""What a report is made of, before it is HTML: chapters of paragraphs, tables, pictures. Texts are plain; whoever writes HTML escapes them all."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Link:
+    text: str
+    target: str  # #ANCHOR, or an address
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.match(r"#[\w.-]+\Z|https://", self.target):
+            raise ValueError(f"not a target of a link: {self.target}")
+
+
+Text = Sequence["str | Link"] | str  # a run of text, links in it
+
+
+@dataclass(frozen=True)
+class Head:
+    text: str
+    is_number: bool = False  # sorted by value, set to the right
+    title: str = ""  # what the heading means
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: Text
+    value: float | str | None = None  # what it is sorted by where that is not its text; None in a column of numbers: not known, always last
+    title: str = ""
+
+
+@dataclass
+class Paragraph:
+    kind: ClassVar[str] = "paragraph"
+    text: Text
+
+
+@dataclass
+class Bullets:
+    kind: ClassVar[str] = "bullets"
+    items: Sequence[Text]
+
+
+@dataclass
+class Code:
+    kind: ClassVar[str] = "code"
+    text: str
+
+
+@dataclass
+class Heading:
+    kind: ClassVar[str] = "heading"
+    title: str
+    anchor: str
+
+
+@dataclass
+class Table:
+    kind: ClassVar[str] = "table"
+    anchor: str
+    caption: str
+    heads: Sequence[Head]
+    rows: Sequence[Sequence[Cell]]
+    row_anchors: Sequence[str] = ()
+    notes: Sequence[Text] = ()
+    sortable: bool = True
+
+
+@dataclass
+class Facts:
+    """Names with what holds for them."""
+    kind: ClassVar[str] = "facts"
+    pairs: Sequence[tuple[str, Text]]
+
+
+@dataclass
+class Picture:
+    kind: ClassVar[str] = "picture"
+    anchor: str
+    title: str
+    caption: Text
+    svg: str  # safe as it is: of svg.inline
+    behind: Sequence["Block"] = ()  # in a fold below it: its data, its runs
+
+
+@dataclass
+class Fold:
+    """Shown on demand, and in print."""
+    kind: ClassVar[str] = "fold"
+    title: str
+    blocks: Sequence["Block"]
+    is_open: bool = False
+
+
+Block = Paragraph | Bullets | Code | Heading | Table | Facts | Picture | Fold
+
+
+@dataclass
+class Chapter:
+    title: str
+    anchor: str
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def headings(self) -> list[Heading]:
+        return [block for block in self.blocks if isinstance(block, Heading)]
+
+
+@dataclass
+class Document:
+    title: str
+    question: str
+    remarks: Sequence[Text]  # below the title
+    chapters: Sequence[Chapter]
+
+
+class Anchors:
+    """Hands out names of places, each once."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def new(self, *words: str) -> str:
+        name = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:60] or "part"
+        name = name if name[0].isalpha() else f"part-{name}"
+        free, number = name, 1
+        while free in self.taken:
+            number += 1
+            free = f"{name}-{number}"
+        self.taken.add(free)
+        return free
