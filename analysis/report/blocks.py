@@ -17,7 +17,14 @@ class Link:
             raise ValueError(f"not a target of a link: {self.target}")
 
 
-Text = Sequence["str | Link"] | str  # a run of text, links in it
+@dataclass(frozen=True)
+class Mono:
+    """What is typed."""
+    text: str
+
+
+Part = str | Link | Mono
+Text = Sequence[Part] | str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ Header lines, in a comment among the first ten lines of the source or script:
                       oracle   build/oracle-venv has been made (deps.sh --oracle)
                       mpich    MPICH beside Open MPI: mpicc.mpich and mpirun.mpich
                       slurm    a SLURM cluster can be started here (tests/slurm/slurm.py check)
+                      browser  Chromium, its driver and Python's selenium
                       network  root  long
                       A test that needs anything runs with --all only.
 
@@ -42,7 +43,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "analysis", "mpi", "e2e")
-NEEDS = {"assets", "venv", "oracle", "mpich", "slurm", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "mpich", "slurm", "browser", "network", "root", "long"}
 SLURM = Path(__file__).resolve().parents[1] / "slurm/slurm.py"
 SKIPPED = 77
 TAIL_LINES = 40
@@ -143,6 +144,14 @@ def lack_of_slurm():
     return f"needs slurm: {(done.stdout + done.stderr).strip()}" if done.returncode else ""
 
 
+@functools.cache
+def lack_of_browser(python):
+    absent = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    if subprocess.run([python, "-c", "import selenium"], capture_output=True, stdin=subprocess.DEVNULL).returncode:
+        absent.append("selenium")
+    return f"needs browser: no {' and no '.join(absent)} (Debian: chromium, chromium-driver, python3-selenium)" if absent else ""
+
+
 def why_not(test, environment):
     """What this machine lacks for a test, or nothing."""
     if "assets" in test.needs and not Path(environment.get("PEFTSCALE_ASSETS") or "/nonexistent").is_dir():
@@ -155,7 +164,7 @@ def why_not(test, environment):
         return "needs mpich: no mpicc.mpich and mpirun.mpich (Debian: libmpich-dev, mpich)"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
-    return lack_of_slurm() if "slurm" in test.needs else ""
+    return ("slurm" in test.needs and lack_of_slurm()) or ("browser" in test.needs and lack_of_browser(environment["PYTHON"])) or ""
 
 
 def stop(process):

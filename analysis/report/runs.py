@@ -1,0 +1,69 @@
+"""The chapter that names every run: its verdict, its settings, where it lies."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..common.units import human_time, score
+from ..load.runs import Run
+from ..load.summary import Row
+from .blocks import Anchors, Block, Bullets, Cell, Chapter, Facts, Fold, Head, Mono, Paragraph, Table
+from .conditions import group
+from .links import run_links, seed_links, short
+
+OK = "ok"
+
+
+def place_of(run: Run, base: Path) -> str:
+    """Its file, from where the report's runs lie: the same wherever that folder is."""
+    path = Path(os.path.relpath(run.path, base)).as_posix()
+    return f"{path}:{run.member}" if run.member else path
+
+
+def cell(text: str, value: float) -> Cell:
+    """A number; one that is not known sorts last."""
+    return Cell(text, value if value == value else None)
+
+
+def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[[Run], str], base: Path, anchors: Anchors, run_anchors: Mapping[str, str]) -> Table:
+    heads = [Head("run", title="the first eight digits of its run_id"), Head("method"), Head("task"), Head("seed", True), Head("ranks", True),
+             Head("threads", True), Head("steps", True), Head("test", True, "score on the test split"), Head("validation", True, "score on the validation split"),
+             Head("train time", True, "from the first step to the last"), Head("verdict"), Head("made", title="UTC"), Head("file")]
+    rows = [[Cell(short(run), title=run.run_id), Cell(labels[run.run_id]), Cell(run.task), Cell(str(run.seed), run.seed), Cell(str(run.ranks), run.ranks),
+             Cell(str(run.threads), run.threads), Cell(f"{run.steps:,}", run.steps), cell(score(run.test, run.metric), run.test),
+             cell(score(run.validation, run.metric), run.validation), cell(human_time(run.train_s), run.train_s), Cell(verdict(run)), Cell(run.created),
+             Cell(place_of(run, base))] for run in runs]
+    return Table(anchors.new("all runs"), f"All {len(runs)} runs of the tables", heads, rows, [run_anchors[run.run_id] for run in runs])
+
+
+def common_settings(rows: Sequence[Row]) -> dict[str, str]:
+    first, *others = [row.first.settings for row in rows]
+    return {key: value for key, value in sorted(first.items()) if all(each.get(key) == value for each in others)}
+
+
+def list_settings(rows: Sequence[Row], anchors: Anchors, run_anchors: Mapping[str, str]) -> list[Block]:
+    """What all runs have in common once, what is a row's own beside its name."""
+    common = common_settings(rows)
+    own = [[Cell(row.label), Cell(row.section.task), Cell(" ".join(f"{key}={value}" for key, value in sorted(row.first.settings.items()) if key not in common)),
+            Cell(seed_links(row.runs, run_anchors))] for row in rows]
+    return [Fold("Settings that all runs share", [Facts([("seeds", ", ".join(map(str, sorted({run.seed for row in rows for run in row.runs})))), *common.items()])]),
+            Fold("Settings that differ", [Table(anchors.new("settings"), "Settings that differ", [Head("method"), Head("task"), Head("settings"), Head("seeds")], own)])]
+
+
+def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
+    """verdict: of a run, with what its study says of it."""
+    chapter = Chapter("Runs and their validity", anchors.new("runs"))
+    runs = [run for row in rows for run in row.runs]
+    labels = {run.run_id: row.label for row in rows for run in row.runs}
+    groups = group(runs, verdict)
+    chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {len(runs)} runs have the verdict {OK}: their files are whole, were made by a program without "
+                                    "local changes, and no other work disturbed their times."))
+    if wrong := {what: members for what, members in groups.items() if what != OK}:
+        chapter.blocks.append(Bullets([[f"{what}: {len(members)}: ", *run_links(members, run_anchors)] for what, members in wrong.items()]))
+        chapter.blocks.append(Paragraph("contaminated: while it ran, threads waited for a core for more than 5 % of their time, so that its times are not to be "
+                                        "trusted; scores and bytes are not touched. dirty build: the program was built from sources that are in no commit. stale: "
+                                        "other sources than today's made it."))
+    chapter.blocks.append(Paragraph([Mono("peftscale check FILES"), " recomputes what a run file says from what it follows from, and compares runs that ought to be equal."]))
+    chapter.blocks += list_settings(rows, anchors, run_anchors)
+    chapter.blocks.append(Fold(f"List of all {len(runs)} runs", [list_runs(runs, labels, verdict, base, anchors, run_anchors)], is_open=len(runs) <= 30))
+    return chapter
