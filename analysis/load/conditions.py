@@ -33,6 +33,8 @@ def read_conditions(run: Run) -> dict[str, str]:
     with opened(run) as group, reasons():
         attributes = {name: as_text(value) for name, value in group["provenance"].attrs.items()} if "provenance" in group else {}
         found = {title: YES_OR_NO.get(name, {}).get(attributes[name], attributes[name]) for name, title in PROVENANCE.items() if attributes.get(name)}
+        if "dataset" in attributes and "data set" in found:
+            found["data set"] = f"{attributes['dataset']} {found['data set']}"
         found |= {name: value for name, value in find_execution(as_text(need(group, "config"))).items() if value}
         rows = need(group, "series/ranks") if "series/ranks" in group else np.empty(0, [("host", "S1")])
         if "host" in (rows.dtype.names or ()) and len(hosts := sorted({as_text(host) for host in np.unique(rows["host"])} - {""})) > 1:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+LONGEST_LINE = 26  # letters of a cell that stays in one
+
 
 @dataclass(frozen=True)
 class Link:
@@ -27,6 +29,16 @@ Part = str | Link | Mono
 Text = Sequence[Part] | str
 
 
+def length(text: Text) -> int:
+    return len(text) if isinstance(text, str) else sum(len(part if isinstance(part, str) else part.text) for part in text)
+
+
+def typed(text: str) -> Text:
+    """What stands between backticks is what is typed."""
+    parts: list[Part] = [Mono(part) if number % 2 else part for number, part in enumerate(text.split("`"))]
+    return [part for part in parts if part]
+
+
 @dataclass(frozen=True)
 class Head:
     text: str
@@ -39,6 +51,7 @@ class Cell:
     text: Text
     value: float | str | None = None  # what it is sorted by where that is not its text; None in a column of numbers: not known, always last
     title: str = ""
+    mark: str = ""  # better, worse: a class of its own
 
 
 @dataclass
@@ -77,6 +90,11 @@ class Table:
     notes: Sequence[Text] = ()
     sortable: bool = True
 
+    @property
+    def wraps(self) -> list[bool]:
+        """Which columns hold long texts, that may take several lines."""
+        return [max((length(row[column].text) for row in self.rows), default=0) > LONGEST_LINE for column in range(len(self.heads))]
+
 
 @dataclass
 class Facts:
@@ -92,7 +110,8 @@ class Picture:
     title: str
     caption: Text
     svg: str  # safe as it is: of svg.inline
-    behind: Sequence["Block"] = ()  # in a fold below it: its data, its runs
+    is_broad: bool = False
+    behind: Sequence["Block"] = ()  # in a fold below it: where it comes from
 
 
 @dataclass

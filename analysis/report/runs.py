@@ -31,7 +31,7 @@ def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[
              Head("train time", True, "from the first step to the last"), Head("verdict"), Head("made", title="UTC"), Head("file")]
     rows = [[Cell(short(run), title=run.run_id), Cell(labels[run.run_id]), Cell(run.task), Cell(str(run.seed), run.seed), Cell(str(run.ranks), run.ranks),
              Cell(str(run.threads), run.threads), Cell(f"{run.steps:,}", run.steps), cell(score(run.test, run.metric), run.test),
-             cell(score(run.validation, run.metric), run.validation), cell(human_time(run.train_s), run.train_s), Cell(verdict(run)), Cell(run.created),
+             cell(score(run.validation, run.metric), run.validation), cell(human_time(run.train_s), run.train_s), Cell(verdict(run)), Cell(run.created[:16].replace("T", " "), title=run.created),
              Cell(place_of(run, base))] for run in runs]
     return Table(anchors.new("all runs"), f"All {len(runs)} runs of the tables", heads, rows, [run_anchors[run.run_id] for run in runs])
 

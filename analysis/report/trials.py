@@ -40,7 +40,7 @@ def all_trials(curves: Sequence[Curve], anchors: Anchors) -> Table:
             rows.append([Cell(curve.method), Cell(trial.key), Cell(trial.value, value), Cell(cells["seed"], int(cells["seed"] or 0)),
                          Cell(trial.result, value_of(trial)), Cell("yes" if trial.is_chosen else ""), Cell(cells["state"]), Cell(cells["reason"]),
                          Cell(cells["run_id"][:8], title=cells["run_id"]), Cell(cells["file"])])
-    return Table(anchors.new("all trials", curves[0].stage, curves[0].task), f"{title(list(curves))}, one by one", heads, rows)
+    return Table(anchors.new("all trials", curves[0].stage, curves[0].task), title(list(curves)), heads, rows)
 
 
 def make_chapter(study: Study, anchors: Anchors) -> Chapter | None:
@@ -52,5 +52,5 @@ def make_chapter(study: Study, anchors: Anchors) -> Chapter | None:
     sections = list(by_section(curves).values())
     for members in sections:
         blocks.append(overview(members, anchors))
-    blocks += [Fold(f"All trials, one by one: {title(members)}", [all_trials(members, anchors)]) for members in sections]
+    blocks.append(Fold("All trials, one by one", [all_trials(members, anchors) for members in sections]))
     return Chapter("Trials of tuned values", anchors.new("trials"), blocks)

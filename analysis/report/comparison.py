@@ -1,0 +1,100 @@
+"""The chapters that show the tables of analysis.tables: what methods reach and cost, and which of them can be told apart."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from ..load.runs import Run
+from ..tables.build import Group, make_block, title
+from ..tables.model import Cell as Shown
+from ..tables.notes import explain
+from ..tables.shown import UNKNOWN
+from .blocks import Anchors, Bullets, Cell, Chapter, Fold, Head, Heading, Paragraph, Table, Text, typed
+from .links import seed_links, short
+
+# What a table shows, in this order; a column without a single value is left out, and said.
+SCORES = ("ranks", "test", "compared", "letters", "validation", "tuned", "trainable", "stored", "regenerated", "sent", "sent_with_head", "seeds", "verdict")
+COSTS = ("ranks", "step", "expand", "gather", "communication", "wait", "wire", "tokens_per_s", "train_s", "energy", "activation", "memory", "time_to_target",
+         "bytes_to_target")
+STATISTICS = ("ranks", "test", "sd", "difference", "difference_examples", "p", "compared", "smallest", "letters")
+RANKS = "ranks"
+NUMBER = re.compile(r"[-+<]?\d")
+MOST_RUNS = 12  # that a cell names
+
+
+def exact(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def sort_key(shown: Shown) -> float | None:
+    """The first exact value; of a text that is a number, that."""
+    first = shown.values[0][1] if shown.values else None
+    if not isinstance(first, (int, float)):
+        try:
+            first = float(shown.text)
+        except ValueError:
+            return None
+    return first if math.isfinite(first) else None
+
+
+def tell(shown: Shown) -> str:
+    """What a cell's text is made of: exact values, and the runs that they come from."""
+    values = [f"{name}: {exact(value)}" for name, value in shown.values]
+    names = [short(run) for run in shown.runs]
+    more = f" and {len(names) - MOST_RUNS} more" if len(names) > MOST_RUNS else ""
+    runs = [f"runs {', '.join(names[:MOST_RUNS])}{more}"] if names else []
+    return "; ".join([*values, *runs, *([f"source: {shown.source}"] if shown.source else [])])
+
+
+def to_cell(shown: Shown, is_number: bool) -> Cell:
+    return Cell(shown.text, sort_key(shown) if is_number else None, tell(shown), shown.mark)
+
+
+def is_known(shown: Shown) -> bool:
+    return shown.text not in ("", UNKNOWN)
+
+
+def make_table(group: Group, names: Sequence[str], anchor: str, caption: str, run_anchors: Mapping[str, str]) -> Table:
+    """Of one section; without the columns in which no row has a value."""
+    block = make_block(group, [name for name in names if name != RANKS or not group.section.ranks])
+    heads, columns, empty = [], [], []
+    for number, (heading, cells) in enumerate(block.columns()):
+        known = [cell for cell in cells if is_known(cell)]
+        if number and not known:
+            empty.append(heading.title)
+            continue
+        is_number = bool(number) and all(NUMBER.match(cell.text) for cell in known if cell.values)
+        heads.append(Head(heading.title, is_number, heading.formula))
+        columns.append([to_cell(cell, is_number) for cell in cells])
+    heads.append(Head("runs", title="one per seed: where each stands in the list of all"))
+    columns.append([Cell(seed_links(entry.runs, run_anchors)) for entry in group.entries])
+    notes: list[Text] = [f"Not known of any row: {', '.join(empty)}."] if empty else []
+    return Table(anchor, caption, heads, list(zip(*columns)), notes=notes)
+
+
+def make_comparison(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
+    chapter = Chapter("Comparison", anchors.new("comparison"))
+    chapter.blocks.append(Paragraph("A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which "
+                                    "says nothing about their scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter "
+                                    "under \u201cgroup\u201d cannot be separated. Each cell names its runs and exact values where a pointer rests on it; the last column "
+                                    "leads to the runs."))
+    for group in groups:
+        chapter.blocks.append(Heading(title(group.section), anchors.new("comparison", group.section.task)))
+        for names, caption in ((SCORES, "Scores and sizes"), (COSTS, "Time, memory and bytes")):
+            chapter.blocks.append(make_table(group, names, anchors.new("table", caption, group.section.task), f"{caption}: {group.section.task}", run_anchors))
+    chapter.blocks.append(Fold("What the columns mean", [Bullets([typed(line) for line in explain([*SCORES, *COSTS], groups)])]))
+    return chapter
+
+
+def make_statistics(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
+    chapter = Chapter("What can be separated", anchors.new("statistics"))
+    for group in groups:
+        caption = f"Differences to the control: {group.section.task}"
+        chapter.blocks.append(make_table(group, STATISTICS, anchors.new("statistics", group.section.task), caption, run_anchors))
+    chapter.blocks.append(Bullets([typed(line) for line in explain(STATISTICS, groups)]))
+    return chapter
+
+
+def runs_of(groups: Sequence[Group]) -> list[Run]:
+    return [run for group in groups for entry in group.entries for run in entry.runs]
+

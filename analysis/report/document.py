@@ -1,0 +1,65 @@
+"""From runs, tables and figures to the chapters of a report."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..load.runs import Collection, Run
+from ..load.study import Study
+from ..load.summary import Row
+from ..tables.build import Group
+from .blocks import Anchors, Chapter, Document, Text
+from . import conditions, frugality, left_out, reproduce, runs, trials
+from .comparison import make_comparison, make_statistics
+from .links import anchor_runs
+from .study_file import About
+from .summary import count, make_summary
+
+STALE = "stale"
+
+
+@dataclass
+class Material:
+    """All that a report tells."""
+    about: About
+    stage: str | None
+    base: Path  # where the study lies; files are named from there
+    study: Study | None
+    collection: Collection
+    rows: list[Row]
+    groups: list[Group]
+    figures: list = field(default_factory=list)
+    without: list[str] = field(default_factory=list)  # figures that the data do not carry
+
+    @property
+    def runs(self) -> list[Run]:
+        """In the order of the tables."""
+        return [run for row in self.rows for run in row.runs]
+
+    def verdict(self, run: Run) -> str:
+        line = self.study.line_of.get(run.run_id) if self.study else None
+        words = [run.verdict] * (run.verdict != runs.OK) + [STALE] * (line is not None and line.state == STALE)
+        return "; ".join(words) or runs.OK
+
+
+def remarks(material: Material) -> list[Text]:
+    places = [f"Study {material.study.name}" + (f", stage {material.stage}" if material.stage else "")] if material.study else []
+    return [" \u00b7 ".join([*places, count(len(material.runs), "run"), f"made {reproduce.describe_time(material.runs)}"])]
+
+
+def make_document(material: Material) -> Document:
+    anchors = Anchors()
+    run_anchors = anchor_runs(material.runs, anchors)
+    controls = {comparison.control.label: None for group in material.groups for comparison in group.comparisons if comparison.control}
+    rest = left_out.make_chapter(material.study, material.collection, material.rows, anchors)
+    chapters: list[Chapter | None] = [
+        make_summary(material.groups, material.rows, material.study, len(material.collection.left_out), rest.anchor, anchors, controls),
+        make_comparison(material.groups, anchors, run_anchors),
+        make_statistics(material.groups, anchors, run_anchors),
+        frugality.make_chapter(material.groups, anchors),
+        trials.make_chapter(material.study, anchors) if material.study else None,
+        rest,
+        conditions.make_chapter(material.runs, anchors, run_anchors),
+        runs.make_chapter(material.rows, material.verdict, material.base, anchors, run_anchors),
+        reproduce.make_reproduction(material.study, material.about, material.stage, material.runs, anchors),
+        reproduce.make_citation(material.about, material.runs, anchors)]
+    return Document(material.about.title, material.about.question, remarks(material), list(filter(None, chapters)))

@@ -1,0 +1,138 @@
+"""The first chapter: what was compared, what can be said of it and what cannot, and what each method saves. Every sentence follows from the data."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ..common.units import PERCENT, score
+from ..load.runs import Run
+from ..load.study import Study
+from ..load.summary import Row
+from ..stats import Comparison, RowStatistics
+from ..tables.build import Group
+from ..tables.notes import enumerate_words
+from ..tables.shown import signed
+from .blocks import Anchors, Block, Bullets, Chapter, Link, Paragraph, Part, Text
+from .frugality import describe_frugality
+
+SEPARATED = ("better", "worse")
+MOST_NAMED = 12
+
+
+def count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str]) -> str:
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return enumerate_words([*names[:MOST_NAMED], *more])
+
+
+def unit(metric: str) -> str:
+    return " points" if metric in PERCENT else ""
+
+
+def describe_runs(rows: Sequence[Row], runs: Sequence[Run]) -> str:
+    methods = list(dict.fromkeys(row.first.method for row in rows))
+    tasks = list(dict.fromkeys(row.section.task for row in rows))
+    models = list(dict.fromkeys(row.section.model for row in rows if row.section.model))
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    ranks, threads = sorted({run.ranks for run in runs}), sorted({run.threads for run in runs})
+    parts = [f"{count(len(methods), 'method')} ({some(methods)}) on {count(len(tasks), 'task')} ({some(tasks)})"]
+    parts += [f"with {some(models)}"] if models else []
+    counts = sorted({len(row.seeds) for row in rows})
+    each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return (f"{', '.join(parts)}: {count(len(runs), 'run')} in {count(len(rows), 'row')}, {each} seed{'' if counts[-1] == 1 else 's'} each "
+            f"({', '.join(map(str, seeds))}), on {' or '.join(map(str, ranks))} rank{'' if ranks == [1] else 's'} with "
+            f"{' or '.join(map(str, threads))} thread{'' if threads == [1] else 's'}.")
+
+
+# ---- scores ----
+
+def name_difference(each: RowStatistics, metric: str) -> str:
+    """lora r=8 q,v by +1.20 (interval +0.40 to +2.00, p 0.012)"""
+    found = each.difference
+    p = "below 0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}"
+    low, high = (signed(value, metric) for value in (found.interval.low, found.interval.high))
+    return f"{each.row.label} by {signed(found.interval.mean, metric)}{unit(metric)} ({100 * found.interval.level:g} % interval {low} to {high}, p {p} after Holm)"
+
+
+def describe_smallest(rows: Sequence[RowStatistics], metric: str) -> str:
+    sizes = sorted(each.difference.smallest for each in rows if each.difference and math.isfinite(each.difference.smallest))
+    if not sizes:
+        return ""
+    low, high = score(sizes[0], metric), score(sizes[-1], metric)
+    return (f"With these seeds and this spread a true difference is found in 80 % of such studies only if it is at least {low}"
+            f"{f' to {high}' if high != low else ''}{unit(metric)}, depending on the row.")
+
+
+def describe_letters(comparison: Comparison) -> str:
+    """Which rows nothing tells apart."""
+    groups: dict[str, list[str]] = {}
+    for each in comparison.rows:
+        for letter in each.letters:
+            groups.setdefault(letter, []).append(each.row.label)
+    several = {letter: names for letter, names in sorted(groups.items()) if len(names) > 1}
+    if not several:
+        return ""
+    if len(groups) == 1:
+        return "No two of its rows can be separated from one another."
+    return f"Not separable from one another: {'; '.join(f'({letter}) {some(names)}' for letter, names in several.items())}."
+
+
+def describe_comparison(group: Group, comparison: Comparison) -> list[str]:
+    metric = group.section.metric
+    control = comparison.control
+    if control is None:
+        return [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in comparison.notes] or ["Nothing is compared: there is no control."]
+    compared = [each for each in comparison.rows if each.difference]
+    sentences = []
+    for verdict in SEPARATED:
+        if found := [each for each in compared if each.difference.verdict == verdict]:
+            sentences.append(f"{verdict.capitalize()} than {control.label}: {'; '.join(name_difference(each, metric) for each in found)}.")
+    others: dict[str, list[str]] = {}
+    for each in compared:
+        if each.difference.verdict not in SEPARATED:
+            others.setdefault(each.difference.verdict, []).append(each.row.label)
+    for verdict, names in others.items():
+        what = f"Not separated from {control.label}" if verdict == "not separated" else f"Not compared with {control.label} ({verdict})"
+        sentences.append(f"{what}: {some(names)}.")
+    return [*sentences, *filter(None, [describe_smallest(compared, metric), describe_letters(comparison)])]
+
+
+def describe_scores(groups: Sequence[Group]) -> list[Text]:
+    items: list[Text] = []
+    for group in groups:
+        for comparison in group.comparisons:
+            ranks = f" on {count(comparison.rows[0].row.first.ranks, 'rank')}" if not group.section.ranks and comparison.rows else ""
+            where = f"{group.section.task}{ranks} ({group.section.metric}{' in %' if group.section.metric in PERCENT else ''}): "
+            items.append(where + " ".join(describe_comparison(group, comparison)))
+    return items
+
+
+def describe_rest(study: Study | None, runs: Sequence[Run], left_out: int, place: str) -> Text:
+    """What is not in the tables, and what is in them with a reservation."""
+    wrong = sum(run.verdict != "ok" for run in runs)
+    lines: list[str] = []
+    if study:
+        missing = sum(not line.is_finished for line in study.runs)
+        lines.append(f"Of {count(len(study.runs), 'planned run')} {len(study.runs) - missing} {'is' if len(study.runs) - missing == 1 else 'are'} finished"
+                     + (f" and {missing} {'has' if missing == 1 else 'have'} no number" if missing else ""))
+    if left_out:
+        lines.append(f"{count(left_out, 'file')} {'was' if left_out == 1 else 'were'} left out")
+    if wrong:
+        lines.append(f"{count(wrong, 'run')} {'has' if wrong == 1 else 'have'} another verdict than ok")
+    parts: list[Part] = [f"{'; '.join(lines)}: " if lines else "Nothing was left out: ", Link("details", f"#{place}"), "."]
+    return parts
+
+
+def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | None, left_out: int, rest_place: str, anchors: Anchors,
+                 controls: Mapping[str, None]) -> Chapter:
+    runs = [run for row in rows for run in row.runs]
+    blocks: list[Block] = [Paragraph(describe_runs(rows, runs))]
+    if controls:
+        blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons of a table, "
+                                "at 5 %."))
+    blocks.append(Bullets(describe_scores(groups)))
+    blocks += [Paragraph(text) for text in describe_frugality(groups)]
+    blocks.append(Paragraph(describe_rest(study, runs, left_out, rest_place)))
+    return Chapter("Summary", anchors.new("summary"), blocks)
