@@ -6,6 +6,7 @@ import sys
 
 from .comm import options as comm
 from .load import options as load
+from .published import options as published
 from .report import options as report
 from .tables import options as tables
 
@@ -15,7 +16,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                                      "model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, report, load, comm):
+    for package in (tables, report, published, load, comm):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:

@@ -26,7 +26,7 @@ def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, ...
     """Right-aligned columns after the first; the first is wrapped if the line would not fit. headers: for each column its lines, the last of them lowest."""
     depth = max(map(len, headers))
     lowered = [("",) * (depth - len(each)) + tuple(each) for each in headers]
-    heads = [[each[level] for each in lowered] for level in range(depth)]
+    heads = [head for level in range(depth) if any(head := [each[level] for each in lowered])]
     table = [list(row) for row in zip(*(column if number == 0 else align(column) for number, column in enumerate(zip(*table))))]
     widths = [max(len(line[column]) for line in heads + table) for column in range(len(headers))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= width else " "

@@ -1,22 +1,26 @@
-"""The chapters that show the tables of analysis.tables: what methods reach and cost, and which of them can be told apart."""
+"""The chapters that show the tables of analysis.tables: what methods reach and cost, which of them can be told apart, and what papers print."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 
-from ..load.runs import Run
+from ..tables.beside import Beside, describe_beside, put_beside
 from ..tables.build import Group, make_block, title
+from ..tables.model import Block
 from ..tables.model import Cell as Shown
 from ..tables.notes import explain
 from ..tables.shown import UNKNOWN
+from ..tables.wide import make_wide
 from .blocks import Anchors, Bullets, Cell, Chapter, Fold, Head, Heading, Paragraph, Table, Text, typed
 from .links import seed_links, short
+from .notes import nest
 
 # What a table shows, in this order; a column without a single value is left out, and said.
 SCORES = ("ranks", "test", "compared", "letters", "validation", "tuned", "trainable", "stored", "regenerated", "sent", "sent_with_head", "seeds", "verdict")
 COSTS = ("ranks", "step", "expand", "gather", "communication", "wait", "wire", "tokens_per_s", "train_s", "energy", "activation", "memory", "time_to_target",
          "bytes_to_target")
 STATISTICS = ("ranks", "test", "sd", "difference", "difference_examples", "p", "compared", "smallest", "letters")
+PUBLISHED = ("ranks", "test", "trainable")
 RANKS = "ranks"
 NUMBER = re.compile(r"[-+<]?\d")
 MOST_RUNS = 12  # that a cell names
@@ -50,38 +54,44 @@ def to_cell(shown: Shown, is_number: bool) -> Cell:
     return Cell(shown.text, sort_key(shown) if is_number else None, tell(shown), shown.mark)
 
 
-def is_known(shown: Shown) -> bool:
-    return shown.text not in ("", UNKNOWN)
-
-
-def make_table(group: Group, names: Sequence[str], anchor: str, caption: str, run_anchors: Mapping[str, str]) -> Table:
-    """Of one section; without the columns in which no row has a value."""
-    block = make_block(group, [name for name in names if name != RANKS or not group.section.ranks])
+def make_table(block: Block, anchor: str, caption: str, run_anchors: Mapping[str, str]) -> Table:
+    """Without the columns in which no row has a value."""
     heads, columns, empty = [], [], []
     for number, (heading, cells) in enumerate(block.columns()):
-        known = [cell for cell in cells if is_known(cell)]
+        known = [cell for cell in cells if cell.text not in ("", UNKNOWN)]
         if number and not known:
             empty.append(heading.title)
             continue
         is_number = bool(number) and all(NUMBER.match(cell.text) for cell in known if cell.values)
         heads.append(Head(heading.title, is_number, heading.formula))
         columns.append([to_cell(cell, is_number) for cell in cells])
-    heads.append(Head("runs", title="one per seed: where each stands in the list of all"))
-    columns.append([Cell(seed_links(entry.runs, run_anchors)) for entry in group.entries])
+    heads.append(Head("runs", title="called by their seeds: where each stands in the list of all"))
+    columns.append([Cell(seed_links(row[0].runs, run_anchors)) for row in block.rows])
     notes: list[Text] = [f"Not known of any row: {', '.join(empty)}."] if empty else []
     return Table(anchor, caption, heads, list(zip(*columns)), notes=notes)
 
 
+def block_of(group: Group, names: Sequence[str]) -> Block:
+    """The number of ranks stands in the heading, where all rows have the same."""
+    return make_block(group, [name for name in names if name != RANKS or not group.section.ranks])
+
+
 def make_comparison(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
     chapter = Chapter("Comparison", anchors.new("comparison"))
-    chapter.blocks.append(Paragraph("A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which "
-                                    "says nothing about their scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter "
-                                    "under \u201cgroup\u201d cannot be separated. Each cell names its runs and exact values where a pointer rests on it; the last column "
-                                    "leads to the runs."))
+    chapter.blocks.append(Paragraph(
+        "A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which says nothing about their "
+        "scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter under \u201cgroup\u201d cannot be separated. Each cell "
+        "names its exact values and runs where a pointer rests on it; the last column leads to the runs."))
+    if len(groups) > 1:
+        wide = make_wide(groups)
+        chapter.blocks.append(Heading("All tasks", anchors.new("comparison of all tasks")))
+        chapter.blocks += [make_table(block, anchors.new("table", block.key), block.title, run_anchors) for block in wide.blocks]
+        chapter.blocks.append(Bullets([typed(line) for line in wide.about]))
     for group in groups:
         chapter.blocks.append(Heading(title(group.section), anchors.new("comparison", group.section.task)))
         for names, caption in ((SCORES, "Scores and sizes"), (COSTS, "Time, memory and bytes")):
-            chapter.blocks.append(make_table(group, names, anchors.new("table", caption, group.section.task), f"{caption}: {group.section.task}", run_anchors))
+            anchor = anchors.new("table", caption, group.section.task)
+            chapter.blocks.append(make_table(block_of(group, names), anchor, f"{caption}: {group.section.task}", run_anchors))
     chapter.blocks.append(Fold("What the columns mean", [Bullets([typed(line) for line in explain([*SCORES, *COSTS], groups)])]))
     return chapter
 
@@ -90,11 +100,19 @@ def make_statistics(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapp
     chapter = Chapter("What can be separated", anchors.new("statistics"))
     for group in groups:
         caption = f"Differences to the control: {group.section.task}"
-        chapter.blocks.append(make_table(group, STATISTICS, anchors.new("statistics", group.section.task), caption, run_anchors))
+        chapter.blocks.append(make_table(block_of(group, STATISTICS), anchors.new("statistics", group.section.task), caption, run_anchors))
     chapter.blocks.append(Bullets([typed(line) for line in explain(STATISTICS, groups)]))
     return chapter
 
 
-def runs_of(groups: Sequence[Group]) -> list[Run]:
-    return [run for group in groups for entry in group.entries for run in entry.runs]
-
+def make_published(groups: Sequence[Group], beside: Beside, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
+    chapter = Chapter("What papers print", anchors.new("published"))
+    chapter.blocks.append(Paragraph("Beside our scores, in columns of their own, headed by their source; they are in no mean, interval or comparison."))
+    shown = []
+    for group in groups:
+        block = block_of(group, PUBLISHED)
+        if sources := put_beside(block, group, beside):
+            chapter.blocks.append(make_table(block, anchors.new("published", group.section.task), f"Published numbers beside ours: {group.section.task}", run_anchors))
+        shown.append((group, sources))
+    chapter.blocks += nest(describe_beside(shown, beside))
+    return chapter

@@ -6,10 +6,11 @@ from pathlib import Path
 from ..load.runs import Collection, Run
 from ..load.study import Study
 from ..load.summary import Row
+from ..tables.beside import Beside
 from ..tables.build import Group
-from .blocks import Anchors, Chapter, Document, Text
 from . import conditions, frugality, left_out, reproduce, runs, trials
-from .comparison import make_comparison, make_statistics
+from .blocks import Anchors, Chapter, Document, Text
+from .comparison import make_comparison, make_published, make_statistics
 from .links import anchor_runs
 from .study_file import About
 from .summary import count, make_summary
@@ -27,6 +28,7 @@ class Material:
     collection: Collection
     rows: list[Row]
     groups: list[Group]
+    beside: Beside | None  # published numbers, where they were asked for
     figures: list = field(default_factory=list)
     without: list[str] = field(default_factory=list)  # figures that the data do not carry
 
@@ -55,6 +57,7 @@ def make_document(material: Material) -> Document:
         make_summary(material.groups, material.rows, material.study, len(material.collection.left_out), rest.anchor, anchors, controls),
         make_comparison(material.groups, anchors, run_anchors),
         make_statistics(material.groups, anchors, run_anchors),
+        make_published(material.groups, material.beside, anchors, run_anchors) if material.beside else None,
         frugality.make_chapter(material.groups, anchors),
         trials.make_chapter(material.study, anchors) if material.study else None,
         rest,

@@ -7,22 +7,10 @@ from ..load.mixture import find_mixtures
 from ..load.runs import Collection
 from ..load.study import Study, describe
 from ..load.summary import Row
-from .blocks import Anchors, Block, Bullets, Cell, Chapter, Fold, Head, Paragraph, Table, Text
+from .blocks import Anchors, Bullets, Cell, Chapter, Fold, Head, Paragraph, Table, Text
+from .notes import nest
 
 MOST_OPEN = 12
-
-
-def nest(lines: Sequence[str]) -> list[Block]:
-    """Lines that begin with two blanks belong to the one above them."""
-    blocks: list[Block] = []
-    for line in lines:
-        if not line.startswith("  "):
-            blocks.append(Paragraph(line))
-        elif blocks and isinstance(blocks[-1], Bullets):
-            blocks[-1].items.append(line.strip())
-        else:
-            blocks.append(Bullets([line.strip()]))
-    return blocks
 
 
 def count_states(study: Study, anchors: Anchors) -> Table:

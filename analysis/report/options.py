@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ..tables.options import CONTROL, names, targets
+
 EXAMPLES = """examples (from the project's root):
   python3 -m analysis report --study results/quickstart                  results/quickstart/report.html
   python3 -m analysis report --study results/minilm-glue --stage short --control bitfit --out /tmp/minilm.html
@@ -19,6 +21,7 @@ def check(options: argparse.Namespace) -> None:
         options.parser.error("--stage needs --study")
     if not options.study and not options.out:
         options.parser.error("--out FILE says where to write, where there is no study")
+    options.published = options.published or bool(options.published_file or options.published_source)
     options.out = options.out or options.study / DEFAULT_NAME
 
 
@@ -31,6 +34,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     report.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below")
     report.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: results/STUDY")
     report.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
-    report.add_argument("--control", default="lora", metavar="METHOD", help="the row that all others are compared with: a method, or a row's whole name (default: lora)")
+    report.add_argument("--control", default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the table calls it where a "
+                        f"method has several (default: {CONTROL})")
+    report.add_argument("--target", type=targets, metavar="LIST", help="scores on validation that time and bytes are counted to, as of `table`")
+    report.add_argument("--published", action="store_true", help="also what papers print, in tables of their own")
+    report.add_argument("--published-source", type=names, action="extend", default=[], metavar="LIST", help="of these sources alone, as of `table`")
+    report.add_argument("--published-file", type=Path, action="append", default=[], metavar="FILE", help="published numbers of one's own, too")
     report.add_argument("--out", type=Path, metavar="FILE", help=f"where to write (default, with --study: {DEFAULT_NAME} in DIR)")
     report.set_defaults(module=".report.verb", function="run_report", check=check, parser=report)

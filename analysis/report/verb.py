@@ -5,34 +5,15 @@ import sys
 from pathlib import Path
 
 from ..common.files import write_file
-from ..load.collect import collect
-from ..load.hdf5 import Unusable
 from ..load.index import BadIndex
-from ..load.runs import Collection, Run
-from ..load.series import Predictions, read_predictions
-from ..load.study import Study, complete_rows, read_study
+from ..load.study import Study, complete_rows
 from ..load.summary import summarise
+from ..published.read import BadPublished
 from ..tables.build import make_groups
+from ..tables.verb import read, read_beside, test_predictions
 from .document import Material, make_document
 from .page import write_page
 from .study_file import About, find_about
-
-
-def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
-    """Raises OSError, BadIndex."""
-    if not options.study:
-        return collect(options.places), None
-    study = read_study(options.study, options.stage)
-    return study.collection, study
-
-
-def predictions_of(run: Run) -> Predictions | None:
-    """None, too, where they cannot be read: what of a run is of no use is said of its file elsewhere."""
-    try:
-        return read_predictions(run)
-    except Unusable as reason:
-        print(f"analysis: {run.name}: {reason}; its predictions are left out", file=sys.stderr)
-        return None
 
 
 def about_of(study: Study | None, places: list[Path]) -> About:
@@ -46,11 +27,12 @@ def about_of(study: Study | None, places: list[Path]) -> About:
 
 def run_report(options: argparse.Namespace) -> int:
     try:
+        beside = read_beside(options)
         collection, study = read(options)
     except OSError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
-    except BadIndex as reason:
+    except (BadIndex, BadPublished) as reason:
         print(f"analysis: {reason}", file=sys.stderr)
         return 1
     if not collection.runs:
@@ -59,8 +41,8 @@ def run_report(options: argparse.Namespace) -> int:
     rows = summarise(collection.runs, ranks_in_column=study is not None and "ranks" in study.shown)
     if study:
         complete_rows(study, rows)
-    groups = make_groups(rows, options.control, predictions=predictions_of)
-    material = Material(about_of(study, options.places), options.stage, options.study or Path(), study, collection, rows, groups)
+    groups = make_groups(rows, options.control, options.target, test_predictions)
+    material = Material(about_of(study, options.places), options.stage, options.study or Path(), study, collection, rows, groups, beside)
     try:
         write_file(options.out, write_page(make_document(material)))
     except OSError as error:

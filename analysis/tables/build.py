@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from ..common.units import PERCENT
 from ..load.runs import Run
+from ..load.series import Predictions
 from ..load.summary import Row, Section
-from ..stats import Comparison, Predictions, compare
+from ..stats import Comparison, compare
 from .columns import AGAINST, COLUMNS, METHOD, METHOD_HEADING, heading_of
 from .entry import Entry
 from .model import Block, Table

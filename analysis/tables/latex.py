@@ -4,11 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from ..common.text import printable
+from ..common.text import AND, printable
 from .model import ARROWS, BETTER, Block, Cell, Heading, Table
 from .text import narrow
 
-WIDTH = 92  # letters of \small between the margins of a page, about
+WIDTH = 76  # letters of \small between the margins of LaTeX's own article, about
 ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H",
            "\u030c": "v", "\u0327": "c", "\u0328": "k"}
 SIGNS = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}",
@@ -54,22 +54,35 @@ def comment(text: str) -> str:
     return "% " + printable(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def show(heading: Heading, cell: Cell) -> str:
-    text = number(cell.text)
-    text = rf"\textbf{{{text}}}" if cell.mark == BETTER else text
-    return f"{text} {SIGNS[ARROWS[cell.mark]]}" if heading.marked and cell.mark else text
+def bold(text: str, is_bold: bool) -> str:
+    return rf"\textbf{{{text}}}" if is_bold and text else text
 
 
-def heads(headings: Sequence[Heading]) -> Iterator[str]:
+def is_double(cells: Sequence[Cell]) -> bool:
+    """Whether a column is set as two, so that values and half widths stand below one another."""
+    return any(AND in cell.text for cell in cells)
+
+
+def show(heading: Heading, cell: Cell, double: bool) -> str:
+    value, sign, half = cell.text.partition(AND) if double else (cell.text, "", "")
+    parts = [bold(number(value), cell.mark == BETTER)]
+    if double and not sign and not value[-1:].isdigit():
+        return rf"\multicolumn{{2}}{{r}}{{{parts[0]}}}"
+    if double:
+        parts.append(bold(rf"\,$\pm$\,{number(half)}", cell.mark == BETTER) if sign else "")
+    if heading.marked and cell.mark:
+        parts[-1] += f" {SIGNS[ARROWS[cell.mark]]}"
+    return " & ".join(parts)
+
+
+def heads(headings: Sequence[Heading], doubles: Sequence[bool]) -> Iterator[str]:
     """As many lines as the highest heading has."""
-    depth = max(len([line for line in heading.lines if line]) for heading in headings)
+    shown = [[line for line in heading.lines if line] for heading in headings]
+    depth = max(map(len, shown))
     for level in range(depth):
-        parts = []
-        for heading in headings:
-            lines = [line for line in heading.lines if line]
-            lines = [""] * (depth - len(lines)) + lines
-            parts.append(escape(lines[level]))
-        yield " & ".join(parts) + r" \\"
+        parts = ([""] * (depth - len(lines)) + lines for lines in shown)
+        yield " & ".join(rf"\multicolumn{{2}}{{r}}{{{escape(lines[level])}}}" if double else escape(lines[level])
+                         for lines, double in zip(parts, doubles)) + r" \\"
 
 
 def paragraph(notes: Sequence[str]) -> list[str]:
@@ -90,26 +103,28 @@ def label_of(block: Block) -> str:
 
 
 def as_block(block: Block, about: Sequence[str]) -> list[str]:
+    doubles = [is_double(cells) for _, cells in block.columns()]
+    kinds = "l" + "".join("r@{}l" if double else "r" for double in doubles[1:])
     lines = [r"\begin{table}[tbp]", r"  \centering\small\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}", rf"  \label{{{label_of(block)}}}",
-             rf"  \begin{{tabular}}{{@{{}}l{'r' * (len(block.headings) - 1)}@{{}}}}", r"    \toprule", *(f"    {line}" for line in heads(block.headings)),
+             rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule", *(f"    {line}" for line in heads(block.headings, doubles)),
              r"    \midrule"]
     for row in block.rows:
         runs = dict.fromkeys(run.run_id for cell in row[:1] for run in cell.runs)
         lines.append("    " + comment(f"{row[0].text}: {' '.join(runs) or 'no run'}"))
-        lines.append("    " + " & ".join(show(*pair) for pair in zip(block.headings, row)) + r" \\")
+        lines.append("    " + " & ".join(map(show, block.headings, row, doubles)) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}"]
     if about:
         lines += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}\footnotesize\raggedright", *(f"    {line}" for line in paragraph(about)), r"  \end{minipage}"]
     return [*lines, r"\end{table}"]
 
 
-def as_latex(table: Table, trace: str = "", whole: bool = False) -> str:
-    """trace: as of Markdown. whole: all columns, even if they do not fit a page."""
+def as_latex(table: Table, trace: str = "", asked: bool = False) -> str:
+    """trace: as of Markdown. asked: the columns were asked for one by one, and stay even if they do not fit a page."""
     lines = HEAD.splitlines()
     about = [*table.about, *([f"Exact values, formulas and runs of every cell: {trace}."] if trace else [])]
     used: set[str] = set()
     for block in table.blocks:
-        kept = block if whole else narrow(block, WIDTH)
+        kept = narrow(block, WIDTH, asked)
         lost = [heading.title for heading in block.headings if heading not in kept.headings]
         while label_of(kept) in used:
             kept.key += "-b"

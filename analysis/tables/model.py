@@ -34,6 +34,7 @@ class Heading:
     formula: str  # in words, with the unit
     rank: float = 0.0  # where a terminal is narrow, the column with the highest one goes first; 0: never
     marked: bool = False  # its cells' marks are shown as arrows
+    is_ours: bool = True  # False: a paper's
 
     @property
     def title(self) -> str:

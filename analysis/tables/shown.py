@@ -89,7 +89,7 @@ def show_difference(entry: Entry) -> Cell:
     difference, metric = entry.statistics.difference, entry.row.section.metric
     if not math.isfinite(difference.interval.mean):
         return unknown(entry)
-    return Cell(mean_and_half(difference.interval, metric, signed), (*interval_values(difference.interval), ("seeds", list(difference.seeds))),
+    return Cell(mean_and_half(difference.interval, metric, signed), (*interval_values(difference.interval), ("seeds", difference.seeds), ("control", entry.comparison.control.label)),
                 with_control(entry), mark_of(entry))
 
 
@@ -222,8 +222,6 @@ def wrong_of(entry: Entry) -> dict[str, int]:
 
 def show_runs(entry: Entry) -> Cell:
     wrong = wrong_of(entry)
-    several = len(entry.runs) > 1
-    words = [(f"{count} of {len(entry.runs)} " if several and count < len(entry.runs) else "all " * several) + reason.partition(":")[0]
-             for reason, count in wrong.items()]
+    words = [(f"{count}/{len(entry.runs)} " if count < len(entry.runs) else "") + reason.partition(":")[0] for reason, count in wrong.items()]
     words += ["stale"] * entry.row.stale
     return plain(", ".join(words) or "ok", entry, *wrong.items(), *([("stale", "yes")] if entry.row.stale else []))

@@ -18,11 +18,11 @@ def width_of(heading: Heading, cells: Sequence[Cell]) -> int:
     return max(map(len, [*heading.lines, *texts_of(heading, cells)]))
 
 
-def narrow(block: Block, width: int) -> Block:
-    """The columns that fit."""
+def narrow(block: Block, width: int, asked: bool = False) -> Block:
+    """The columns that fit. asked: of all but papers, what was asked for stays."""
     _, *others = block.columns()
     least = {heading: width_of(heading, cells) for heading, cells in others}
-    for heading in sorted((heading for heading in least if heading.rank), key=lambda heading: -heading.rank):
+    for heading in sorted((heading for heading in least if heading.rank and not (asked and heading.is_ours)), key=lambda heading: -heading.rank):
         if NARROWEST + sum(least.values()) + len(least) <= width:
             break
         del least[heading]
