@@ -51,7 +51,8 @@ def make_chapter(runs: Sequence[Run], anchors: Anchors, run_anchors: dict[str, s
     chapter.blocks.append(Paragraph("The same for all runs that this report is about:" if rows else "All runs that this report is about were made alike:"))
     chapter.blocks.append(Facts(same))
     if rows:
+        heads = [Head("what"), Head("value"), Head("runs", True), Head("which")]
         chapter.blocks += [Paragraph("What differs between them, and how many runs have it:"),
-                           Table(anchors.new("differences in conditions"), "Conditions that differ", [Head("what"), Head("value"), Head("runs", True), Head("which")], rows)]
+                           Table(anchors.new("differences in conditions"), "Conditions that differ", heads, rows)]
     chapter.blocks += [Paragraph(problem) for problem in problems]
     return chapter

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..load.runs import Collection, Run
-from ..load.study import Study
+from ..load.study import Study, count
 from ..load.summary import Row
 from ..tables.beside import Beside
 from ..tables.build import Group
@@ -13,7 +13,7 @@ from .blocks import Anchors, Chapter, Document, Text
 from .comparison import make_comparison, make_published, make_statistics
 from .links import anchor_runs
 from .study_file import About
-from .summary import count, make_summary
+from .summary import make_summary
 
 STALE = "stale"
 

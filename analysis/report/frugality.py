@@ -25,8 +25,10 @@ def rows_of(group: Group) -> tuple[list[Row], Row | None]:
 
 
 def make_table(groups: Sequence[Group], anchors: Anchors) -> Table | None:
-    heads = [Head("method"), Head("task"), Head("numbers trained", True), Head("sent per step", True, "bytes of the method that a rank gives to the sum of a step"),
-             Head("of full's", True), Head("with head", True, "bytes of the whole message"), Head("of full's", True), Head("stored", True), Head("of full's", True)]
+    heads = [Head("method"), Head("task"), Head("numbers trained", True)]
+    for name, meaning in (("sent per step", "bytes of the method that a rank gives to the sum of a step"), ("with head", "bytes of the whole message"),
+                          ("stored", "bytes of the method's result, the head apart")):
+        heads += [Head(name, True, meaning), Head("of full's", True, "in relation to full fine-tuning")]
     lines = []
     for group in groups:
         rows, full = rows_of(group)
@@ -45,9 +47,9 @@ def make_chapter(groups: Sequence[Group], anchors: Anchors) -> Chapter | None:
     if not (table := make_table(groups, anchors)):
         return None
     return Chapter("What is sent and stored", anchors.new("frugality"), [
-        Paragraph("Payload, not bytes on a wire: what one rank gives to the sum over ranks in a step, the method's own numbers and with the task head and the few "
-                  "numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that a batch "
-                  "reaches are sent."), table])
+        Paragraph("Payload, not bytes on a wire: what one rank gives to the sum over ranks in a step, the method's own numbers, and with the task head and the "
+                  "few numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that a "
+                  "batch reaches are sent."), table])
 
 
 def describe_frugality(groups: Sequence[Group]) -> list[str]:
@@ -62,7 +64,7 @@ def describe_frugality(groups: Sequence[Group]) -> list[str]:
         told = [f"{human_bytes(row.first.sent_bytes)} ({share(row.first.sent_bytes, whole.sent_bytes)} of it, {row.label})" for row in (others[0], others[-1])]
         stored = sorted(row.first.stored_bytes for row in others)
         where = f"{group.section.task}: per" if len(groups) > 1 else "Per"
-        sentences.append(f"{where} step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it stores "
-                         f"{human_bytes(whole.stored_bytes)}, they {human_bytes(stored[0])} ({share(stored[0], whole.stored_bytes)}) to {human_bytes(stored[-1])} "
-                         f"({share(stored[-1], whole.stored_bytes)}).")
+        kept = [f"{human_bytes(count)} ({share(count, whole.stored_bytes)})" for count in (stored[0], stored[-1])]
+        sentences.append(f"{where} step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; "
+                         f"it stores {human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
     return sentences

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..load.index import STATES
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
-from ..load.study import Study, describe
+from ..load.study import Study, count, describe
 from ..load.summary import Row
 from .blocks import Anchors, Bullets, Cell, Chapter, Fold, Head, Paragraph, Table, Text
 from .notes import nest
@@ -16,8 +16,9 @@ MOST_OPEN = 12
 def count_states(study: Study, anchors: Anchors) -> Table:
     kinds = [(what, lines) for what, lines in (("runs", study.runs), ("trials", study.trials)) if lines]
     states = [state for state in STATES if any(line.state == state for _, lines in kinds for line in lines)]
-    rows = [[Cell(state), *(Cell(str(count := sum(line.state == state for line in lines)), count) for _, lines in kinds)] for state in states]
-    return Table(anchors.new("states"), "What was planned, and what became of it", [Head("state"), *(Head(what, True) for what, _ in kinds)], rows, sortable=False)
+    rows = [[Cell(state), *(Cell(str(found := sum(line.state == state for line in lines)), found) for _, lines in kinds)] for state in states]
+    heads = [Head("state"), *(Head(what, True) for what, _ in kinds)]
+    return Table(anchors.new("states"), "What was planned, and what became of it", heads, rows, sortable=False)
 
 
 def unfinished(study: Study, anchors: Anchors) -> Table | None:
@@ -25,7 +26,7 @@ def unfinished(study: Study, anchors: Anchors) -> Table | None:
     rows = [[Cell(line.state), Cell(line.role), Cell(line.cells["task"]), Cell(line.cells["method"]), Cell(line.cells["seed"], int(line.cells["seed"] or 0)),
              Cell(line.cells["tuned"]), Cell(line.cells["attempts"]), Cell(line.cells["reason"]), Cell(line.request_id[:8], title=line.request_id)]
             for line in lines]
-    heads = [Head("state"), Head("role"), Head("task"), Head("method"), Head("seed", True), Head("tuned"), Head("attempts", True), Head("reason"), Head("request")]
+    heads = [*map(Head, ("state", "role", "task", "method")), Head("seed", True), Head("tuned"), Head("attempts", True), Head("reason"), Head("request")]
     return Table(anchors.new("unfinished"), "All that has no number", heads, rows) if rows else None
 
 
@@ -36,14 +37,14 @@ def make_chapter(study: Study | None, collection: Collection, rows: Sequence[Row
         if table := unfinished(study, anchors):
             chapter.blocks.append(Fold(table.caption, [table]))
     chapter.blocks += nest(collection.notes)
-    chapter.blocks += [Paragraph(f"In {path} and in files, counted once: {number} run{'' if number == 1 else 's'}.") for path, number in collection.twice.items()]
+    chapter.blocks += [Paragraph(f"In {path} and in files, counted once: {count(number, 'run')}.") for path, number in collection.twice.items()]
     if mixtures := find_mixtures(collection):
         items: list[Text] = list(mixtures)
         chapter.blocks += [Paragraph("In the tables, and not alike:"), Bullets(items)]
     if collection.left_out:
         table = Table(anchors.new("files left out"), "Files that were left out", [Head("file"), Head("reason")],
                       [[Cell(str(path)), Cell(reason)] for path, reason in collection.left_out])
-        chapter.blocks += [Paragraph(f"Left out: {len(collection.left_out)} file{'' if len(collection.left_out) == 1 else 's'}."),
+        chapter.blocks += [Paragraph(f"Left out: {count(len(collection.left_out), 'file')}."),
                            table if len(table.rows) <= MOST_OPEN else Fold(table.caption, [table])]
     if not chapter.blocks:
         chapter.blocks.append(Paragraph("Nothing was left out, and nothing makes the rows unlike beyond their settings."))

@@ -28,9 +28,9 @@ def check(options: argparse.Namespace) -> None:
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     report = verbs.add_parser("report", help="one HTML file with tables, statistics and figures", epilog=EXAMPLES,
                               formatter_class=argparse.RawDescriptionHelpFormatter,
-                              description="Writes one HTML file that needs no other and no network: what was compared, what can be separated and what not, tables "
-                              "that sort, figures,\nwhat is in no table and why, conditions, every run, and how to make it again. The same runs make the same "
-                              "bytes.\nExit status: 0 written, 1 no finished run or no index of a study, 2 wrong usage.")
+                              description="Writes one HTML file that needs no other and no network: what was compared, what can be separated and what not, "
+                              "tables that sort,\nfigures, what is in no table and why, conditions, every run, and how to make it again. The same runs make the "
+                              "same bytes.\nExit status: 0 written, 1 no finished run or no index of a study, 2 wrong usage.")
     report.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below")
     report.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: results/STUDY")
     report.add_argument("--stage", metavar="NAME", help="with --study: of one stage")

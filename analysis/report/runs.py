@@ -6,12 +6,20 @@ from pathlib import Path
 
 from ..common.units import human_time, score
 from ..load.runs import Run
+from ..load.study import count
 from ..load.summary import Row
 from .blocks import Anchors, Block, Bullets, Cell, Chapter, Facts, Fold, Head, Mono, Paragraph, Table
 from .conditions import group
 from .links import run_links, seed_links, short
 
 OK = "ok"
+MEANINGS = {
+    "contaminated": "Contaminated: while it ran, threads waited for a core for more than 5 % of their time, so that its times are not to be trusted; scores and "
+                    "bytes are not touched.",
+    "dirty build": "Dirty build: the program was built from sources that are in no commit.",
+    "stale": "Stale: other sources than today's made it.",
+    "invalid": "Invalid: what its file says does not fit together.",
+}
 
 
 def place_of(run: Run, base: Path) -> str:
@@ -25,14 +33,17 @@ def cell(text: str, value: float) -> Cell:
     return Cell(text, value if value == value else None)
 
 
-def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[[Run], str], base: Path, anchors: Anchors, run_anchors: Mapping[str, str]) -> Table:
+def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[[Run], str], base: Path, anchors: Anchors,
+              run_anchors: Mapping[str, str]) -> Table:
+    """Every run, where links to it lead."""
     heads = [Head("run", title="the first eight digits of its run_id"), Head("method"), Head("task"), Head("seed", True), Head("ranks", True),
-             Head("threads", True), Head("steps", True), Head("test", True, "score on the test split"), Head("validation", True, "score on the validation split"),
-             Head("train time", True, "from the first step to the last"), Head("verdict"), Head("made", title="UTC"), Head("file")]
+             Head("threads", True), Head("steps", True), Head("test", True, "score on the test split"),
+             Head("validation", True, "score on the validation split"), Head("train time", True, "from the first step to the last"), Head("verdict"),
+             Head("made", title="UTC"), Head("file")]
     rows = [[Cell(short(run), title=run.run_id), Cell(labels[run.run_id]), Cell(run.task), Cell(str(run.seed), run.seed), Cell(str(run.ranks), run.ranks),
              Cell(str(run.threads), run.threads), Cell(f"{run.steps:,}", run.steps), cell(score(run.test, run.metric), run.test),
-             cell(score(run.validation, run.metric), run.validation), cell(human_time(run.train_s), run.train_s), Cell(verdict(run)), Cell(run.created[:16].replace("T", " "), title=run.created),
-             Cell(place_of(run, base))] for run in runs]
+             cell(score(run.validation, run.metric), run.validation), cell(human_time(run.train_s), run.train_s), Cell(verdict(run)),
+             Cell(run.created[:16].replace("T", " "), title=run.created), Cell(place_of(run, base))] for run in runs]
     return Table(anchors.new("all runs"), f"All {len(runs)} runs of the tables", heads, rows, [run_anchors[run.run_id] for run in runs])
 
 
@@ -46,8 +57,8 @@ def list_settings(rows: Sequence[Row], anchors: Anchors, run_anchors: Mapping[st
     common = common_settings(rows)
     own = [[Cell(row.label), Cell(row.section.task), Cell(" ".join(f"{key}={value}" for key, value in sorted(row.first.settings.items()) if key not in common)),
             Cell(seed_links(row.runs, run_anchors))] for row in rows]
-    return [Fold("Settings that all runs share", [Facts([("seeds", ", ".join(map(str, sorted({run.seed for row in rows for run in row.runs})))), *common.items()])]),
-            Fold("Settings that differ", [Table(anchors.new("settings"), "Settings that differ", [Head("method"), Head("task"), Head("settings"), Head("seeds")], own)])]
+    differing = Table(anchors.new("settings"), "Settings that differ", [*map(Head, ("method", "task", "settings", "seeds"))], own)
+    return [Fold("Settings that all runs share", [Facts(list(common.items()))]), Fold(differing.caption, [differing])]
 
 
 def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
@@ -56,14 +67,14 @@ def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path,
     runs = [run for row in rows for run in row.runs]
     labels = {run.run_id: row.label for row in rows for run in row.runs}
     groups = group(runs, verdict)
-    chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {len(runs)} runs have the verdict {OK}: their files are whole, were made by a program without "
-                                    "local changes, and no other work disturbed their times."))
+    chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {count(len(runs), 'run')} {'has' if len(runs) == 1 else 'have'} the verdict {OK}: whole files, "
+                                    "a program without local changes, and no other work that disturbed their times."))
     if wrong := {what: members for what, members in groups.items() if what != OK}:
-        chapter.blocks.append(Bullets([[f"{what}: {len(members)}: ", *run_links(members, run_anchors)] for what, members in wrong.items()]))
-        chapter.blocks.append(Paragraph("contaminated: while it ran, threads waited for a core for more than 5 % of their time, so that its times are not to be "
-                                        "trusted; scores and bytes are not touched. dirty build: the program was built from sources that are in no commit. stale: "
-                                        "other sources than today's made it."))
-    chapter.blocks.append(Paragraph([Mono("peftscale check FILES"), " recomputes what a run file says from what it follows from, and compares runs that ought to be equal."]))
+        chapter.blocks.append(Bullets([[f"{what}, {count(len(members), 'run')}: ", *run_links(members, run_anchors)] for what, members in wrong.items()]))
+        said = [meaning for name, meaning in MEANINGS.items() if any(name in what for what in wrong)]
+        chapter.blocks.append(Paragraph(" ".join(said)))
+    chapter.blocks.append(Paragraph([Mono("peftscale check FILES"), " recomputes what a run file says from what it follows from, and compares runs that ought to "
+                                     "be equal."]))
     chapter.blocks += list_settings(rows, anchors, run_anchors)
     chapter.blocks.append(Fold(f"List of all {len(runs)} runs", [list_runs(runs, labels, verdict, base, anchors, run_anchors)], is_open=len(runs) <= 30))
     return chapter

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ..common.units import PERCENT, score
 from ..load.runs import Run
-from ..load.study import Study
+from ..load.study import Study, count
 from ..load.summary import Row
 from ..stats import Comparison, RowStatistics
 from ..tables.build import Group
@@ -16,10 +16,6 @@ from .frugality import describe_frugality
 
 SEPARATED = ("better", "worse")
 MOST_NAMED = 12
-
-
-def count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def some(names: Sequence[str]) -> str:
@@ -53,7 +49,8 @@ def name_difference(each: RowStatistics, metric: str) -> str:
     found = each.difference
     p = "below 0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}"
     low, high = (signed(value, metric) for value in (found.interval.low, found.interval.high))
-    return f"{each.row.label} by {signed(found.interval.mean, metric)}{unit(metric)} ({100 * found.interval.level:g} % interval {low} to {high}, p {p} after Holm)"
+    return (f"{each.row.label} by {signed(found.interval.mean, metric)}{unit(metric)} ({100 * found.interval.level:g} % interval {low} to {high}, p {p} after "
+            "Holm)")
 
 
 def describe_smallest(rows: Sequence[RowStatistics], metric: str) -> str:
@@ -130,8 +127,8 @@ def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | No
     runs = [run for row in rows for run in row.runs]
     blocks: list[Block] = [Paragraph(describe_runs(rows, runs))]
     if controls:
-        blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons of a table, "
-                                "at 5 %."))
+        blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons of a "
+                                "table, at 5 %."))
     blocks.append(Bullets(describe_scores(groups)))
     blocks += [Paragraph(text) for text in describe_frugality(groups)]
     blocks.append(Paragraph(describe_rest(study, runs, left_out, rest_place)))

@@ -47,8 +47,8 @@ def make_chapter(study: Study, anchors: Anchors) -> Chapter | None:
     """None: the study tuned nothing."""
     if not (curves := find_curves(study)):
         return None
-    blocks: list[Block] = [Paragraph("Each choice was made on the validation split alone, before the runs of the tables were begun; trials read no test split and "
-                                     f"enter no mean. {CHOSEN} marks what was chosen, {STALE} what another version of the program made.")]
+    blocks: list[Block] = [Paragraph("Each choice was made on the validation split alone, before the runs of the tables were begun; trials read no test split "
+                                     f"and enter no mean. {CHOSEN} marks what was chosen, {STALE} what another version of the program made.")]
     sections = list(by_section(curves).values())
     for members in sections:
         blocks.append(overview(members, anchors))

@@ -11,6 +11,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 
@@ -28,6 +29,10 @@ class Page:
     def ask(self, script: str, *words):
         """What a function body returns in the page."""
         return self.driver.execute_script(script, *words)
+
+    def wait(self, script: str, *words, seconds: float = 5) -> None:
+        """Until a function body returns true."""
+        WebDriverWait(self.driver, seconds, 0.05).until(lambda driver: driver.execute_script(script, *words))
 
     def resize(self, width: int, height: int = 800, scale: float = 1, mobile: bool = False) -> None:
         """The page's own size in CSS pixels, which a window's may not reach."""
