@@ -79,9 +79,9 @@ def block_of(group: Group, names: Sequence[str]) -> Block:
 def make_comparison(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
     chapter = Chapter("Comparison", anchors.new("comparison"))
     chapter.blocks.append(Paragraph(
-        "A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which says nothing about their "
-        "scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter under \u201cgroup\u201d cannot be separated. Each cell "
-        "names its exact values and runs where a pointer rests on it; the last column leads to the runs."))
+        "A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which says nothing about "
+        "scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter under \u201cgroup\u201d cannot be separated. Each "
+        "cell names its exact values and runs where a pointer rests on it; the last column leads to the runs."))
     if len(groups) > 1:
         wide = make_wide(groups)
         chapter.blocks.append(Heading("All tasks", anchors.new("comparison of all tasks")))
@@ -101,7 +101,7 @@ def make_statistics(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapp
     for group in groups:
         caption = f"Differences to the control: {group.section.task}"
         chapter.blocks.append(make_table(block_of(group, STATISTICS), anchors.new("statistics", group.section.task), caption, run_anchors))
-    chapter.blocks.append(Bullets([typed(line) for line in explain(STATISTICS, groups)]))
+    chapter.blocks += nest(explain(STATISTICS, groups))
     return chapter
 
 
@@ -112,7 +112,8 @@ def make_published(groups: Sequence[Group], beside: Beside, anchors: Anchors, ru
     for group in groups:
         block = block_of(group, PUBLISHED)
         if sources := put_beside(block, group, beside):
-            chapter.blocks.append(make_table(block, anchors.new("published", group.section.task), f"Published numbers beside ours: {group.section.task}", run_anchors))
+            caption = f"Published numbers beside ours: {group.section.task}"
+            chapter.blocks.append(make_table(block, anchors.new("published", group.section.task), caption, run_anchors))
         shown.append((group, sources))
     chapter.blocks += nest(describe_beside(shown, beside))
     return chapter

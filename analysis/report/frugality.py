@@ -48,8 +48,8 @@ def make_chapter(groups: Sequence[Group], anchors: Anchors) -> Chapter | None:
         return None
     return Chapter("What is sent and stored", anchors.new("frugality"), [
         Paragraph("Payload, not bytes on a wire: what one rank gives to the sum over ranks in a step, the method's own numbers, and with the task head and the "
-                  "few numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that a "
-                  "batch reaches are sent."), table])
+                  "few numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that "
+                  "a batch reaches are sent."), table])
 
 
 def describe_frugality(groups: Sequence[Group]) -> list[str]:

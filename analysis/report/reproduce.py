@@ -52,8 +52,8 @@ def make_reproduction(study: Study | None, about: About, stage: str | None, runs
         chapter.blocks += [Paragraph("The whole study, from the root of the project; what is done already is not done again:"),
                            Code("\n".join(study_commands(study, about, stage, runs)))]
         if len(versions(runs)) > 1:
-            chapter.blocks.append(Paragraph(f"Its runs were made by {len(versions(runs))} commits, named above under Conditions; the first line takes the one that "
-                                            "made most."))
+            chapter.blocks.append(Paragraph(f"Its runs were made by {len(versions(runs))} commits, named above under Conditions; the first line takes the one "
+                                            "that made most."))
     if runs:
         chapter.blocks += [Paragraph("One of its runs, from the configuration that its file holds; data and weights must lie where that names them, or below "
                                      "PEFTSCALE_DATA and PEFTSCALE_ASSETS:"), Code("\n".join(file_commands(runs, study)))]

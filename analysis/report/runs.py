@@ -14,8 +14,8 @@ from .links import run_links, seed_links, short
 
 OK = "ok"
 MEANINGS = {
-    "contaminated": "Contaminated: while it ran, threads waited for a core for more than 5 % of their time, so that its times are not to be trusted; scores and "
-                    "bytes are not touched.",
+    "contaminated": "Contaminated: while it ran, threads waited for a core for more than 5 % of their time, so that its times are not to be trusted; scores "
+                    "and bytes are not touched.",
     "dirty build": "Dirty build: the program was built from sources that are in no commit.",
     "stale": "Stale: other sources than today's made it.",
     "invalid": "Invalid: what its file says does not fit together.",
@@ -67,14 +67,14 @@ def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path,
     runs = [run for row in rows for run in row.runs]
     labels = {run.run_id: row.label for row in rows for run in row.runs}
     groups = group(runs, verdict)
-    chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {count(len(runs), 'run')} {'has' if len(runs) == 1 else 'have'} the verdict {OK}: whole files, "
-                                    "a program without local changes, and no other work that disturbed their times."))
+    chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {count(len(runs), 'run')} {'has' if len(runs) == 1 else 'have'} the verdict {OK}: whole "
+                                    "files, a program without local changes, and no other work that disturbed their times."))
     if wrong := {what: members for what, members in groups.items() if what != OK}:
         chapter.blocks.append(Bullets([[f"{what}, {count(len(members), 'run')}: ", *run_links(members, run_anchors)] for what, members in wrong.items()]))
         said = [meaning for name, meaning in MEANINGS.items() if any(name in what for what in wrong)]
         chapter.blocks.append(Paragraph(" ".join(said)))
-    chapter.blocks.append(Paragraph([Mono("peftscale check FILES"), " recomputes what a run file says from what it follows from, and compares runs that ought to "
-                                     "be equal."]))
+    chapter.blocks.append(Paragraph([Mono("peftscale check FILES"), " recomputes what a run file says from what it follows from, and compares runs that ought "
+                                     "to be equal."]))
     chapter.blocks += list_settings(rows, anchors, run_anchors)
     chapter.blocks.append(Fold(f"List of all {len(runs)} runs", [list_runs(runs, labels, verdict, base, anchors, run_anchors)], is_open=len(runs) <= 30))
     return chapter

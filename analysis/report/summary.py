@@ -8,13 +8,13 @@ from ..load.runs import Run
 from ..load.study import Study, count
 from ..load.summary import Row
 from ..stats import Comparison, RowStatistics
+from ..stats.judge import BETTER, NOT_SEPARATED, WORSE
 from ..tables.build import Group
 from ..tables.notes import enumerate_words
 from ..tables.shown import signed
 from .blocks import Anchors, Block, Bullets, Chapter, Link, Paragraph, Part, Text
 from .frugality import describe_frugality
 
-SEPARATED = ("better", "worse")
 MOST_NAMED = 12
 
 
@@ -45,21 +45,19 @@ def describe_runs(rows: Sequence[Row], runs: Sequence[Run]) -> str:
 # ---- scores ----
 
 def name_difference(each: RowStatistics, metric: str) -> str:
-    """lora r=8 q,v by +1.20 (interval +0.40 to +2.00, p 0.012)"""
+    """lora r=8 q,v by +1.20 (95 % interval +0.40 to +2.00, with other test examples -0.10 to +2.50; p 0.012 after Holm)"""
     found = each.difference
     p = "below 0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}"
-    low, high = (signed(value, metric) for value in (found.interval.low, found.interval.high))
-    return (f"{each.row.label} by {signed(found.interval.mean, metric)}{unit(metric)} ({100 * found.interval.level:g} % interval {low} to {high}, p {p} after "
-            "Holm)")
+    ends = [f"{signed(each.low, metric)} to {signed(each.high, metric)}" if each else "" for each in (found.interval, found.wide)]
+    inside = [f"{100 * found.interval.level:g} % interval {ends[0]}"] * bool(ends[0]) + [f"with other test examples {ends[1]}"] * bool(ends[1])
+    return f"{each.row.label} by {signed(found.mean, metric)}{unit(metric)} ({', '.join(inside)}; p {p} after Holm)"
 
 
-def describe_smallest(rows: Sequence[RowStatistics], metric: str) -> str:
-    sizes = sorted(each.difference.smallest for each in rows if each.difference and math.isfinite(each.difference.smallest))
-    if not sizes:
+def describe_smallest(comparison: Comparison, metric: str) -> str:
+    if not math.isfinite(comparison.smallest):
         return ""
-    low, high = score(sizes[0], metric), score(sizes[-1], metric)
-    return (f"With these seeds and this spread a true difference is found in 80 % of such studies only if it is at least {low}"
-            f"{f' to {high}' if high != low else ''}{unit(metric)}, depending on the row.")
+    return (f"By the spread of these seeds a true difference is found with 80 % power only from about {score(comparison.smallest, metric)}{unit(metric)} "
+            "upwards, so smaller ones may exist unseen.")
 
 
 def describe_letters(comparison: Comparison) -> str:
@@ -80,20 +78,20 @@ def describe_comparison(group: Group, comparison: Comparison) -> list[str]:
     metric = group.section.metric
     control = comparison.control
     if control is None:
-        return [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in comparison.notes] or ["Nothing is compared: there is no control."]
+        return [*[note for note in comparison.notes if note.startswith("No control")], *filter(None, [describe_letters(comparison)])]
     compared = [each for each in comparison.rows if each.difference]
     sentences = []
-    for verdict in SEPARATED:
+    for verdict in (BETTER, WORSE):
         if found := [each for each in compared if each.difference.verdict == verdict]:
             sentences.append(f"{verdict.capitalize()} than {control.label}: {'; '.join(name_difference(each, metric) for each in found)}.")
     others: dict[str, list[str]] = {}
     for each in compared:
-        if each.difference.verdict not in SEPARATED:
+        if not each.difference.is_separated:
             others.setdefault(each.difference.verdict, []).append(each.row.label)
     for verdict, names in others.items():
-        what = f"Not separated from {control.label}" if verdict == "not separated" else f"Not compared with {control.label} ({verdict})"
+        what = f"Not separated from {control.label}" if verdict == NOT_SEPARATED else f"Not to be told from {control.label}, with {verdict}"
         sentences.append(f"{what}: {some(names)}.")
-    return [*sentences, *filter(None, [describe_smallest(compared, metric), describe_letters(comparison)])]
+    return [*sentences, *filter(None, [describe_smallest(comparison, metric), describe_letters(comparison)])]
 
 
 def describe_scores(groups: Sequence[Group]) -> list[Text]:
@@ -127,8 +125,8 @@ def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | No
     runs = [run for row in rows for run in row.runs]
     blocks: list[Block] = [Paragraph(describe_runs(rows, runs))]
     if controls:
-        blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons of a "
-                                "table, at 5 %."))
+        blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons "
+                                "of a table, at 5 %."))
     blocks.append(Bullets(describe_scores(groups)))
     blocks += [Paragraph(text) for text in describe_frugality(groups)]
     blocks.append(Paragraph(describe_rest(study, runs, left_out, rest_place)))

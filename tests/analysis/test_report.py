@@ -73,8 +73,8 @@ return Array.from(document.querySelectorAll("figure"), function (figure) {
   const sizes = Array.from(svg.querySelectorAll("text")).map((text) => parseFloat(getComputedStyle(text).fontSize) * scale);
   return {id: figure.id, left: card.left, right: card.right, height: card.height, width: box.width, visible: svg.checkVisibility(), drawn: drawn.length,
           outside: drawn.filter((each) => each.right < box.left || each.left > box.right || each.bottom < box.top || each.top > box.bottom).length,
-          told: names.map((name) => (document.getElementById(name) || {textContent: ""}).textContent.trim()), caption: figure.querySelector("figcaption").textContent,
-          smallest: Math.min(...sizes)};
+          told: names.map((name) => (document.getElementById(name) || {textContent: ""}).textContent.trim()),
+          caption: figure.querySelector("figcaption").textContent, smallest: Math.min(...sizes)};
 });
 """
 WIDER = """
@@ -150,7 +150,7 @@ class Pages:
         inner = self.page.ask("return Array.from(document.querySelectorAll('a[href^=\"#\"]'), (each) => each.getAttribute('href').slice(1))")
         self.assertEqual(set(inner) - set(ids), set())
         self.assertGreater(len(inner), 20)
-        used = self.page.ask("return Array.from(document.querySelectorAll('svg use'), (each) => (each.getAttribute('href') || each.getAttribute('xlink:href')).slice(1))")
+        used = self.page.ask("return Array.from(document.querySelectorAll('svg use'), (each) => each.href.baseVal.slice(1))")
         self.assertEqual(set(used) - set(ids), set())
         labels = self.page.ask("return Array.from(document.querySelectorAll('[aria-labelledby]'), (each) => each.getAttribute('aria-labelledby'))")
         self.assertEqual({name for label in labels for name in label.split()} - set(ids), set())
@@ -366,8 +366,8 @@ class Pages:
         wide = self.page.ask("return Array.from(document.querySelectorAll('table, svg, pre')).filter((each) => each.getBoundingClientRect().right > 695.5)"
                              ".map((each) => each.tagName + ' ' + each.textContent.slice(0, 60))")
         self.assertEqual(wide, [])
-        sticky = self.page.ask("return Array.from(document.querySelectorAll('*')).filter((each) => ['sticky', 'fixed'].includes(getComputedStyle(each).position))"
-                               ".map((each) => each.tagName)")
+        sticky = self.page.ask("return Array.from(document.querySelectorAll('*')).map((each) => getComputedStyle(each).position)"
+                               ".filter((position) => ['sticky', 'fixed'].includes(position))")
         self.assertEqual(sticky, [])
 
 
@@ -380,7 +380,8 @@ class Made(Pages, unittest.TestCase):
 
     def test_texts_are_shown_as_they_are(self):
         said = self.page.ask("return document.body.textContent")
-        for text in ("A study of <script>window.hacked = 1</script>", "Is <b>this</b> \"safe\" & sound?", "diverged at step 12: loss nan", "onerror='window.hacked = 2'"):
+        for text in ("A study of <script>window.hacked = 1</script>", "Is <b>this</b> \"safe\" & sound?", "diverged at step 12: loss nan",
+                     "onerror='window.hacked = 2'"):
             self.assertIn(text, said)
 
 
