@@ -15,7 +15,7 @@ PUBLIC = {
     "pseudo_values": "metrics", "LOWER_IS_BETTER": "metrics",
     "crossed_parts": "crossed", "crossed_interval": "crossed",
     "Comparison": "comparison", "RowStatistics": "comparison", "Difference": "judge", "compare": "comparison",
-    "Average": "averages", "AverageRow": "averages", "average_over": "averages",
+    "Average": "averages", "AverageRow": "averages", "average_over": "averages", "compare_averages": "averages",
 }
 __all__ = list(PUBLIC)
 

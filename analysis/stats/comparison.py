@@ -26,7 +26,7 @@ class RowStatistics:
 class Comparison:
     control: Row | None
     rows: list[RowStatistics]  # in the order given
-    notes: list[str] = field(default_factory=list)  # a line that begins with two blanks belongs to the one above it
+    notes: list[str] = field(default_factory=list)  # a sentence or two each; those of several sections are often the same
     level: float = 0.95
     family: int = 0  # comparisons with the control that were tested
     pooled: float = math.nan  # standard deviation of differences over seeds, pooled over the family
@@ -78,9 +78,9 @@ class Parts:
 
 
 def compare(rows: Sequence[Row], control: str, predictions: Reader | None = None, level: float = 0.95) -> Comparison:
-    """rows: all of one section (ValueError if not). control: a row's label, or a method of which there is one row. predictions: of a run, load.series.read_predictions;
-    without them there are no intervals over examples, and the grid of scores is not known. level: of the intervals; 1 - level is the chance of any false verdict
-    in the family, and of any false separation by letters."""
+    """rows: all of one section (ValueError if not). control: a row's label, or a method of which there is one row. predictions: of a run,
+    load.series.read_predictions; without them there are no intervals over examples, and the grid of scores is not known. level: of the intervals; 1 - level
+    is the chance of any false verdict in the family, and of any false separation by letters."""
     if len({row.section for row in rows}) > 1:
         raise ValueError("rows of several sections cannot be compared")
     if not 0.5 <= level < 1:

@@ -1,18 +1,19 @@
 """New seeds and new test examples: seeds and examples as crossed random effects on the difference of two methods.
 
-Model. D_se, the difference of two methods for seed s and example e (of a mean its terms, else pseudo-values: metrics.py), is mu + S_s + E_e + R_se. The mean over n
-seeds and N examples has the variance var(S)/n + var(E)/N + var(R)/(nN), which the mean squares of the two-way table estimate as
+Model. D_se, the difference of two methods for seed s and example e (of a mean its terms, else pseudo-values: metrics.py), is mu + S_s + E_e + R_se. The mean
+over n seeds and N examples has the variance var(S)/n + var(E)/N + var(R)/(nN), which the mean squares of the two-way table estimate as
 
     (MS_seed + max(MS_example - MS_interaction, 0)) / (n N)
 
-(Dorfman, Berbaum and Metz 1992, with readers for seeds and cases for examples; the difference of two treatments leaves these two factors). In it A = MS_seed / (nN) is the
-squared standard error over seeds alone, and B, the rest, is what other examples would add.
+(Dorfman, Berbaum and Metz 1992, with readers for seeds and cases for examples; the difference of two treatments leaves these two factors). In it A = MS_seed
+/ (nN) is the squared standard error over seeds alone, and B, the rest, is what other examples would add.
 
-Degrees of freedom. Hillis (2007, A comparison of denominator degrees of freedom methods for multiple observer ROC analysis, Statistics in Medicine 26) has
-(n - 1) ((A + B) / A)^2: Satterthwaite's, B taken as known. Where A comes from three seeds that is too many, because an A that is too small by chance makes the
-interval short and the degrees of freedom many at once: coverage falls to 92 % (n = 3) and 87 % (n = 2) where B is a tenth of the whole. They are therefore capped at
-(n - 1) (A + B) / A, and at N - 1. For many examples coverage is then an integral over the chi-square distribution of A alone: 94.2 to 96.3 % (n = 3), 94.9 to 96.1 %
-(n = 4), 95.0 to 96.1 % (n = 5 and more), whatever B's share. Two seeds would have as little as 90.6 %, so that they are given no such interval."""
+Degrees of freedom. Hillis (2007, A comparison of denominator degrees of freedom methods for multiple observer ROC analysis, Statistics in Medicine 26) has (n
+- 1) ((A + B) / A)^2: Satterthwaite's, B taken as known. Where A comes from three seeds that is too many, because an A that is too small by chance makes the
+interval short and the degrees of freedom many at once: coverage falls to 92 % (n = 3) and 87 % (n = 2) where B is a twentieth to a tenth of the whole. They
+are therefore capped at (n - 1) (A + B) / A, and at N - 1. For many examples coverage is then an integral over the chi-square distribution of A alone: 94.2 to
+96.3 % (n = 3), 94.9 to 96.2 % (n = 4), 95.0 to 96.0 % (n = 5) and nearer to 95 % above, whatever the share of B. Two seeds would have as little as 90.6 %, so
+that they are given no such interval."""
 
 from __future__ import annotations
 

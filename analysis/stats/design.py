@@ -61,8 +61,8 @@ def power(difference: float, sd: float, n: int, alpha: float = 0.05) -> float:
 
 
 def smallest_difference(sd: float, n: int, alpha: float = 0.05, wanted: float = USUAL_POWER) -> float:
-    """The true difference that is separated with the power `wanted`. For the first of K steps of Holm's procedure alpha is 0.05 / K: a comparison that must stand
-    alone against all the others."""
+    """The true difference that is separated with the power `wanted`. For the first of K steps of Holm's procedure alpha is 0.05 / K: a comparison that must
+    stand alone against all the others."""
     check_design(sd, n, alpha)
     if not alpha < wanted < 1:
         raise ValueError("the wanted power lies between alpha and 1")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..load.runs import Unusable
+from ..load.hdf5 import Unusable
 from .crossed import crossed_parts
 from .metrics import STEPPED, pseudo_values
 

@@ -28,10 +28,10 @@ def pair_matrix(count: int, separated: Sequence[bool] | np.ndarray) -> np.ndarra
 def letters(separated: np.ndarray) -> list[str] | None:
     """One text per row: two rows share a letter exactly if they are not separated. separated: symmetric [rows, rows].
 
-    Insert and absorb (Piepho 2004, An algorithm for a letter-based representation of all-pairwise comparisons, Journal of Computational and Graphical Statistics
-    13): one group of all rows; each separated pair splits every group that holds both into one without the first and one without the second; a group inside
-    another one goes. What is left are the largest sets of rows of which no two are separated. Letters go by the rows' own order, not by their scores.
-    None: more groups than there are letters."""
+    Insert and absorb (Piepho 2004, An algorithm for a letter-based representation of all-pairwise comparisons, Journal of Computational and Graphical
+    Statistics 13): one group of all rows; each separated pair splits every group that holds both into one without the first and one without the second; a
+    group inside another one goes. What is left are the largest sets of rows of which no two are separated. Letters go by the rows' own order, not by their
+    scores. None: more groups than there are letters."""
     count = len(separated)
     groups = [(1 << count) - 1] if count else []
     for first, second in zip(*np.nonzero(np.triu(separated, 1))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,16 @@ from scipy import special
 
 @dataclass(frozen=True)
 class Interval:
-    """low to high holds the true mean in `level` of all repetitions."""
+    """low to high holds the true mean in `level` of all repetitions. A mean without one has NaN ends and degrees of freedom."""
     mean: float
     low: float
     high: float
     level: float
     df: float  # degrees of freedom of the t distribution
+
+    @property
+    def is_known(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
     def half(self) -> float:
@@ -38,6 +43,10 @@ def t_p_value(t: np.ndarray | float, df: np.ndarray | float) -> np.ndarray | flo
     return special.betainc(np.asarray(df) / 2, 0.5, np.divide(df, df + square))
 
 
+def no_interval(mean: float, level: float) -> Interval:
+    return Interval(float(mean), math.nan, math.nan, level, math.nan)
+
+
 def make_interval(mean: float, error: float, df: float, level: float) -> Interval:
     """error: standard error of the mean."""
     half = float(t_quantile(level, df)) * error
@@ -45,8 +54,9 @@ def make_interval(mean: float, error: float, df: float, level: float) -> Interva
 
 
 def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95, rounding: float = 0.0) -> Interval | None:
-    """The mean of independent, nearly normal values and its interval, mean +- t sd / sqrt(n) with n - 1 degrees of freedom (Student 1908, The probable error of
-    a mean, Biometrika 6). None: fewer than two values, one that is not finite, or no spread beyond `rounding` (pairs.py), which does not tell how far new values would lie."""
+    """The mean of independent, nearly normal values and its interval, mean +- t sd / sqrt(n) with n - 1 degrees of freedom (Student 1908, The probable error
+    of a mean, Biometrika 6). None: fewer than two values, one that is not finite, or no spread beyond `rounding` (pairs.py), which does not tell how far new
+    values would lie."""
     values = np.asarray(values, float)
     if values.ndim != 1:
         raise ValueError("one row of values is needed")

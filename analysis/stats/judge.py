@@ -30,15 +30,18 @@ class Entry:
 class Difference:
     """A row minus the control, over common seeds."""
     seeds: tuple[int, ...]
-    mean: float  # NaN: no common seed
-    sd: float  # over seeds; NaN: fewer than two
-    interval: Interval | None  # new seeds, these test examples; None: too few seeds, or no spread
+    interval: Interval  # new seeds, these test examples; its ends are NaN with too few seeds or no spread, its mean without a common seed
     wide: Interval | None  # new seeds and new test examples
     adjusted: Interval | None  # as `interval`, but all of the family at once hold their true differences in `level` of all repetitions (Bonferroni)
+    sd: float  # over seeds; NaN: fewer than two
     p: float  # NaN: no test
     p_holm: float
     smallest: float  # the true difference that would be separated with 80 % power; NaN: not known
     verdict: str
+
+    @property
+    def mean(self) -> float:
+        return self.interval.mean
 
     @property
     def is_separated(self) -> bool:
@@ -83,14 +86,14 @@ def wide_interval(pair: Paired, part: tuple[float, int] | None, level: float) ->
 
 
 def finish(pair: Paired, p_holm: float, family: int, wide: Interval | None, level: float, lower_is_better: bool) -> Difference:
-    """Bonferroni's intervals, each at 1 - alpha / K: where one leaves out 0, Holm separates, too; the converse does not hold, since Holm's later steps ask for less,
-    and two-sided intervals that agree with all his steps are not known."""
+    """Bonferroni's intervals, each at 1 - alpha / K: where one leaves out 0, Holm separates, too; the converse does not hold, since Holm's later steps ask
+    for less, and two-sided intervals that agree with all his steps are not known."""
     alpha, count = 1 - level, len(pair.seeds)
     adjusted, smallest = None, math.nan
-    if pair.interval:
+    if pair.interval.is_known:
         adjusted = make_interval(pair.mean, pair.sd / math.sqrt(count), count - 1, 1 - alpha / family)
         smallest = smallest_difference(pair.sd, count, alpha / family)
-    return Difference(pair.seeds, pair.mean, pair.sd, pair.interval, wide, adjusted, pair.p, p_holm, smallest,
+    return Difference(pair.seeds, pair.interval, wide, adjusted, pair.sd, pair.p, p_holm, smallest,
                       verdict_of(pair, p_holm, alpha, lower_is_better))
 
 

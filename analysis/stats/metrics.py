@@ -1,9 +1,10 @@
 """Scores from predictions, as src/train/metrics.c forms them, and their jackknife pseudo-values: what each example brings to a score that is no mean.
 
-Pseudo-values (Quenouille, Tukey; for studies of readers and cases Dorfman, Berbaum and Metz 1992, Receiver operating characteristic rating analysis, Investigative
-Radiology 27): Y_e = N s - (N - 1) s_(e), s the score of all N examples, s_(e) that without example e. Of a mean they are its terms (of accuracy: 1 or 0). Their mean
-is the jackknife's estimate; here they are shifted so that their mean is the score itself ("normalised", Hillis, Obuchowski, Schartz and Berbaum 2005, A comparison of
-the Dorfman-Berbaum-Metz and Obuchowski-Rockette methods, Statistics in Medicine 24), so that both intervals of a difference have the same centre.
+Pseudo-values (Quenouille, Tukey; for studies of readers and cases Dorfman, Berbaum and Metz 1992, Receiver operating characteristic rating analysis,
+Investigative Radiology 27): Y_e = N s - (N - 1) s_(e), s the score of all N examples, s_(e) that without example e. Of a mean they are its terms (of
+accuracy: 1 or 0). Their mean is the jackknife's estimate; here they are shifted so that their mean is the score itself ("normalised", Hillis, Obuchowski,
+Schartz and Berbaum 2005, A comparison of the Dorfman-Berbaum-Metz and Obuchowski-Rockette methods, Statistics in Medicine 24), so that both intervals of a
+difference have the same centre.
 
 No score is formed N times: s_(e) depends on e through its cell of the table of labels and predictions, or follows from sums."""
 
@@ -39,23 +40,23 @@ class Table:
         self.predicted = np.bincount(prediction, minlength=classes).astype(float)
         self.hit = np.bincount(label[label == prediction], minlength=classes).astype(float)
         codes, self.cell = np.unique(label * classes + prediction, return_inverse=True)
-        self.l, self.p = codes // classes, codes % classes  # of each cell
-        self.same = (self.l == self.p).astype(float)
+        self.of_label, self.of_prediction = codes // classes, codes % classes  # of each cell
+        self.same = (self.of_label == self.of_prediction).astype(float)
 
 
 def f1_left_out(table: Table) -> tuple[float, np.ndarray]:
-    """F1 of class 1 where there are two, else the mean over classes of 2 hits / (labelled + predicted), 0 for a class that occurs nowhere. Without an example of
-    the cell (l, p) only the terms of l and p change."""
+    """F1 of class 1 where there are two, else the mean over classes of 2 hits / (labelled + predicted), 0 for a class that occurs nowhere. Without an example
+    of the cell (a, p) only the terms of a and p change."""
     def term(hit: np.ndarray, total: np.ndarray) -> np.ndarray:
         return np.divide(2 * hit, total, out=np.zeros_like(total), where=total > 0)
 
     total = table.labelled + table.predicted
     terms = term(table.hit, total)
-    l, p, same = table.l, table.p, table.same
-    as_label = term(table.hit[l] - same, total[l] - 1 - same) - terms[l]
+    a, p, same = table.of_label, table.of_prediction, table.same
+    as_label = term(table.hit[a] - same, total[a] - 1 - same) - terms[a]
     as_prediction = np.where(same > 0, 0.0, term(table.hit[p], total[p] - 1) - terms[p])
     if table.classes == 2:
-        changes = np.where(l == 1, as_label, 0.0) + np.where(p == 1, as_prediction, 0.0)
+        changes = np.where(a == 1, as_label, 0.0) + np.where(p == 1, as_prediction, 0.0)
         return float(terms[1]), terms[1] + changes
     return float(terms.mean()), terms.mean() + (as_label + as_prediction) / table.classes
 
@@ -68,8 +69,8 @@ def matthews_left_out(table: Table) -> tuple[float, np.ndarray]:
 
     t, q = table.labelled, table.predicted
     hits, cross, labels, predictions = table.hit.sum(), (t * q).sum(), (t * t).sum(), (q * q).sum()
-    l, p, same = table.l, table.p, table.same
-    left_out = form(hits - same, table.size - 1.0, cross - q[l] - t[p] + same, labels - 2 * t[l] + 1, predictions - 2 * q[p] + 1)
+    a, p, same = table.of_label, table.of_prediction, table.same
+    left_out = form(hits - same, table.size - 1.0, cross - q[a] - t[p] + same, labels - 2 * t[a] + 1, predictions - 2 * q[p] + 1)
     return float(form(hits, float(table.size), cross, labels, predictions)), left_out
 
 
@@ -123,8 +124,9 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, n
 
 
 def pseudo_values(metric: str, label: np.ndarray, prediction: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
-    """The score, and per example its pseudo-value; their mean is the score. label, prediction: [N], score: [N, classes] what the head put out (of a regression: one
-    column). Raises ValueError if there is no such metric, too few examples, a value that is none, or a score without one of the examples is not defined."""
+    """The score, and per example its pseudo-value; their mean is the score. label, prediction: [N], score: [N, classes] what the head put out (of a
+    regression: one column). Raises ValueError if there is no such metric, too few examples, a value that is none, or a score without one of the examples is
+    not defined."""
     if metric not in METRICS:
         raise ValueError(f"the metric {metric} cannot be formed from predictions")
     label, prediction, score = (np.asarray(values, float) for values in (label, prediction, score))

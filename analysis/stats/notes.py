@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..common.units import score
+from ..common.units import PERCENT, score
 from .design import spread_range
 from .judge import NO_SPREAD, NOT_SEPARATED, TOO_FEW, Entry, Judgement
 
@@ -32,54 +32,59 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def with_unit(value: float, metric: str) -> str:
+    """A difference of scores: percent points where the metric is shown in percent."""
+    return score(value, metric) + (" points" if metric in PERCENT else "")
+
+
 def about_seeds(found: Judgement, entries: Sequence[Entry], control: int) -> list[str]:
     """The common seeds of most comparisons, and those that have others."""
-    sets: dict[tuple[int, ...], list[int]] = {}
-    for index, difference in enumerate(found.differences):
-        if difference:
-            sets.setdefault(difference.seeds, []).append(index)
-    if not sets:
+    compared = {index: difference for index, difference in enumerate(found.differences) if difference}
+    if not compared:
         return []
-    ordered = sorted(sets, key=lambda seeds: -len(sets[seeds]))
-    lines = [f"Control: {entries[control].label}. Differences are a row minus the control, over the seeds that both have: "
-             f"{' '.join(map(str, ordered[0])) or 'none'}{'' if len(ordered) == 1 else ', but'}"]
-    lines[0] += "." if len(ordered) == 1 else ":"
-    own = set(entries[control].scores)
-    for index, difference in enumerate(found.differences):
-        if difference is None:
-            continue
-        sides = [(f"without {listed(sorted(own - set(difference.seeds)))} of the control", own - set(difference.seeds)),
-                 (f"without its own {listed(sorted(set(entries[index].scores) - set(difference.seeds)))}", set(entries[index].scores) - set(difference.seeds))]
-        left_out = [text for text, seeds in sides if seeds]
-        if difference.seeds != ordered[0] or left_out and len(ordered) == 1:
-            lines.append(f"  {entries[index].label}: {listed(difference.seeds) if difference.seeds else 'no common seed'}"
-                         f"{', ' if left_out else ''}{', '.join(left_out)}")
+    of_control = set(entries[control].scores)
+    seeds = [difference.seeds for difference in compared.values()]
+    usual = max(seeds, key=lambda each: (seeds.count(each), len(each)))
+    text = f"Control: {entries[control].label}. Differences: a row minus the control, by the seeds that both have: {' '.join(map(str, usual)) or 'none'}"
+    others = []
+    for index, difference in compared.items():
+        unused = [f"{whose} {listed(sorted(rest))}" for whose, rest in (("the control's", of_control - set(difference.seeds)),
+                                                                       ("its own", set(entries[index].scores) - set(difference.seeds))) if rest]
+        if unused:
+            others.append(f"{entries[index].label} {' '.join(map(str, difference.seeds)) or 'none'}, without {' and '.join(unused)}")
+    more = f"; and {len(others) - MOST_NAMED} more with seeds that only one side has" if len(others) > MOST_NAMED else ""
+    return [f"{text}{'; but ' if others else ''}{'; '.join(others[:MOST_NAMED])}{more}."]
+
+
+def about_family(found: Judgement, level: float, metric: str) -> list[str]:
+    if not found.family:
+        return []
+    alpha = 1 - level
+    lines = [f"Family: {count(found.family, 'comparison')} with the control. The chance of any false verdict in it is at most {percent(alpha)} (Holm, whose "
+             f"first step asks for p of {alpha / found.family:.2g} or less)."]
+    if math.isfinite(found.smallest):
+        low, high = spread_range(found.least_seeds - 1)
+        lines += ["Smallest: the true difference that the first step would separate with 80 % power, by the spread of this row's differences over seeds. A "
+                  f"spread from {count(found.least_seeds, 'seed')} may in truth be {low:.2f} to {high:.1f} times as large ({percent(level)}), and so may this.",
+                  f"Smallest by the spread of all differences together ({with_unit(found.pooled, metric)}): {with_unit(found.smallest, metric)}."]
     return lines
 
 
-def about_family(found: Judgement, entries: Sequence[Entry], control: int, level: float, metric: str) -> list[str]:
-    alpha = 1 - level
-    if not found.family:
-        return []
-    lines = [f"Family: the {count(found.family, 'comparison')} with the control here. Holm's procedure keeps the chance of any false verdict in it at {percent(alpha)}; its "
-             f"first step asks for p of {alpha / found.family:.2g} or less."]
-    if math.isfinite(found.smallest):
-        low, high = spread_range(found.least_seeds - 1)
-        lines.append(f"Smallest: the true difference that the first step separates with 80 % power, by the spread of the row's own differences; by that of all "
-                     f"together ({score(found.pooled, metric)}), {score(found.smallest, metric)}. A spread from {found.least_seeds} seeds may be {low:.2f} to {high:.1f} "
-                     f"times as large in truth, and so may this.")
-    if few := [entries[index].label for index, each in enumerate(found.differences) if each and each.verdict == TOO_FEW]:
-        lines.append(f"Too few seeds, not in the family: {name(few)}.")
-    if flat := [entries[index].label for index, each in enumerate(found.differences) if each and each.verdict == NO_SPREAD]:
-        lines.append(f"No spread: the differences of {name(flat)} vary over seeds no more than the rounding of scores to whole examples makes them, so that seeds give "
-                     "neither an interval nor a p value; in the family they count as not separated.")
-    if equal := [entries[index].label for index, each in enumerate(found.differences)
-                 if each and each.verdict == NOT_SEPARATED and not math.isfinite(each.p)]:
+def about_verdicts(found: Judgement, entries: Sequence[Entry]) -> list[str]:
+    """What verdicts and intervals do not tell by themselves."""
+    shown = [(entry.label, difference) for entry, difference in zip(entries, found.differences) if difference]
+    lines = []
+    if few := [label for label, each in shown if each.verdict == TOO_FEW]:
+        lines.append(f"Too few seeds, so not in the family: {name(few)}.")
+    if flat := [label for label, each in shown if each.verdict == NO_SPREAD]:
+        lines.append(f"No spread: {name(flat)}. The differences vary over seeds no more than rounding to whole test examples makes them, so that seeds give "
+                     "neither an interval nor a p value; in the family such a comparison counts as not separated.")
+    if equal := [label for label, each in shown if each.verdict == NOT_SEPARATED and not math.isfinite(each.p)]:
         lines.append(f"Equal to the control in every seed: {name(equal)}.")
-    if any(each and each.wide for each in found.differences):
-        lines.append("With new examples: the interval for other seeds and other test examples; the first one holds for these test examples alone.")
-    if held := [entries[index].label for index, each in enumerate(found.differences) if each and each.is_separated and each.wide and each.wide.has_zero]:
-        lines.append(f"Separated on these test examples, but not beyond them, since the interval with new examples reaches 0: {name(held)}.")
+    if any(each.wide for _, each in shown):
+        lines.append("With new examples: the interval for other seeds and other test examples; that of the difference itself holds for these examples alone.")
+    if held := [label for label, each in shown if each.is_separated and each.wide and each.wide.has_zero]:
+        lines.append(f"Separated on these test examples, not beyond them, since the interval with new examples reaches 0: {name(held)}.")
     return lines
 
 
@@ -88,14 +93,14 @@ def about_letters(found: Judgement, level: float) -> list[str]:
         return ["No letters: there are too many groups to show."]
     if not found.pairs:
         return []
-    return [f"Letters: rows that share one cannot be separated, by Holm's procedure over all {count(found.pairs, 'pair')} of rows at {percent(1 - level)}, which asks more of "
-            "each than the comparisons with the control do. They are no order of rows."]
+    return [f"Letters: rows that share one cannot be separated (Holm over {count(found.pairs, 'pair')} of rows, {percent(1 - level)} for all of them: it asks "
+            "more of a pair than the comparisons with the control do). They are no order."]
 
 
 def describe(found: Judgement, entries: Sequence[Entry], control: int | None, level: float, metric: str) -> list[str]:
     lines = []
     if control is not None:
-        lines = about_seeds(found, entries, control) + about_family(found, entries, control, level, metric)
+        lines = about_seeds(found, entries, control) + about_family(found, level, metric) + about_verdicts(found, entries)
     return lines + about_letters(found, level)
 
 

@@ -64,7 +64,7 @@ def spearman_left_out(label: np.ndarray, prediction: np.ndarray) -> tuple[float,
     turned = ties(y.astype(np.int64) * count + x)
     below_x_equal_y = turned[2] - below_y
     below_both = count_smaller_in_both(x, y)
-    above_x, above_y = count - below_x - equal_x, count - below_y - equal_y
+    above_y = count - below_y - equal_y
     above_y_equal_x = equal_x - 1 - equal_both - below_y_equal_x
     above_x_equal_y = equal_y - 1 - equal_both - below_x_equal_y
     below_x_above_y = below_x - below_both - below_x_equal_y
