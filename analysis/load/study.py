@@ -22,6 +22,8 @@ class Study:
     runs: list[Line]  # planned
     trials: list[Line]
     shown: tuple[str, ...] = ()  # columns of its table; none: the usual ones
+    title: str = ""
+    question: str = ""
     collection: Collection = field(default_factory=Collection)  # of the runs that are done or stale
     line_of: dict[str, Line] = field(default_factory=dict)  # of a run in the collection, by run_id
 
@@ -39,7 +41,7 @@ def read_study(folder: Path, stage: str | None = None) -> Study:
     """Raises BadIndex, FileNotFoundError. A run whose file is of no use is left out of the collection, with the reason."""
     path, index = find_index(folder)
     lines = of_stage(index.lines, stage, path)
-    study = Study(folder.resolve().name, path, *([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL)), index.shown)
+    study = Study(folder.resolve().name, path, *([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL)), index.shown, index.title, index.question)
     collection = study.collection
     with Reader(folder) as reader:
         for line in study.runs:
