@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
@@ -31,6 +32,27 @@ def settle(figure: Canvas) -> None:
     figure.set_layout_engine("none")
 
 
+def legend(figure: Canvas, handles: Sequence[Artist], above: bool = True, **more: Any) -> None:
+    """In as many columns as there is room for, above or below all axes; the figure grows by its height. Before settle()."""
+    renderer = figure.canvas.get_renderer()
+    width, height = figure.get_size_inches()
+    for columns in range(len(handles), 0, -1):
+        lines = -(-len(handles) // columns)
+        if columns > 1 and lines == -(-len(handles) // (columns - 1)):
+            continue  # as many lines, more evenly filled
+        across = [handle for column in range(columns) for handle in handles[column::columns]]  # legends are filled column by column, read line by line
+        made = figure.legend(handles=across, loc="upper center" if above else "lower center", bbox_to_anchor=(0.5, 1.0 if above else 0.0),
+                             ncols=columns, **more)
+        box = made.get_window_extent(renderer)
+        if box.width <= (width - 0.04) * figure.dpi or columns == 1:
+            break
+        made.remove()
+    room = box.height / figure.dpi + 0.02
+    figure.set_size_inches(width, height + room)
+    share = room / (height + room)
+    figure.get_layout_engine().set(rect=(0, 0 if above else share, 1, 1 - share))
+
+
 # ---- words of ticks ----
 
 def short_bytes(value: float, _position: int = 0) -> str:
@@ -44,6 +66,11 @@ def short_count(value: float, _position: int = 0) -> str:
         if value >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"
+
+
+def short_rate(value: float, _position: int = 0) -> str:
+    """Of a learning rate: 0.02, 1e-3"""
+    return f"{value:g}" if value >= 0.01 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
 
 
 def short_time(value: float, _position: int = 0) -> str:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import blended_transform_factory
 
-from .style import FAINT, INK, SMALL, Look
+from .style import INK, SMALL, Look
 
 DIRECTIONS = [(math.cos(angle), math.sin(angle)) for angle in np.radians([0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202, 68, 292, 112, 248])]
 DISTANCES = (4.5, 7, 10, 14, 19, 25, 32, 40, 50, 62, 76, 92)  # points, from a marker to the nearest side of its name
@@ -22,100 +22,85 @@ SWEEPS = 12
 # What lies under a name, in points of distance that avoiding it is worth.
 COST_OF_MARKER, COST_OF_LENGTH, COST_OF_CROSSING, COST_OF_OVERLAP = 60.0, 0.7, 12.0, 1e6
 
-Box = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 
-
-def overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Areas that each of boxes [n, 4] has in common with box [4]."""
-    width = np.minimum(boxes[..., 2], box[2]) - np.maximum(boxes[..., 0], box[0])
-    height = np.minimum(boxes[..., 3], box[3]) - np.maximum(boxes[..., 1], box[1])
+def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Areas that boxes [n, 4] have in common with others [m, 4]: [n, m]. A box is left, bottom, right, top."""
+    boxes, others = boxes[:, None, :], others[None, :, :]
+    width = np.minimum(boxes[..., 2], others[..., 2]) - np.maximum(boxes[..., 0], others[..., 0])
+    height = np.minimum(boxes[..., 3], others[..., 3]) - np.maximum(boxes[..., 1], others[..., 1])
     return np.clip(width, 0, None) * np.clip(height, 0, None)
 
 
-def length_inside(box: Sequence[float], segments: np.ndarray) -> float:
-    """Of segments [n, 2 ends, 2], what lies in the box (Liang and Barsky's clipping)."""
-    if not len(segments):
-        return 0.0
-    start, along = segments[:, 0], segments[:, 1] - segments[:, 0]
-    first, last = np.zeros(len(segments)), np.ones(len(segments))
-    outside = np.zeros(len(segments), bool)
-    for axis, low, high in ((0, box[0], box[2]), (1, box[1], box[3])):
-        still = np.abs(along[:, axis]) < 1e-12
-        outside |= still & ((start[:, axis] < low) | (start[:, axis] > high))
-        step = np.where(still, 1.0, along[:, axis])
-        one, other = (low - start[:, axis]) / step, (high - start[:, axis]) / step
-        first = np.where(still, first, np.maximum(first, np.minimum(one, other)))
-        last = np.where(still, last, np.minimum(last, np.maximum(one, other)))
-    share = np.where(outside, 0.0, np.clip(last - first, 0, None))
-    return float((share * np.hypot(along[:, 0], along[:, 1])).sum())
+def inside(boxes: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Lengths of segments [m, 2 ends, 2] in boxes [n, 4]: [n, m] (Liang and Barsky's clipping)."""
+    start, along = segments[None, :, 0], (segments[:, 1] - segments[:, 0])[None]
+    first, last = np.zeros((len(boxes), len(segments))), np.ones((len(boxes), len(segments)))
+    for axis in (0, 1):
+        low, high = boxes[:, axis, None] - start[..., axis], boxes[:, axis + 2, None] - start[..., axis]
+        still = np.abs(along[..., axis]) < 1e-12
+        step = np.where(still, 1.0, along[..., axis])
+        ends = np.where(still, np.where((low <= 0) & (high >= 0), 0.0, np.inf), low / step), np.where(still, np.inf, high / step)
+        first, last = np.maximum(first, np.minimum(*ends)), np.minimum(last, np.maximum(*ends))
+    return np.clip(last - first, 0, None) * np.hypot(along[..., 0], along[..., 1])
 
 
-def nearest_in(box: Sequence[float], point: Sequence[float]) -> tuple[float, float]:
-    return min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3])
+def leaders(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """From the nearest place of each box [n, 4] to its point [n, 2] or to one point [2]: [n, 2 ends, 2]."""
+    points = np.broadcast_to(points, (len(boxes), 2))
+    return np.stack([np.clip(points, boxes[:, :2], boxes[:, 2:]), points], axis=1)
 
 
-def candidates(point: np.ndarray, size: tuple[float, float], frame: Box, scale: float) -> list[tuple[float, Box]]:
-    """Boxes around a point that lie in the frame, with their distance in points. scale: pixels a point."""
-    width, height = size
-    found = []
-    for rank, distance in enumerate(DISTANCES):
-        for preference, (x, y) in enumerate(DIRECTIONS):
-            reach = distance * scale
-            centre_x = point[0] + x * reach + (width / 2) * np.sign(round(x, 6)) * min(1.0, 1.4 * abs(x))
-            centre_y = point[1] + y * reach + (height / 2) * np.sign(round(y, 6)) * min(1.0, 1.4 * abs(y))
-            box = (centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2)
-            if box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]:
-                found.append((distance + 0.02 * preference + 0.001 * rank, box))
-    return found
+def candidates(point: np.ndarray, size: tuple[float, float], frame: Sequence[float], scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes [n, 4] around a point that lie in the frame, and their costs, which are distances in points. scale: pixels a point."""
+    directions, distances = np.array(DIRECTIONS), np.array(DISTANCES)
+    # Where a box is straight above or beside the point, its middle is there; else a corner is nearest.
+    shift = np.sign(np.round(directions, 6)) * np.minimum(1.0, 1.4 * np.abs(directions)) * np.array(size) / 2
+    centres = (point + scale * distances[:, None, None] * directions + shift).reshape(-1, 2)
+    boxes = np.hstack([centres - np.array(size) / 2, centres + np.array(size) / 2])
+    costs = (distances[:, None] + 0.02 * np.arange(len(directions))).ravel()
+    fits = (boxes[:, :2] >= frame[:2]).all(axis=1) & (boxes[:, 2:] <= frame[2:]).all(axis=1)
+    return boxes[fits], costs[fits]
 
 
-def place(points: np.ndarray, sizes: Sequence[tuple[float, float]], segments: np.ndarray, frame: Box, scale: float = 1.0) -> list[Box] | None:
-    """A box for each point's name, none over another one; None if there is no room. All in pixels; points [n, 2], sizes (width, height)."""
-    marker = MARKER * scale
-    markers = np.column_stack([points - marker, points + marker])
-    choices: list[list[tuple[float, Box]]] = []
+def place(points: np.ndarray, sizes: Sequence[tuple[float, float]], segments: np.ndarray, crowd: np.ndarray, frame: Sequence[float],
+          scale: float = 1.0) -> np.ndarray | None:
+    """A box [4] for each point's name, none over another one; None if there is no room. All in pixels; points, crowd (more of them, without a name) [n, 2],
+    sizes (width, height), segments [n, 2 ends, 2], frame a box."""
+    frame = np.asarray(frame, float)
+    marks = np.concatenate([points, crowd])
+    markers = np.hstack([marks - MARKER * scale, marks + MARKER * scale])
+    choices = []
     for index, point in enumerate(points):
-        own = []
-        for distance, box in candidates(point, sizes[index], frame, scale):
-            covered = overlap(markers, np.array(box))
-            cost = distance + COST_OF_MARKER * float((covered > 0).sum()) + COST_OF_LENGTH * length_inside(box, segments) / scale
-            leader = np.array([[nearest_in(box, point), point]])
-            crossed = sum(length_inside(other, leader) > 0 for number, other in enumerate(markers) if number != index)
-            own.append((cost + COST_OF_CROSSING * crossed, box))
-        if not own:
+        boxes, costs = candidates(point, sizes[index], frame, scale)
+        if not len(boxes):
             return None
-        choices.append(sorted(own))
+        others = np.delete(markers, index, axis=0)
+        crossed = (inside(others, leaders(boxes, point)) > 0).sum(axis=0)
+        costs = costs + COST_OF_MARKER * (overlap(boxes, markers) > 0).sum(axis=1) + COST_OF_LENGTH / scale * inside(boxes, segments).sum(axis=1)
+        choices.append((boxes, costs + COST_OF_CROSSING * crossed))
     middle = points.mean(axis=0)
     order = sorted(range(len(points)), key=lambda index: (-float(np.hypot(*(points[index] - middle))), index))  # who stands apart finds room at once
-    chosen: dict[int, Box] = {}
+    chosen = np.full((len(points), 4), np.nan)
 
-    def best(index: int) -> Box:
-        others = np.array([box for number, box in chosen.items() if number != index])
-        leaders = [np.array([[nearest_in(box, points[number]), points[number]]]) for number, box in chosen.items() if number != index]
+    def best(index: int) -> np.ndarray:
+        boxes, costs = choices[index]
+        placed = ~np.isnan(chosen[:, 0])
+        placed[index] = False
+        others = chosen[placed]
+        costs = costs + COST_OF_OVERLAP * overlap(boxes, others).sum(axis=1)
+        costs += COST_OF_CROSSING * (inside(boxes, leaders(others, points[placed])) > 0).sum(axis=1)
+        costs += COST_OF_CROSSING * (inside(others, leaders(boxes, points[index])) > 0).sum(axis=0)
+        return boxes[int(np.argmin(costs))]
 
-        def total(choice: tuple[float, Box]) -> float:
-            cost, box = choice
-            if len(others):
-                cost += COST_OF_OVERLAP * float(overlap(others, np.array(box)).sum())
-                mine = np.array([[nearest_in(box, points[index]), points[index]]])
-                cost += COST_OF_CROSSING * sum(length_inside(box, leader) > 0 for leader in leaders)
-                cost += COST_OF_CROSSING * sum(length_inside(other, mine) > 0 for other in others)
-            return cost
-        return min(choices[index], key=total)[1]
-
-    for index in order:
-        chosen[index] = best(index)
     for _ in range(SWEEPS):
-        before = dict(chosen)
+        before = chosen.copy()
         for index in order:
             chosen[index] = best(index)
-        if chosen == before:
+        if np.array_equal(chosen, before):
             break
-    boxes = [chosen[index] for index in range(len(points))]
-    for index, box in enumerate(boxes[1:], 1):
-        if overlap(np.array(boxes[:index]), np.array(box)).sum() > 0:
-            return None
-    return boxes
+    shared = overlap(chosen, chosen)
+    np.fill_diagonal(shared, 0)
+    return None if (shared > 0).any() else chosen
 
 
 def measure(axes: Axes, text: str) -> tuple[float, float]:
@@ -126,24 +111,26 @@ def measure(axes: Axes, text: str) -> tuple[float, float]:
     return box.width, box.height
 
 
-def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], segments: Sequence[Sequence[tuple[float, float]]] = ()) -> bool:
-    """Writes a name beside each point (in data units), with a thin line to those that stand farther off; False, and nothing, if there is no room. The layout
-    must be final. segments: what names had better not cover."""
+def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str],
+                segments: Sequence[Sequence[tuple[float, float]]] = (), crowd: Sequence[tuple[float, float]] = ()) -> bool:
+    """Writes a name beside each point (in data units), with a thin line in its colour to those that stand farther off; False, and nothing, if there is no
+    room. The layout must be final. segments, crowd: lines and other points, which names had better not cover."""
     scale = axes.figure.dpi / 72
     gap = GAP * scale
     box = axes.bbox
     pixels = axes.transData.transform(np.asarray(points, float))
     lines = np.array([axes.transData.transform(np.asarray(each, float)) for each in segments]).reshape(-1, 2, 2)
+    others = axes.transData.transform(np.asarray(crowd, float).reshape(-1, 2))
     sizes = [(width + 2 * gap, height + 2 * gap) for width, height in (measure(axes, name) for name in names)]
-    boxes = place(pixels, sizes, lines, (box.x0 + gap, box.y0 + gap, box.x1, box.y1), scale)
+    boxes = place(pixels, sizes, lines, others, (box.x0 + gap, box.y0 + gap, box.x1, box.y1), scale)
     if boxes is None:
         return False
     inverse = axes.transAxes.inverted()
-    for name, pixel, (left, bottom, right, top) in zip(names, pixels, boxes):
-        near = nearest_in((left + gap, bottom + gap, right - gap, top - gap), pixel)
+    for name, colour, pixel, (left, bottom, right, top) in zip(names, colours, pixels, boxes):
+        near = min(max(pixel[0], left + gap), right - gap), min(max(pixel[1], bottom + gap), top - gap)
         if math.hypot(near[0] - pixel[0], near[1] - pixel[1]) > LEADER_FROM * scale:
             (x0, y0), (x1, y1) = inverse.transform([near, pixel])
-            axes.add_line(Line2D([x0, x1], [y0, y1], transform=axes.transAxes, color=FAINT, linewidth=0.5, zorder=2.5))
+            axes.add_line(Line2D([x0, x1], [y0, y1], transform=axes.transAxes, color=colour, linewidth=0.5, zorder=2.5))
         x, y = inverse.transform(((left + right) / 2, (bottom + top) / 2))
         axes.text(x, y, name, transform=axes.transAxes, fontsize=SMALL, ha="center", va="center", color=INK, zorder=6,
                   bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.4})

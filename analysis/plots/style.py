@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 COLUMN, PAGE = 3.4, 7.0  # inches: of a printed column, of two
 SMALL, USUAL = 7.0, 8.0  # points at these widths; nothing is smaller
-INK, FAINT, PALE = "#222222", "#767676", "#c8c8c8"
+MARKER = 4.5  # points
+SCALE = {"*": 1.6, "P": 1.25, "X": 1.25, "^": 1.15, "v": 1.15, "<": 1.15, ">": 1.15, "D": 0.95}  # so that all look equally large
+INK, FAINT, PALE = "#222222", "#808080", "#c8c8c8"
 
 RC = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": USUAL, "axes.labelsize": USUAL, "axes.titlesize": USUAL,
     "xtick.labelsize": SMALL, "ytick.labelsize": SMALL, "legend.fontsize": SMALL, "legend.title_fontsize": SMALL, "figure.titlesize": USUAL,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": FAINT,
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
     "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.minor.size": 1.5, "ytick.minor.size": 1.5, "xtick.major.pad": 2, "ytick.major.pad": 2,
     "axes.labelpad": 2.5, "axes.titlepad": 3, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5, "lines.linewidth": 1.1, "lines.markersize": 4.5, "hatch.linewidth": 0.6,
+    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5, "lines.linewidth": 1.1, "lines.markersize": MARKER, "hatch.linewidth": 0.6,
     "legend.frameon": False, "legend.handlelength": 2.2, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5, "legend.borderaxespad": 0.2,
     "figure.constrained_layout.h_pad": 0.03, "figure.constrained_layout.w_pad": 0.03, "figure.dpi": 200, "text.hinting": "none", "path.simplify": True,
     "svg.fonttype": "none",  # text stays text: small, searchable, read aloud; DejaVu's letters are wide, so others that take their place fit
@@ -59,9 +62,9 @@ class Look:
     @property
     def point(self) -> dict[str, Any]:
         """A white rim keeps points apart that lie on one another."""
-        rim = "white" if self.fill == "full" else self.colour
-        return {"color": self.colour, "marker": self.marker, "fillstyle": self.fill, "markerfacecoloralt": "white", "markeredgecolor": rim,
-                "markeredgewidth": 0.4 if self.fill == "full" else 0.9}
+        full = self.fill == "full"
+        return {"color": self.colour, "marker": self.marker, "markersize": MARKER * SCALE.get(self.marker, 1.0), "fillstyle": self.fill,
+                "markerfacecoloralt": "white", "markeredgecolor": "white" if full else self.colour, "markeredgewidth": 0.4 if full else 0.9}
 
 
 SOLID, DASHED, DOTTED, MIXED = "-", (0, (4, 1.4)), (0, (1, 1)), (0, (4, 1.2, 1, 1.2))

@@ -36,7 +36,7 @@ def short_names(rows: Sequence[Row], width: int = 24) -> list[str]:
 
 def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(" ".join(name.split()) for name in names[:most]) + more
 
 
 def seeds_of(rows: Iterable[Row]) -> str:
