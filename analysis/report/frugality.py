@@ -65,6 +65,6 @@ def describe_frugality(groups: Sequence[Group]) -> list[str]:
         stored = sorted(row.first.stored_bytes for row in others)
         where = f"{group.section.task}: per" if len(groups) > 1 else "Per"
         kept = [f"{human_bytes(count)} ({share(count, whole.stored_bytes)})" for count in (stored[0], stored[-1])]
-        sentences.append(f"{where} step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; "
-                         f"it stores {human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
+        sentences.append(f"{where} step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others "
+                         f"{' to '.join(dict.fromkeys(told))}; it stores {human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
     return sentences

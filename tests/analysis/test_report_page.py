@@ -39,7 +39,8 @@ EMPTY = {"meta", "br", "link", "img", "input", "hr"}  # elements without an end
 # What figures are drawn with, and what the page itself has.
 DRAWN = {"svg", "title", "desc", "g", "defs", "path", "rect", "circle", "line", "polyline", "polygon", "text", "tspan", "use", "clippath"}
 TAGS = {"html", "head", "meta", "title", "style", "body", "a", "header", "h1", "h2", "h3", "p", "nav", "ol", "ul", "li", "main", "section", "div", "table",
-        "caption", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "pre", "code", "figure", "figcaption", "b", "details", "summary", "script", "span"} | DRAWN
+        "caption", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "pre", "code", "figure", "figcaption", "b", "details", "summary", "script",
+        "span"} | DRAWN
 
 
 class Reader(html.parser.HTMLParser):

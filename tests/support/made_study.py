@@ -1,4 +1,4 @@
-"""A made-up study with all that a report has to show: two tasks, five methods, three seeds, trials, failures, contaminated runs, texts that want to be markup."""
+"""A made-up study with all that a report has to show: two tasks, five methods, three seeds, trials, failures, contaminated runs, texts like markup."""
 
 import numpy as np
 from made_runs import series, write_index, write_run
@@ -50,7 +50,8 @@ class MadeStudy:
             write_run(self.place / line["file"], seed=seed, test=score, validation=score - 0.01, method=method, options=options, settings={"train.lr": rate},
                       task=task, metric=metric, trainable=trained, head=2310, stored=4 * trained, sent=trained, message=4 * (trained + 2314),
                       steps=steps_of(method, seed), run_id=identity, request_id=line["request_id"],
-                      validations=[(step, step // 20, score - 0.2 / step, 0.4, 0.5) for step in (10, 20, 30, 40)], examples=400 if metric == "accuracy" and role == "run" else None, created=f"2024-02-0{seed}T10:{number % 60:02}:00Z", train_s=5.0 + seed,
+                      validations=[(step, step // 20, score - 0.2 / step, 0.4, 0.5) for step in (10, 20, 30, 40)],
+                      examples=400 if metric == "accuracy" and role == "run" else None, created=f"2024-02-0{seed}T10:{number % 60:02}:00Z", train_s=5.0 + seed,
                       memory=[90_000_000, 91_000_000], activation=38_000_000, contaminated=int(seed == 3 and method == "red"), source_hash="5" * 16,
                       commit="c" * 40, dirty="0", mpi="Open MPI v4.1.4", cpu=f"a {IMAGE}", blas_core="Haswell",
                       host="one" if seed < 3 else "other", binding="bound", wire="tcp", energy_source="none")
