@@ -19,7 +19,8 @@ def align(parts: Sequence[str]) -> list[str]:
     before, behind = (max((len(each[side]) for each in split if each[1]), default=0) for side in (0, 2))
     if not before:
         return list(parts)
-    return [f"{value:>{before}}{sign}{half:>{behind}}" if sign else value + " " * (len(AND) + behind) * (len(value) <= before) for value, sign, half in split]
+    room = len(AND) + behind
+    return [f"{value:>{before}}{sign + half:>{room}}" if sign else value + " " * room * (len(value) <= before) for value, sign, half in split]
 
 
 def lay_out(table: list[list[str]], width: int, headers: Sequence[tuple[str, ...]]) -> list[str]:

@@ -118,9 +118,10 @@ def run_published(options: argparse.Namespace) -> int:
         return 1
     chosen = choose(published, options.task, options.method, options.model)
     if not chosen.scores and not chosen.counts:
-        known = {"tasks": {score.task for score in published.scores}, "methods": {each.method for each in published.scores + published.counts},
-                 "models": {each.origin.model for each in published.scores + published.counts}}
-        print("analysis: no published number fits; there are " + "; ".join(f"{what} {', '.join(sorted(found))}" for what, found in known.items()), file=sys.stderr)
+        each = [*published.scores, *published.counts]
+        known = {"tasks": {one.task for one in published.scores}, "methods": {one.method for one in each}, "models": {one.origin.model for one in each}}
+        there = "; ".join(f"{what} {', '.join(sorted(found))}" for what, found in known.items())
+        print(f"analysis: no published number fits; there are {there}", file=sys.stderr)
         return 1
     if options.format == "tsv":
         print(as_tsv(chosen), end="")

@@ -50,8 +50,9 @@ def name_of(source: Source) -> str:
 def headings_of(source: Source, place: int) -> tuple[Heading, Heading]:
     """place: of the source among the table's; those that have most of the rows stay longest."""
     lines = (source.paper, *source.source.split(" ", 1), source.model)
-    return (Heading(name_of(source), lines, "score as a paper prints it, in our unit; in parentheses the spread printed with it", SCORES_RANK + place / 1000, is_ours=False),
-            Heading(f"{name_of(source)} parameters", (*lines, "parameters"), "number of parameters as a paper prints it", COUNTS_RANK + place, is_ours=False))
+    score = Heading(name_of(source), lines, "score as a paper prints it, in our unit; in parentheses the spread printed with it", SCORES_RANK + place / 1000,
+                    is_ours=False)
+    return score, Heading(f"{score.name} parameters", (*lines, "parameters"), "number of parameters as a paper prints it", COUNTS_RANK + place, is_ours=False)
 
 
 def put_beside(block: Block, group: Group, beside: Beside) -> list[Source]:
@@ -96,7 +97,8 @@ def describe_source(source: Source, groups: Sequence[Group], found: tuple[list[S
     """groups: in whose tables it stands."""
     shown = [score for group in groups for entry in group.entries if (score := find_score(found[0], entry.row))]
     ours = {group.section.model for group in groups}
-    other = "other model, not comparable" if source.model not in ours else "the same model" if len(ours) == 1 else "the same model in one table, another in others"
+    same = "the same model" if ours == {source.model} else "the same model in one table, another in others"
+    other = same if source.model in ours else "other model, not comparable"
     lines = [f"  {source.paper}, arXiv {source.source}, {source.model}: {other}{'; ' * bool(shown)}{protocols(shown)}."]
     for note in dict.fromkeys(score.note for score in shown if score.note != EMPTY):
         where = dict.fromkeys(f"{score.task} {score.method}" for score in shown if score.note == note)

@@ -37,8 +37,9 @@ COLUMNS = {
                          "test score minus the control's, paired by seed: mean over common seeds ± half of its 95 % t interval"),
     "difference_examples": Column(("minus control,", "examples too"), shown.show_wide,
                                   "the same difference with an interval over seeds and test examples, from the stored predictions"),
-    "compared": Column(("against", "control"), shown.show_verdict, "better or worse than the control after Holm's correction at 5 %, or why neither can be said"),
-    "p": Column(("p", "(Holm)"), shown.show_p, "p value of the paired t test against the control, Holm-corrected over the comparisons of its table"),
+    "compared": Column(("against", "control"), shown.show_verdict,
+                       "better or worse than the control after Holm's correction at 5 %, or why neither can be said"),
+    "p_value": Column(("p", "(Holm)"), shown.show_p, "p value of the paired t test against the control, Holm-corrected over the comparisons of its table"),
     "smallest": Column(("could", "separate"), shown.show_smallest, "the smallest difference to the control that this design would separate with 80 % power"),
     "letters": Column(("group", ""), shown.show_letters, "rows that share a letter cannot be separated"),
     "validation": Column(("valid.", ""), shown.show_validation, "score on validation of the model that was kept: mean over seeds"),
@@ -47,12 +48,14 @@ COLUMNS = {
     "head": Column(("numbers", "of head"), shown.show_count(lambda run: run.head), "trained numbers of the task head"),
     "stored": Column(("stored", ""), shown.show_bytes(lambda run: run.stored_bytes), "bytes of the method's result, the head apart"),
     "regenerated": Column(("regenerated", ""), shown.show_bytes(lambda run: run.regenerated_bytes), "bytes of frozen numbers that are made anew from a seed"),
-    "sent": Column(("sent per", "step"), shown.show_bytes(lambda run: run.sent_bytes), "bytes that a rank gives to the sum of a step: 4 x the method's numbers"),
+    "sent": Column(("sent per", "step"), shown.show_bytes(lambda run: run.sent_bytes),
+                   "bytes that a rank gives to the sum of a step: 4 x the method's numbers"),
     "sent_with_head": Column(("with", "head"), shown.show_bytes(lambda run: run.sent_bytes_with_head),
                              "bytes of a rank's whole message of a step, mean over ranks and steps"),
     "wire": Column(("on the wire", "per step"), shown.show_mean(lambda run: run.wire_bytes, shown.as_bytes, "bytes"),
                    "bytes that rank 0 handed to the network per step, MPI's headers in it, as measured: mean over steps and seeds"),
-    "step": Column(("step", "time"), shown.show_mean(lambda run: run.step_s, human_time, "seconds"), f"median time of a step on rank 0 {TIMED}: mean over seeds"),
+    "step": Column(("step", "time"), shown.show_mean(lambda run: run.step_s, human_time, "seconds"),
+                   f"median time of a step on rank 0 {TIMED}: mean over seeds"),
     "expand": Column(("expand", ""), shown.show_phase("expand"), f"mean time per step for making the low-rank factors from theta, {TIMED}"),
     "gather": Column(("gather", ""), shown.show_phase("gather"), f"mean time per step for the way back, gradients of factors to that of theta, {TIMED}"),
     "communication": Column(("comm.", "share"), shown.show_mean(lambda run: run.communication_share, shown.as_share, "share"),
@@ -77,14 +80,14 @@ COLUMNS = {
     "verdict": Column(("runs", ""), shown.show_runs, "ok, or what is wrong with the row's runs: contaminated, dirty build, stale, invalid"),
 }
 ALL = "all"
-AGAINST = ("difference", "difference_examples", "compared", "p", "smallest", "letters")  # that need a comparison
+AGAINST = ("difference", "difference_examples", "compared", "p_value", "smallest", "letters")  # that need a comparison
 TARGETS = ("time_to_target", "bytes_to_target")
 USUAL = ("test", "difference", "letters", "validation", "trainable", "stored", "sent", "sent_with_head", "step", "communication", "tokens_per_s", "seeds")
 USUAL_ALONE = tuple(name for name in USUAL if name not in AGAINST)  # where nothing can be compared: one seed, one row
 # Where a terminal is narrow. The others are narrow themselves, and without `ranks` rows could not be told apart.
-DROPPED_FIRST = ("regenerated", "train_s", "head", "energy", "wait", "expand", "gather", "activation", "memory", "wire", "bytes_to_target", "difference_examples",
-                 "stored", "sent_with_head", "communication", "tokens_per_s", "smallest", "p", "time_to_target", "sd", "validation", "step", "verdict",
-                 "compared", "tuned", "difference")
+DROPPED_FIRST = ("regenerated", "train_s", "head", "energy", "wait", "expand", "gather", "activation", "memory", "wire", "bytes_to_target",
+                 "difference_examples", "stored", "sent_with_head", "communication", "tokens_per_s", "smallest", "p_value", "time_to_target", "sd",
+                 "validation", "step", "verdict", "compared", "tuned", "difference")
 
 
 def heading_of(name: str) -> Heading:
@@ -117,4 +120,4 @@ def sort_out(names: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
 
 def usual(entries: Sequence[Entry]) -> tuple[str, ...]:
     """What is shown where nobody chose: how rows compare where anything could be compared."""
-    return USUAL if any(entry.statistics and entry.statistics.difference and entry.statistics.difference.interval.df >= 1 for entry in entries) else USUAL_ALONE
+    return USUAL if any(entry.statistics and entry.statistics.difference and shown.has_interval(entry.statistics.difference.interval) for entry in entries) else USUAL_ALONE

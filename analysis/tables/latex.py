@@ -12,9 +12,11 @@ WIDTH = 76  # letters of \small between the margins of LaTeX's own article, abou
 ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H",
            "\u030c": "v", "\u0327": "c", "\u0328": "k"}
 SIGNS = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}",
-         "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "`": r"\`{}", "[": "{[}", "*": "{*}", "±": r"$\pm$", "µ": r"$\mu$",
-         "μ": r"$\mu$", "×": r"$\times$", "·": r"$\cdot$", "−": r"$-$", "–": "--", "—": "---", "…": r"\dots{}", "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}",
-         "ø": r"\o{}", "Ø": r"\O{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}  # [ and *: behind \\ they would be its options
+         "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "`": r"\`{}",
+         "[": "{[}", "*": "{*}",  # behind \\ they would be its options
+         "±": r"$\pm$", "µ": r"$\mu$", "μ": r"$\mu$", "×": r"$\times$", "·": r"$\cdot$", "−": r"$-$", "–": "--", "—": "---", "…": r"\dots{}",
+         "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
+         "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 HEAD = r"""% Made by `python3 -m analysis table --format latex`. It needs \usepackage{booktabs}; bring it into a document by \input.
 % Above each row stand the ids of the runs that it is made of.
 """
@@ -105,8 +107,8 @@ def label_of(block: Block) -> str:
 def as_block(block: Block, about: Sequence[str]) -> list[str]:
     doubles = [is_double(cells) for _, cells in block.columns()]
     kinds = "l" + "".join("r@{}l" if double else "r" for double in doubles[1:])
-    lines = [r"\begin{table}[tbp]", r"  \centering\small\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}", rf"  \label{{{label_of(block)}}}",
-             rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule", *(f"    {line}" for line in heads(block.headings, doubles)),
+    lines = [r"\begin{table}[tbp]", r"  \centering\small\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}",
+             rf"  \label{{{label_of(block)}}}", rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule", *(f"    {line}" for line in heads(block.headings, doubles)),
              r"    \midrule"]
     for row in block.rows:
         runs = dict.fromkeys(run.run_id for cell in row[:1] for run in cell.runs)
@@ -114,7 +116,8 @@ def as_block(block: Block, about: Sequence[str]) -> list[str]:
         lines.append("    " + " & ".join(map(show, block.headings, row, doubles)) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}"]
     if about:
-        lines += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}\footnotesize\raggedright", *(f"    {line}" for line in paragraph(about)), r"  \end{minipage}"]
+        lines += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}\footnotesize\raggedright"]
+        lines += [*(f"    {line}" for line in paragraph(about)), r"  \end{minipage}"]
     return [*lines, r"\end{table}"]
 
 
@@ -130,6 +133,6 @@ def as_latex(table: Table, trace: str = "", asked: bool = False) -> str:
             kept.key += "-b"
         used.add(label_of(kept))
         lines += ["", *([comment(f"A page has no room for: {', '.join(lost)}. --columns takes what is asked for.")] if lost else []), *as_block(kept, about)]
-    if table.notes:
-        lines += ["", r"{\footnotesize\raggedright", *paragraph(table.notes), "}"]
+    if notes := [*filter(None, [table.counted]), *table.notes]:
+        lines += ["", r"{\footnotesize\raggedright", *paragraph(notes), "}"]
     return "\n".join(lines) + "\n"

@@ -43,7 +43,6 @@ def as_block(block: Block) -> list[str]:
 def as_markdown(table: Table, trace: str = "") -> str:
     """trace: the file that has each cell's exact values and runs; "": there is none."""
     lines = [line for block in table.blocks for line in [*as_block(block), ""]]
-    lines += as_notes(table.about)
-    lines += as_notes([f"Exact values, formulas and runs of every cell: {trace}."] if trace else [])
-    lines += ["", *as_notes(table.notes)] if table.notes else []
+    traced = [f"Exact values, formulas and runs of every cell: {trace}."] if trace else []
+    lines += as_notes([*filter(None, [table.counted]), *table.about, *traced, *table.notes])
     return "\n".join(lines).rstrip() + "\n"

@@ -62,6 +62,7 @@ class Block:
 @dataclass
 class Table:
     blocks: list[Block]
+    counted: str = ""  # how many runs and rows there are
     about: list[str] = field(default_factory=list)  # below every block: what its columns mean
     notes: list[str] = field(default_factory=list)  # below the last: of the collection. A line that begins with two blanks belongs to the one above it
 

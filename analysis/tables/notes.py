@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..load.mixture import find_mixtures
@@ -9,7 +10,7 @@ from ..load.runs import Collection
 from .build import Group, entries_of
 from .columns import AGAINST, MOST_NAMED, TARGETS
 from .entry import Entry
-from .shown import seeds_of
+from .shown import has_interval, seeds_of
 from .targets import describe_targets
 
 
@@ -24,45 +25,57 @@ def some_of(names: Sequence[str]) -> str:
 
 
 def names_of(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
-    """Labels, with the task where the table has several."""
+    """Labels, with task and ranks where the table has several."""
     several = len({entry.row.section.task for entry in among}) > 1
-    return some_of([" ".join([entry.row.section.task] * several + [entry.row.label]) for entry in entries])
+    return some_of([" ".join([entry.row.section.task] * several + [entry.row.label] + [f"ranks={entry.row.first.ranks}"] * (not entry.row.section.ranks))
+                    for entry in entries])
 
 
 def explain_scores(entries: Sequence[Entry]) -> str:
     """n and interval: which rows have none."""
-    known = [entry for entry in entries if entry.statistics and entry.statistics.score]
+    known = [entry for entry in entries if entry.statistics and has_interval(entry.statistics.score)]
     single = [entry for entry in entries if len(entry.row.seeds) == 1]
-    if not known:
-        return "test: of one seed, which has no interval." if single else ""
-    level = known[0].statistics.score.level
-    text = f"test: mean over seeds ± half of its {100 * level:g} % t interval"
-    return text + (f"; no interval with one seed: {names_of(single, entries)}." if single else ".")
+    flat = [entry for entry in entries if entry.row.deviation is not None and math.isfinite(entry.row.deviation) and entry not in known]
+    parts = [f"test: mean over seeds ± half of its {100 * known[0].statistics.score.level:g} % t interval"] if known else []
+    if single:
+        parts.append(f"no interval with one seed: {names_of(single, entries)}" if len(single) < len(entries) else "test: one seed, so no interval")
+    if flat:
+        parts.append(f"no interval without a spread over seeds: {names_of(flat, entries)}")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+# How notes of a comparison begin that matter only beside one of these columns.
+NEEDS = {"Control:": ("difference", "difference_examples", "compared", "p_value", "smallest"), "Family:": ("difference", "compared", "p_value", "smallest"),
+         "Smallest:": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
+         "No interval over examples": ("difference_examples",), "Letters:": ("letters",), "No letters": ("letters",),
+         "Seeds that are missing": ()}  # is said with the planned ones
+
+
+def whole_notes(lines: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each with the lines that belong to it, which begin with two blanks."""
+    notes: list[list[str]] = []
+    for line in lines:
+        if line.startswith("  ") and notes:
+            notes[-1].append(line)
+        else:
+            notes.append([line])
+    return [tuple(note) for note in notes]
 
 
 def explain_comparison(columns: Sequence[str], groups: Sequence[Group]) -> list[str]:
     if not any(name in columns for name in AGAINST):
         return []
     comparisons = [(group, comparison) for group in groups for comparison in group.comparisons]
-    labels = list(dict.fromkeys(comparison.control.label for _, comparison in comparisons if comparison.control))
-    lines, parts = [], []
-    if labels:
-        parts = [f"control: {some_of(labels)}"]
-        if "difference" in columns:
-            parts.append("minus control: paired over common seeds, ± half of its t interval")
-        if "difference_examples" in columns:
-            parts.append("examples too: over seeds and test examples")
-        if "compared" in columns or "p" in columns:
-            parts.append("p values are corrected by Holm over the comparisons of a table")
-        if "smallest" in columns:
-            parts.append("could separate: the smallest difference found with 80 % power")
-    if "letters" in columns:
-        parts.append("group: rows that share a letter cannot be separated")
-    lines += [f"{'; '.join(parts)}."] if parts else []
-    several = len(comparisons) > 1
-    for note in dict.fromkeys(note for _, comparison in comparisons for note in comparison.notes):
-        where = [group.section.task for group, comparison in comparisons if note in comparison.notes]
-        lines.append((f"{some_of(list(dict.fromkeys(where)))}: " if several and len(where) < len(comparisons) else "") + note)
+    unasked = tuple(beginning for beginning, needs in NEEDS.items() if not any(name in columns for name in needs))
+    found: dict[tuple[str, ...], list[str]] = {}  # a note with what belongs to it: tasks
+    for group, comparison in comparisons:
+        for note in whole_notes(comparison.notes):
+            if not note[0].startswith(unasked):
+                found.setdefault(note, []).append(group.section.task)
+    lines = []
+    for note, tasks in found.items():
+        place = f"{some_of(list(dict.fromkeys(tasks)))}: " if len(tasks) < len(comparisons) else ""
+        lines += [place + note[0], *note[1:]]
     return lines
 
 
@@ -71,7 +84,7 @@ def explain_targets(columns: Sequence[str], groups: Sequence[Group], given: bool
         return []
     lines = [describe_targets([(group.section, target) for group in groups for target in group.targets], not given),
              "time and bytes to target: at the first validation that reached it, so no finer than validations are; 2/3: mean over the 2 of 3 seeds that did; "
-             "-: none did."]
+             "-: none did. With one rank, which sends nothing, bytes are what it would send."]
     missed = [entry for entry in entries_of(groups) if entry.reached and len(entry.reached.first) < len(entry.reached.seeds)]
     if missed:
         count = sum(len(entry.reached.seeds) - len(entry.reached.first) for entry in missed)
@@ -103,7 +116,7 @@ def count_seeds(entries: Sequence[Entry]) -> str:
 FIXED = {
     "sd": "s.d.: standard deviation over seeds.",
     "regenerated": "regenerated: frozen numbers that are made anew from a seed; - where a run file does not tell (`peftscale count` does).",
-    "wire": "on the wire: what rank 0 handed to the network, as measured; - where that could not be (one rank, shared memory).",
+    "wire": "on the wire: what rank 0 handed to the network, as measured; - where it could not be.",
     "step": "step time: median without the first steps.",
     "wait": "wait share: the part of the communication share in which rank 0 waited for the slowest rank.",
     "train_s": "train time: from the first step to the last, validations in between included.",

@@ -61,8 +61,8 @@ def check(options: argparse.Namespace) -> None:
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
                              description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes "
-                             "rows unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished runs) is said "
-                             "below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
+                             "rows unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished runs) is "
+                             "said below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
     table.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
                        "(default: results)")
     table.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: the rows are what its index lists as runs, never trials, with the "
@@ -72,15 +72,15 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
                        "(curves.csv in --out-dir)")
     table.add_argument("--columns", type=columns, metavar="LIST", help=f"of {', '.join(COLUMNS)}, or {ALL} (default: what the study file names, else the usual "
                        "ones). CSV has all of them")
-    table.add_argument("--control", default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the table calls it where a "
-                       f"method has several (default: {CONTROL})")
-    table.add_argument("--target", type=targets, metavar="LIST", help="scores on validation for time_to_target and bytes_to_target: 0.92, 92%%, or of tasks, as "
-                       "trec6=92%%,cola=0.3 (default: what every seed of the control reached)")
-    table.add_argument("--layout", choices=LAYOUTS, default="long", help="wide: methods below one another, tasks side by side, and their average; both: wide, too, "
-                       "where there are several tasks (default: long)")
+    table.add_argument("--control", default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the table calls it "
+                       f"where a method has several (default: {CONTROL})")
+    table.add_argument("--target", type=targets, metavar="LIST", help="scores on validation for time_to_target and bytes_to_target: 0.92, 92%%, or of tasks, "
+                       "as trec6=92%%,cola=0.3 (default: what every seed of the control reached)")
+    table.add_argument("--layout", choices=LAYOUTS, default="long", help="wide: methods below one another, tasks side by side, and their average; both: "
+                       "wide, too, where there are several tasks (default: long)")
     table.add_argument("--published", action="store_true", help="put what papers print beside ours, in columns of their own: as few sources as have all rows")
-    table.add_argument("--published-source", type=names, action="extend", default=[], metavar="LIST", help="of these sources alone, and all of them: parts of the "
-                       "names of papers, arXiv ids or models")
+    table.add_argument("--published-source", type=names, action="extend", default=[], metavar="LIST", help="of these sources alone, and all of them: parts "
+                       "of the names of papers, arXiv ids or models")
     table.add_argument("--published-file", type=Path, action="append", default=[], metavar="FILE", help="published numbers of one's own, too (form: "
                        "analysis/published/README.md)")
     table.add_argument("--out-dir", type=Path, metavar="DIR", help="write table.md, .csv and .tex there (wide.* of the wide layout), and table.cells.tsv")

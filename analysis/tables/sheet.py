@@ -66,8 +66,8 @@ def score_of(value: Callable) -> Callable[[Entry], str]:
     return lambda entry: known(value(entry.statistics.score)) if entry.statistics and entry.statistics.score else ""
 
 
-def wide(end: str) -> Callable:
-    return lambda difference: getattr(difference.wide, end) if difference.wide else None
+def end_of(interval: str, end: str) -> Callable:
+    return lambda difference: getattr(found, end) if (found := getattr(difference, interval)) else None
 
 
 FIELDS: dict[str, Callable[[Entry], str]] = {
@@ -106,11 +106,11 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "test_high": score_of(lambda interval: interval.high),
     "test_half": score_of(half_width),
     "control": lambda entry: entry.comparison.control.label if entry.comparison and entry.comparison.control else "",
-    "difference": compared(lambda difference: difference.interval.mean),
-    "difference_low": compared(lambda difference: difference.interval.low),
-    "difference_high": compared(lambda difference: difference.interval.high),
-    "difference_examples_low": compared(wide("low")),
-    "difference_examples_high": compared(wide("high")),
+    "difference": compared(lambda difference: difference.mean),
+    "difference_low": compared(end_of("interval", "low")),
+    "difference_high": compared(end_of("interval", "high")),
+    "difference_examples_low": compared(end_of("wide", "low")),
+    "difference_examples_high": compared(end_of("wide", "high")),
     "p": compared(lambda difference: difference.p),
     "p_holm": compared(lambda difference: difference.p_holm),
     "smallest_difference": compared(lambda difference: difference.smallest),

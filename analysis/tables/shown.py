@@ -37,9 +37,13 @@ def half_width(interval: Interval) -> float:
     return (interval.high - interval.low) / 2
 
 
+def has_interval(interval: Interval | None) -> bool:
+    """One seed, or scores without a spread, give none, or one with ends that are no numbers."""
+    return interval is not None and math.isfinite(half_width(interval))
+
+
 def mean_and_half(interval: Interval, metric: str, form: Callable[[float, str], str] = score) -> str:
-    half = half_width(interval)
-    return form(interval.mean, metric) + (f"{AND}{score(half, metric)}" if math.isfinite(half) else "")
+    return f"{form(interval.mean, metric)}{AND}{score(half_width(interval), metric)}"
 
 
 def interval_values(interval: Interval) -> tuple[tuple[str, object], ...]:
@@ -52,7 +56,7 @@ def show_test(entry: Entry) -> Cell:
     row = entry.row
     mean, seeds = over_seeds(row.runs, lambda run: run.test)
     interval = entry.statistics.score if entry.statistics else None
-    if interval is None or not math.isfinite(mean):
+    if not has_interval(interval):
         return plain(score(mean, row.section.metric), entry, ("mean", mean), *seeds)
     return plain(mean_and_half(interval, row.section.metric), entry, *interval_values(interval), *seeds)
 
@@ -87,16 +91,20 @@ def with_control(entry: Entry) -> Sequence[Run]:
 @of_difference
 def show_difference(entry: Entry) -> Cell:
     difference, metric = entry.statistics.difference, entry.row.section.metric
-    if not math.isfinite(difference.interval.mean):
+    if not math.isfinite(difference.mean):
         return unknown(entry)
-    return Cell(mean_and_half(difference.interval, metric, signed), (*interval_values(difference.interval), ("seeds", difference.seeds), ("control", entry.comparison.control.label)),
-                with_control(entry), mark_of(entry))
+    interval = difference.interval
+    known = has_interval(interval)
+    values = (*(interval_values(interval) if known else (("mean", difference.mean),)), ("seeds", difference.seeds),
+              ("control", entry.comparison.control.label))
+    text = mean_and_half(interval, metric, signed) if known else signed(difference.mean, metric)
+    return Cell(text, values, with_control(entry), mark_of(entry))
 
 
 @of_difference
 def show_wide(entry: Entry) -> Cell:
     wide = entry.statistics.difference.wide
-    if wide is None or not math.isfinite(wide.mean):
+    if not has_interval(wide):
         return unknown(entry)
     return Cell(mean_and_half(wide, entry.row.section.metric, signed), interval_values(wide), with_control(entry))
 

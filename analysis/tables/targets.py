@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..load.runs import Run, Validation
     from ..load.summary import Row, Section
 
+LOWER_IS_BETTER = ("loss",)
 TARGET = re.compile(r"(?:(?P<task>[^=]+)=)?(?P<number>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<percent>\s*%)?")
 
 
@@ -47,8 +48,6 @@ def parse_targets(text: str) -> dict[str, float]:
         except ValueError:
             raise ValueError(f"'{found['number']}' is no number") from None
         value /= 100 if found["percent"] else 1
-        if not -1 <= value <= 1:
-            raise ValueError(f"'{word.strip()}' is above 1; write {value:g}% if that is what you mean")
         task = (found["task"] or "").strip()
         if task in targets:
             raise ValueError("there are two targets " + (f"of {task}" if task else "without a task"))
@@ -57,21 +56,33 @@ def parse_targets(text: str) -> dict[str, float]:
 
 
 def best_of(run: Run) -> float:
-    """Highest score on validation, of all validations; NaN if there is none."""
-    return max((each.score for each in run.validations if math.isfinite(each.score)), default=math.nan)
+    """The best score on validation, of all validations; NaN if there is none."""
+    best = min if run.metric in LOWER_IS_BETTER else max
+    return best((each.score for each in run.validations if math.isfinite(each.score)), default=math.nan)
 
 
 def target_of(control: Row | None) -> Target | None:
-    """What every run of the control reached: the lowest of their best scores on validation. It needs no spread, so one seed is enough, and the control reaches it."""
+    """What every run of the control reached: the worst of their best scores on validation. It needs no spread, so one seed is enough, and the control reaches
+    it with all of them."""
     best = [best_of(run) for run in control.runs] if control else []
     if not best or not all(map(math.isfinite, best)):
         return None
-    return Target(min(best), f"every seed of {control.label}" if len(best) > 1 else control.label)
+    worst = max if control.section.metric in LOWER_IS_BETTER else min
+    return Target(worst(best), f"every seed of {control.label}" if len(best) > 1 else control.label)
 
 
 def choose_target(section: Section, given: dict[str, float], control: Row | None) -> Target | None:
+    """given: by task. Raises ValueError for one that no run could reach."""
     value = given.get(section.task, given.get(""))
-    return target_of(control) if value is None else Target(value, "")
+    if value is None:
+        return target_of(control)
+    if section.metric not in LOWER_IS_BETTER and not -1 <= value <= 1:
+        raise ValueError(f"the target {value:g} of {section.task} is no {section.metric}, which is at most 1; write {value:g}% if that is what you mean")
+    return Target(value, "")
+
+
+def is_reached(score: float, target: Target, metric: str) -> bool:
+    return score <= target.score if metric in LOWER_IS_BETTER else score >= target.score
 
 
 def reach(row: Row, target: Target | None) -> Reached | None:
@@ -81,7 +92,7 @@ def reach(row: Row, target: Target | None) -> Reached | None:
     first: dict[int, Validation] = {}
     for seed in row.seeds:
         run = min((run for run in row.runs if run.seed == seed), key=lambda run: (run.created, run.run_id))
-        if found := next((each for each in run.validations if each.score >= target.score), None):
+        if found := next((each for each in run.validations if is_reached(each.score, target, row.section.metric)), None):
             first[seed] = found
     return Reached(target, first, tuple(row.seeds))
 
@@ -97,5 +108,5 @@ def describe_targets(targets: Sequence[tuple[Section, Target | None]], default: 
             continue
         unit = " %" if section.metric in PERCENT else ""
         parts[f"{place}{score(target.score, section.metric)}{unit}" + (f", which {target.origin} reached" if target.origin else "")] = None
-    rule = "; by default the lowest, over the control's seeds, of the best score on validation (--target sets another)" if default else ""
+    rule = "; by default the worst, over the control's seeds, of the best score on validation (--target sets another)" if default else ""
     return f"target, a score on validation: {'; '.join(parts)}{rule}."

@@ -39,10 +39,10 @@ def as_text(table: Table, width: int = WIDTH) -> str:
     lines: list[str] = []
     kept = [narrow(block, width) for block in table.blocks]
     for block in kept:
-        cells = [texts_of(*column) for column in block.columns()]
-        lines += [*wrap(printable(block.title), width), "", *lay_out([list(row) for row in zip(*cells)], width, [heading.lines for heading in block.headings]), ""]
+        cells = [list(row) for row in zip(*(texts_of(*column) for column in block.columns()))]
+        lines += [*wrap(printable(block.title), width), "", *lay_out(cells, width, [heading.lines for heading in block.headings]), ""]
     if lost := lost_columns(table, kept):
         lines += wrap(f"{width} columns have no room for: {', '.join(heading.title for heading in lost)}.", width)
-    for note in [*table.about, *table.notes]:
+    for note in filter(None, [table.counted, *table.about, *table.notes]):
         lines += wrap(printable(note), width)
     return "\n".join(lines) + "\n"

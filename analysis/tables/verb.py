@@ -34,6 +34,7 @@ from .trace import as_trace
 from .wide import as_wide_csv, make_wide
 
 RESULTS = Path("results")
+MOST_READ = 1000  # runs whose predictions are looked at unasked: from them stand the number of test examples, and intervals over these, in the CSV file
 
 
 @dataclass
@@ -113,7 +114,8 @@ def make(options: argparse.Namespace, collection: Collection, study: Study | Non
     if study:
         complete_rows(study, rows)
         collection.notes += describe(study, rows)
-    groups = make_groups(rows, options.control, options.target, test_predictions if "difference_examples" in named else None)
+    predictions = test_predictions if len(collection.runs) <= MOST_READ or "difference_examples" in named else None
+    groups = make_groups(rows, options.control, options.target, predictions)
     columns = named or usual(entries_of(groups))
     below = describe_collection(collection)
     counted = count_runs(collection, len(rows))
@@ -124,10 +126,11 @@ def make(options: argparse.Namespace, collection: Collection, study: Study | Non
         shown = [(group, put_beside(block, group, beside)) for block, group in zip(long.blocks, groups)] if beside else []
         fields = fields_of([source for _, sources in shown for source in sources], beside) if beside else {}
         long.about = explain(columns, groups, bool(options.target)) if rows else []
-        long.notes = [*(describe_beside(shown, beside) if beside else []), counted, *below]
+        long.counted, long.notes = counted, [*(describe_beside(shown, beside) if beside else []), *below]
     if rows and (options.layout == "wide" or options.layout == "both" and len(groups) > 1):
-        wide = make_wide(groups)
-        wide.notes = [counted, *below] if long is None else []
+        wide = make_wide(groups, options.control)
+        if long is None:
+            wide.counted, wide.notes = counted, below
     return Made(groups, long, wide, find_curves(study) if study and options.curves else [], fields)
 
 
@@ -167,11 +170,12 @@ def forms_of(table: Table, name: str, options: argparse.Namespace, sheet: Callab
 
 def output(options: argparse.Namespace, made: Made) -> int:
     forms = [form for form in options.format if entries_of(made.groups) or form == "text"]  # an older table is worth more than an empty one
+    curves = curves_markdown(made.curves) if made.curves else ""
     parts = []
     if made.long:
-        parts.append(forms_of(made.long, "table", options, lambda: as_csv(made.groups, made.fields), curves_markdown(made.curves) if made.curves else ""))
+        parts.append(forms_of(made.long, "table", options, lambda: as_csv(made.groups, made.fields), curves))
     if made.wide:
-        parts.append(forms_of(made.wide, "wide", options, lambda: as_wide_csv(made.wide), curves_markdown(made.curves) if made.curves and not made.long else ""))
+        parts.append(forms_of(made.wide, "wide", options, lambda: as_wide_csv(made.wide), "" if made.long else curves))
     for number, files in enumerate(parts):
         if number and "text" in forms:
             print()
@@ -201,7 +205,11 @@ def run_table(options: argparse.Namespace) -> int:
         return 1
     if options.out_dir and not options.trace:
         options.trace = options.out_dir / CELLS
-    made = make(options, collection, study, beside)
+    try:
+        made = make(options, collection, study, beside)
+    except ValueError as reason:  # a target that no run could reach
+        print(f"analysis: {reason}", file=sys.stderr)
+        return 2
     if code := output(options, made):
         return code
     if not entries_of(made.groups):

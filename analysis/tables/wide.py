@@ -8,13 +8,13 @@ import math
 from collections.abc import Sequence
 
 from ..common.text import AND
-from ..load.summary import Row, Section
-from ..stats import average_over
+from ..load.summary import Section
+from ..stats import Average, AverageRow, compare_averages
 from .build import Group, setting_of
-from .columns import METHOD, METHOD_HEADING
+from .columns import METHOD_HEADING
 from .entry import Entry, over_seeds
 from .model import Block, Cell, Heading, Table
-from .shown import UNKNOWN, half_width, interval_values, mark_of
+from .shown import UNKNOWN, half_width, has_interval, interval_values, mark_of
 
 AVERAGE = "average"
 
@@ -27,22 +27,21 @@ def show_score(entry: Entry | None) -> Cell:
     if entry is None:
         return Cell(UNKNOWN)
     mean, seeds = over_seeds(entry.runs, lambda run: run.test)
-    interval = entry.statistics.score if entry.statistics else None
-    if interval is None or not math.isfinite(mean):
-        return Cell(times_100(mean), (("mean", mean), *seeds), entry.runs)
+    if not has_interval(entry.statistics and entry.statistics.score):
+        return Cell(times_100(mean), (("mean", mean), *seeds), entry.runs, mark_of(entry))
+    interval = entry.statistics.score
     return Cell(times_100(interval.mean) + AND + times_100(half_width(interval)), (*interval_values(interval), *seeds), entry.runs, mark_of(entry))
 
 
-def show_average(rows: Sequence[Row | None]) -> Cell:
-    """Only of a method that every task has."""
-    if any(row is None for row in rows):
+def show_average(row: AverageRow | None) -> Cell:
+    """None: some task lacks the method."""
+    if row is None:
         return Cell(UNKNOWN)
-    runs = [run for row in rows for run in row.runs]
-    found = average_over(rows)
-    if found is None or not math.isfinite(found.mean):
-        return Cell(UNKNOWN, (), runs)
-    half = half_width(found)
-    return Cell(times_100(found.mean) + (AND + times_100(half) if math.isfinite(half) else ""), interval_values(found), runs)
+    runs = [run for each in row.rows for run in each.runs]
+    mark = row.difference.verdict if row.difference and row.difference.is_separated else ""
+    if not has_interval(row.score):
+        return Cell(times_100(row.mean), (("mean", row.mean), ("seeds", row.seeds)), runs, mark)
+    return Cell(times_100(row.score.mean) + AND + times_100(half_width(row.score)), (*interval_values(row.score), ("seeds", row.seeds)), runs, mark)
 
 
 def by_setting(groups: Sequence[Group]) -> dict[tuple[str, ...], list[Group]]:
@@ -59,7 +58,15 @@ def name_of(section: Section, among: Sequence[Section]) -> str:
     return " ".join([section.task, *([section.dataset, section.metric] if len(alike) > 1 else [])])
 
 
-def make_wide_block(groups: Sequence[Group]) -> Block:
+def make_average(groups: Sequence[Group], control: str) -> Average | None:
+    """None: of one task, or of scores that have no mean that says anything."""
+    try:
+        return compare_averages([[entry.row for entry in group.entries] for group in groups], control) if len(groups) > 1 else None
+    except ValueError:
+        return None
+
+
+def make_wide_block(groups: Sequence[Group], average: Average | None) -> Block:
     sections = [group.section for group in groups]
     found = [{entry.row.label: entry for entry in group.entries} for group in groups]
     most = max(len(each) for each in found)
@@ -68,33 +75,33 @@ def make_wide_block(groups: Sequence[Group]) -> Block:
     for place, section in enumerate(sections):
         headings.append(Heading(name_of(section, sections), (name_of(section, sections), section.metric),
                                 "test score x 100: mean over seeds ± half of its 95 % t interval over seeds", place + 1, marked=True))
-    if len(groups) > 1:
-        headings.append(Heading(AVERAGE, (AVERAGE, "of tasks"), "mean over all tasks, each with the same weight, x 100 ± half of its 95 % t interval over seeds"))
+    if average:
+        headings.append(Heading(AVERAGE, (AVERAGE, "of tasks"),
+                                "mean over all tasks, each with the same weight, x 100, over the seeds that all have, ± half of its 95 % t interval",
+                                marked=True))
     rows = []
     for label in labels:
         entries = [each.get(label) for each in found]
-        first = next(entry for entry in entries if entry)
-        average = [show_average([entry and entry.row for entry in entries])] if len(groups) > 1 else []
         name = Cell(label, (), [run for entry in entries if entry for run in entry.runs])
-        assert METHOD.show(first).text == name.text
-        rows.append([name, *map(show_score, entries), *average])
+        rows.append([name, *map(show_score, entries), *([show_average(average.find(label))] if average else [])])
     setting = setting_of(sections[0])
     return Block(f"{', '.join(setting)}: test scores x 100", headings, rows, "-".join(["wide", *setting]))
 
 
-def make_wide(groups: Sequence[Group]) -> Table:
-    blocks = [make_wide_block(members) for members in by_setting(groups).values()]
+def make_wide(groups: Sequence[Group], control: str) -> Table:
+    settings = list(by_setting(groups).values())
+    averages = [make_average(members, control) for members in settings]
+    blocks = [make_wide_block(members, average) for members, average in zip(settings, averages)]
     controls = list(dict.fromkeys(comparison.control.label for group in groups for comparison in group.comparisons if comparison.control))
-    about = ["Mean over seeds ± half of a 95 % t interval; without an interval: one seed."]
-    if controls and any(cell.mark for block in blocks for row in block.rows for cell in row):
-        about.append(f"↑ better, ↓ worse than the control {' or '.join(controls)} (paired over common seeds, Holm over the methods of a task, 5 %); all others "
-                     "could not be separated from it.")
-    elif controls:
-        about.append(f"No method could be separated from the control {' or '.join(controls)} (paired over common seeds, Holm over the methods of a task, 5 %).")
-    if any(len(block.headings) > 2 for block in blocks):
-        metrics = len({group.section.metric for group in groups}) > 1
-        about.append(f"average: of tasks, each with the same weight{', whatever its metric' * metrics}; only where every task has the row.")
-    return Table(blocks, about)
+    about = ["Mean over seeds ± half of a 95 % t interval; without an interval: one seed, or no spread."]
+    if controls:
+        test = f"the control {' or '.join(controls)} (paired over common seeds, Holm over the methods of a column, 5 %)"
+        marked = any(cell.mark for block in blocks for row in block.rows for cell in row)
+        about.append(f"↑ better, ↓ worse than {test}; all others could not be separated from it." if marked else f"No method could be separated from {test}.")
+    if any(averages):
+        mixed = len({group.section.metric for group in groups}) > 1
+        about.append(f"average: of tasks, each with the same weight{', whatever its metric' * mixed}, per seed; only where every task has the row.")
+    return Table(blocks, about=about)
 
 
 def as_wide_csv(table: Table) -> str:
