@@ -115,6 +115,13 @@ class Picture:
 
 
 @dataclass
+class Gallery:
+    """Pictures side by side, where there is room."""
+    kind: ClassVar[str] = "gallery"
+    pictures: Sequence[Picture]
+
+
+@dataclass
 class Fold:
     """Shown on demand, and in print."""
     kind: ClassVar[str] = "fold"
@@ -123,7 +130,7 @@ class Fold:
     is_open: bool = False
 
 
-Block = Paragraph | Bullets | Code | Heading | Table | Facts | Picture | Fold
+Block = Paragraph | Bullets | Code | Heading | Table | Facts | Picture | Gallery | Fold
 
 
 @dataclass

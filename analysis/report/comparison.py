@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..tables.beside import Beside, describe_beside, put_beside
 from ..tables.build import Group, make_block, title
-from ..tables.model import Block
+from ..tables.model import ARROWS, Block
 from ..tables.model import Cell as Shown
 from ..tables.notes import explain
 from ..tables.shown import UNKNOWN
@@ -16,10 +16,10 @@ from .links import seed_links, short
 from .notes import nest
 
 # What a table shows, in this order; a column without a single value is left out, and said.
-SCORES = ("ranks", "test", "compared", "letters", "validation", "tuned", "trainable", "stored", "regenerated", "sent", "sent_with_head", "seeds", "verdict")
+SCORES = ("ranks", "test", "compared", "letters", "validation", "tuned", "trainable", "stored", "regenerated", "sent", "sent_with_head", "verdict")
 COSTS = ("ranks", "step", "expand", "gather", "communication", "wait", "wire", "tokens_per_s", "train_s", "energy", "activation", "memory", "time_to_target",
          "bytes_to_target")
-STATISTICS = ("ranks", "test", "sd", "difference", "difference_examples", "p", "compared", "smallest", "letters")
+STATISTICS = ("ranks", "test", "sd", "difference", "difference_examples", "p_value", "compared", "smallest", "letters")
 PUBLISHED = ("ranks", "test", "trainable")
 RANKS = "ranks"
 NUMBER = re.compile(r"[-+<]?\d")
@@ -50,8 +50,9 @@ def tell(shown: Shown) -> str:
     return "; ".join([*values, *runs, *([f"source: {shown.source}"] if shown.source else [])])
 
 
-def to_cell(shown: Shown, is_number: bool) -> Cell:
-    return Cell(shown.text, sort_key(shown) if is_number else None, tell(shown), shown.mark)
+def to_cell(shown: Shown, is_number: bool, marked: bool) -> Cell:
+    arrow = f" {ARROWS[shown.mark]}" if marked and shown.mark else ""
+    return Cell(shown.text + arrow, sort_key(shown) if is_number else None, tell(shown), shown.mark)
 
 
 def make_table(block: Block, anchor: str, caption: str, run_anchors: Mapping[str, str]) -> Table:
@@ -64,8 +65,8 @@ def make_table(block: Block, anchor: str, caption: str, run_anchors: Mapping[str
             continue
         is_number = bool(number) and all(NUMBER.match(cell.text) for cell in known if cell.values)
         heads.append(Head(heading.title, is_number, heading.formula))
-        columns.append([to_cell(cell, is_number) for cell in cells])
-    heads.append(Head("runs", title="called by their seeds: where each stands in the list of all"))
+        columns.append([to_cell(cell, is_number, heading.marked) for cell in cells])
+    heads.append(Head("by seed", title="the runs, called by their seeds: where each stands in the list of all"))
     columns.append([Cell(seed_links(row[0].runs, run_anchors)) for row in block.rows])
     notes: list[Text] = [f"Not known of any row: {', '.join(empty)}."] if empty else []
     return Table(anchor, caption, heads, list(zip(*columns)), notes=notes)
@@ -76,14 +77,14 @@ def block_of(group: Group, names: Sequence[str]) -> Block:
     return make_block(group, [name for name in names if name != RANKS or not group.section.ranks])
 
 
-def make_comparison(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
+def make_comparison(groups: Sequence[Group], control: str, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
     chapter = Chapter("Comparison", anchors.new("comparison"))
     chapter.blocks.append(Paragraph(
         "A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which says nothing about "
         "scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter under \u201cgroup\u201d cannot be separated. Each "
         "cell names its exact values and runs where a pointer rests on it; the last column leads to the runs."))
     if len(groups) > 1:
-        wide = make_wide(groups)
+        wide = make_wide(groups, control)
         chapter.blocks.append(Heading("All tasks", anchors.new("comparison of all tasks")))
         chapter.blocks += [make_table(block, anchors.new("table", block.key), block.title, run_anchors) for block in wide.blocks]
         chapter.blocks.append(Bullets([typed(line) for line in wide.about]))
@@ -101,7 +102,7 @@ def make_statistics(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapp
     for group in groups:
         caption = f"Differences to the control: {group.section.task}"
         chapter.blocks.append(make_table(block_of(group, STATISTICS), anchors.new("statistics", group.section.task), caption, run_anchors))
-    chapter.blocks += nest(explain(STATISTICS, groups))
+    chapter.blocks.append(Bullets([typed(line) for line in explain(STATISTICS, groups)]))
     return chapter
 
 

@@ -1,14 +1,15 @@
 """From runs, tables and figures to the chapters of a report."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..load.runs import Collection, Run
 from ..load.study import Study, count
 from ..load.summary import Row
+from ..plots import Figures
 from ..tables.beside import Beside
 from ..tables.build import Group
-from . import conditions, frugality, left_out, reproduce, runs, trials
+from . import conditions, figures, frugality, left_out, reproduce, runs, trials
 from .blocks import Anchors, Chapter, Document, Text
 from .comparison import make_comparison, make_published, make_statistics
 from .links import anchor_runs
@@ -28,9 +29,9 @@ class Material:
     collection: Collection
     rows: list[Row]
     groups: list[Group]
+    control: str  # as it was asked for
     beside: Beside | None  # published numbers, where they were asked for
-    figures: list = field(default_factory=list)
-    without: list[str] = field(default_factory=list)  # figures that the data do not carry
+    figures: Figures
 
     @property
     def runs(self) -> list[Run]:
@@ -55,9 +56,10 @@ def make_document(material: Material) -> Document:
     rest = left_out.make_chapter(material.study, material.collection, material.rows, anchors)
     chapters: list[Chapter | None] = [
         make_summary(material.groups, material.rows, material.study, len(material.collection.left_out), rest.anchor, anchors, controls),
-        make_comparison(material.groups, anchors, run_anchors),
+        make_comparison(material.groups, material.control, anchors, run_anchors),
         make_statistics(material.groups, anchors, run_anchors),
         make_published(material.groups, material.beside, anchors, run_anchors) if material.beside else None,
+        figures.make_chapter(material.figures, material.groups, anchors, material.runs, run_anchors),
         frugality.make_chapter(material.groups, anchors),
         trials.make_chapter(material.study, anchors) if material.study else None,
         rest,

@@ -3,26 +3,45 @@
 from collections.abc import Mapping, Sequence
 
 from ..load.runs import Run
-from ..plots import Figure, save
-from .blocks import Anchors, Chapter, Paragraph, Picture
+from ..load.summary import Section
+from ..plots import Figure, Figures, save
+from ..tables.build import Group, title
+from .blocks import Anchors, Chapter, Gallery, Heading, Paragraph, Part, Picture
 from .links import run_links
 from .svg import inline
 
 
-def make_picture(figure: Figure, anchors: Anchors, runs: Mapping[str, Run], run_anchors: Mapping[str, str]) -> Picture:
-    svg, is_broad = inline(save(figure, ["svg"])["svg"])
+def tell_runs(figure: Figure, groups: Sequence[Group], runs: Mapping[str, Run], run_anchors: Mapping[str, str]) -> Paragraph:
+    """All of a table in a word, others one by one."""
+    shown = set(figure.run_ids)
+    for group in groups:
+        if shown == {run.run_id for entry in group.entries for run in entry.runs}:
+            return Paragraph(f"All {len(shown)} runs of the tables of {title(group.section)}.")
     known = [runs[run_id] for run_id in figure.run_ids if run_id in runs]
-    rest = len(figure.run_ids) - len(known)
-    parts = ["Runs: ", *run_links(known, run_anchors, len(known)), *([f"; {rest} more that are in no table of this report"] if rest else []), "."]
-    return Picture(anchors.new("figure", figure.name), figure.title, figure.caption, svg, is_broad, [Paragraph(parts)] if figure.run_ids else [])
+    parts: list[Part] = ["Runs: ", *run_links(known, run_anchors, len(known))] if known else []
+    if rest := len(shown) - len(known):
+        parts.append(f"{'; ' if known else ''}{rest} {'more ' if known else ''}that are in no table of this report, as trials")
+    return Paragraph([*parts, "."])
 
 
-def make_figures_chapter(figures: Sequence[Figure], left_out: Sequence[str], anchors: Anchors, runs: Sequence[Run], run_anchors: Mapping[str, str]) -> Chapter:
-    """left_out: which figures the data do not carry, and why."""
+def make_picture(figure: Figure, groups: Sequence[Group], anchors: Anchors, runs: Mapping[str, Run], run_anchors: Mapping[str, str]) -> Picture:
+    svg, is_broad = inline(save(figure, ["svg"])["svg"])
+    behind = [tell_runs(figure, groups, runs, run_anchors)] if figure.run_ids else []
+    return Picture(anchors.new("figure", figure.name), figure.title, figure.caption, svg, is_broad, behind)
+
+
+def make_chapter(figures: Figures, groups: Sequence[Group], anchors: Anchors, runs: Sequence[Run], run_anchors: Mapping[str, str]) -> Chapter:
+    """Those of one table after another, then those of several."""
     chapter = Chapter("Figures", anchors.new("figures"))
     by_id = {run.run_id: run for run in runs}
-    chapter.blocks += [make_picture(figure, anchors, by_id, run_anchors) for figure in figures]
-    chapter.blocks += [Paragraph(line) for line in left_out]
-    if not chapter.blocks:
-        chapter.blocks.append(Paragraph("These runs carry no figure."))
+    by_section: dict[Section | None, list[Figure]] = {group.section: [] for group in groups} | {None: []}
+    for figure in figures:
+        by_section[figure.section if figure.section in by_section else None].append(figure)
+    for section, members in by_section.items():
+        if members:
+            text = title(section) if section else "Of several tables"
+            chapter.blocks.append(Heading(text, anchors.new("figures", section.task if section else "several")))
+            pictures = [make_picture(figure, groups, anchors, by_id, run_anchors) for figure in members]
+            chapter.blocks.append(Gallery(sorted(pictures, key=lambda picture: picture.is_broad)))  # without gaps between them
+    chapter.blocks += [Paragraph(line) for line in figures.left_out]
     return chapter

@@ -8,6 +8,7 @@ from ..common.files import write_file
 from ..load.index import BadIndex
 from ..load.study import Study, complete_rows
 from ..load.summary import summarise
+from ..plots import make_figures
 from ..published.read import BadPublished
 from ..tables.build import make_groups
 from ..tables.verb import read, read_beside, test_predictions
@@ -42,7 +43,8 @@ def run_report(options: argparse.Namespace) -> int:
     if study:
         complete_rows(study, rows)
     groups = make_groups(rows, options.control, options.target, test_predictions)
-    material = Material(about_of(study, options.places), options.stage, options.study or Path(), study, collection, rows, groups, beside)
+    figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons])
+    material = Material(about_of(study, options.places), options.stage, options.study or Path(), study, collection, rows, groups, options.control, beside, figures)
     try:
         write_file(options.out, write_page(make_document(material)))
     except OSError as error:
