@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..tables.beside import Beside, describe_beside, put_beside
 from ..tables.build import Group, make_block, title
@@ -11,9 +11,9 @@ from ..tables.model import Cell as Shown
 from ..tables.notes import explain
 from ..tables.shown import UNKNOWN
 from ..tables.wide import make_wide
-from .blocks import Anchors, Bullets, Cell, Chapter, Fold, Head, Heading, Paragraph, Table, Text, typed
-from .links import seed_links, short
+from .blocks import Bullets, Cell, Chapter, Fold, Head, Heading, Paragraph, Table, Text, typed
 from .notes import nest
+from .places import Places, short
 
 # What a table shows, in this order; a column without a single value is left out, and said.
 SCORES = ("ranks", "test", "compared", "letters", "validation", "tuned", "trainable", "stored", "regenerated", "sent", "sent_with_head", "verdict")
@@ -23,6 +23,20 @@ STATISTICS = ("ranks", "test", "sd", "difference", "difference_examples", "p_val
 PUBLISHED = ("ranks", "test", "trainable")
 RANKS = "ranks"
 NUMBER = re.compile(r"[-+<]?\d")
+# In words; analysis/stats/README.md has the proofs and the limits.
+FORMULAS = (
+    "Interval of a score: mean over n seeds ± t s / \u221an, with s the standard deviation over seeds and t the quantile of Student's distribution with n - 1 "
+    "degrees of freedom. It speaks of other seeds on these test examples.",
+    "Difference to the control: of each seed that both have, the row's score minus the control's; then mean and interval as of a score. What the seeds have in "
+    "common, as the order of the data, drops out.",
+    "Interval with examples too: seeds and test examples as crossed random effects. To the variance of the mean over seeds comes what other examples would "
+    "add, estimated from the predictions that the run files hold; scores that are no means are taken apart into one pseudo-value per example.",
+    "p: two-sided t test of the paired differences. Holm: the p values of a table's comparisons with the control in ascending order, each times the number of "
+    "those not smaller than it, and none below the one before; so that the chance of any false verdict in the table stays below 5 %.",
+    "Letters: the same test of every pair of rows, Holm over all pairs. Rows that share a letter could not be separated; that is no proof that they are equal.",
+    "Could separate: the true difference that a study with these seeds and this spread finds with 80 % power (noncentral t distribution) at the level of "
+    "Holm's first step. With few seeds the spread itself is known badly, and so is this.",
+    "No bootstrap: with 3 to 10 seeds percentile intervals cover much less than they say.")
 MOST_RUNS = 12  # that a cell names
 
 
@@ -55,7 +69,7 @@ def to_cell(shown: Shown, is_number: bool, marked: bool) -> Cell:
     return Cell(shown.text + arrow, sort_key(shown) if is_number else None, tell(shown), shown.mark)
 
 
-def make_table(block: Block, anchor: str, caption: str, run_anchors: Mapping[str, str]) -> Table:
+def make_table(block: Block, caption: str, places: Places) -> Table:
     """Without the columns in which no row has a value."""
     heads, columns, empty = [], [], []
     for number, (heading, cells) in enumerate(block.columns()):
@@ -67,9 +81,9 @@ def make_table(block: Block, anchor: str, caption: str, run_anchors: Mapping[str
         heads.append(Head(heading.title, is_number, heading.formula))
         columns.append([to_cell(cell, is_number, heading.marked) for cell in cells])
     heads.append(Head("by seed", title="the runs, called by their seeds: where each stands in the list of all"))
-    columns.append([Cell(seed_links(row[0].runs, run_anchors)) for row in block.rows])
+    columns.append([Cell(places.link_seeds(row[0].runs)) for row in block.rows])
     notes: list[Text] = [f"Not known of any row: {', '.join(empty)}."] if empty else []
-    return Table(anchor, caption, heads, list(zip(*columns)), notes=notes)
+    return Table(places.new("table", caption), caption, heads, list(zip(*columns)), notes=notes)
 
 
 def block_of(group: Group, names: Sequence[str]) -> Block:
@@ -77,44 +91,43 @@ def block_of(group: Group, names: Sequence[str]) -> Block:
     return make_block(group, [name for name in names if name != RANKS or not group.section.ranks])
 
 
-def make_comparison(groups: Sequence[Group], control: str, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
-    chapter = Chapter("Comparison", anchors.new("comparison"))
+def make_comparison(groups: Sequence[Group], control: str, places: Places) -> Chapter:
+    chapter = Chapter("Comparison", places.new("comparison"))
     chapter.blocks.append(Paragraph(
         "A heading sorts its table: once upwards, twice downwards, three times back. Rows come with the most trained numbers first, which says nothing about "
         "scores; sorted by score they stand in the order of means, not of evidence: rows that share a letter under \u201cgroup\u201d cannot be separated. Each "
         "cell names its exact values and runs where a pointer rests on it; the last column leads to the runs."))
     if len(groups) > 1:
         wide = make_wide(groups, control)
-        chapter.blocks.append(Heading("All tasks", anchors.new("comparison of all tasks")))
-        chapter.blocks += [make_table(block, anchors.new("table", block.key), block.title, run_anchors) for block in wide.blocks]
+        chapter.blocks.append(Heading("All tasks", places.new("comparison of all tasks")))
+        chapter.blocks += [make_table(block, block.title, places) for block in wide.blocks]
         chapter.blocks.append(Bullets([typed(line) for line in wide.about]))
     for group in groups:
-        chapter.blocks.append(Heading(title(group.section), anchors.new("comparison", group.section.task)))
+        places.tables[group.section] = places.new("comparison", group.section.task)
+        chapter.blocks.append(Heading(title(group.section), places.tables[group.section]))
         for names, caption in ((SCORES, "Scores and sizes"), (COSTS, "Time, memory and bytes")):
-            anchor = anchors.new("table", caption, group.section.task)
-            chapter.blocks.append(make_table(block_of(group, names), anchor, f"{caption}: {group.section.task}", run_anchors))
+            chapter.blocks.append(make_table(block_of(group, names), f"{caption}: {group.section.task}", places))
     chapter.blocks.append(Fold("What the columns mean", [Bullets([typed(line) for line in explain([*SCORES, *COSTS], groups)])]))
     return chapter
 
 
-def make_statistics(groups: Sequence[Group], anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
-    chapter = Chapter("What can be separated", anchors.new("statistics"))
+def make_statistics(groups: Sequence[Group], places: Places) -> Chapter:
+    chapter = Chapter("What can be separated", places.new("statistics"))
     for group in groups:
-        caption = f"Differences to the control: {group.section.task}"
-        chapter.blocks.append(make_table(block_of(group, STATISTICS), anchors.new("statistics", group.section.task), caption, run_anchors))
+        chapter.blocks.append(make_table(block_of(group, STATISTICS), f"Differences to the control: {group.section.task}", places))
     chapter.blocks.append(Bullets([typed(line) for line in explain(STATISTICS, groups)]))
+    chapter.blocks.append(Fold("How these numbers are made", [Bullets(FORMULAS)]))
     return chapter
 
 
-def make_published(groups: Sequence[Group], beside: Beside, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
-    chapter = Chapter("What papers print", anchors.new("published"))
+def make_published(groups: Sequence[Group], beside: Beside, places: Places) -> Chapter:
+    chapter = Chapter("What papers print", places.new("published"))
     chapter.blocks.append(Paragraph("Beside our scores, in columns of their own, headed by their source; they are in no mean, interval or comparison."))
     shown = []
     for group in groups:
         block = block_of(group, PUBLISHED)
         if sources := put_beside(block, group, beside):
-            caption = f"Published numbers beside ours: {group.section.task}"
-            chapter.blocks.append(make_table(block, anchors.new("published", group.section.task), caption, run_anchors))
+            chapter.blocks.append(make_table(block, f"Published numbers beside ours: {group.section.task}", places))
         shown.append((group, sources))
     chapter.blocks += nest(describe_beside(shown, beside))
     return chapter

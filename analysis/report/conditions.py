@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from ..load.conditions import read_conditions
 from ..load.hdf5 import Unusable
 from ..load.runs import Run
-from .blocks import Anchors, Cell, Chapter, Facts, Head, Paragraph, Table, Text
-from .links import run_links
+from .blocks import Cell, Chapter, Facts, Head, Paragraph, Table, Text
+from .places import Places
 
 UNTOLD = "not told by the file"
 
@@ -30,8 +30,8 @@ def read_all(runs: Sequence[Run]) -> tuple[dict[str, dict[str, str]], list[str]]
     return found, problems
 
 
-def make_chapter(runs: Sequence[Run], anchors: Anchors, run_anchors: dict[str, str]) -> Chapter:
-    chapter = Chapter("Conditions", anchors.new("conditions"))
+def make_chapter(runs: Sequence[Run], places: Places) -> Chapter:
+    chapter = Chapter("Conditions", places.new("conditions"))
     conditions, problems = read_all(runs)
     told = [run for run in runs if run.run_id in conditions]
     names = list(dict.fromkeys(name for each in conditions.values() for name in each))
@@ -43,7 +43,7 @@ def make_chapter(runs: Sequence[Run], anchors: Anchors, run_anchors: dict[str, s
             same.append((name, next(iter(groups))))
             continue
         for value, members in groups.items():
-            links = run_links(members, run_anchors)
+            links = places.link_runs(members)
             rows.append([Cell(name), Cell(value or UNTOLD), Cell(str(len(members)), len(members)), Cell(links)])
     dates = sorted(run.created for run in runs if run.created)
     if dates:
@@ -53,6 +53,6 @@ def make_chapter(runs: Sequence[Run], anchors: Anchors, run_anchors: dict[str, s
     if rows:
         heads = [Head("what"), Head("value"), Head("runs", True), Head("which")]
         chapter.blocks += [Paragraph("What differs between them, and how many runs have it:"),
-                           Table(anchors.new("differences in conditions"), "Conditions that differ", heads, rows)]
+                           Table(places.new("differences in conditions"), "Conditions that differ", heads, rows)]
     chapter.blocks += [Paragraph(problem) for problem in problems]
     return chapter

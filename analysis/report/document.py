@@ -10,9 +10,9 @@ from ..plots import Figures
 from ..tables.beside import Beside
 from ..tables.build import Group
 from . import conditions, figures, frugality, left_out, reproduce, runs, trials
-from .blocks import Anchors, Chapter, Document, Text
+from .blocks import Chapter, Document, Text
 from .comparison import make_comparison, make_published, make_statistics
-from .links import anchor_runs
+from .places import Places
 from .study_file import About
 from .summary import make_summary
 
@@ -50,21 +50,19 @@ def remarks(material: Material) -> list[Text]:
 
 
 def make_document(material: Material) -> Document:
-    anchors = Anchors()
-    run_anchors = anchor_runs(material.runs, anchors)
-    controls = {comparison.control.label: None for group in material.groups for comparison in group.comparisons if comparison.control}
-    rest = left_out.make_chapter(material.study, material.collection, material.rows, anchors)
+    places = Places(material.runs)
+    rest = left_out.make_chapter(material.study, material.collection, material.rows, places)
     chapters: list[Chapter | None] = [
-        make_summary(material.groups, material.rows, material.study, len(material.collection.left_out), rest.anchor, anchors, controls),
-        make_comparison(material.groups, material.control, anchors, run_anchors),
-        make_statistics(material.groups, anchors, run_anchors),
-        make_published(material.groups, material.beside, anchors, run_anchors) if material.beside else None,
-        figures.make_chapter(material.figures, material.groups, anchors, material.runs, run_anchors),
-        frugality.make_chapter(material.groups, anchors),
-        trials.make_chapter(material.study, anchors) if material.study else None,
+        make_summary(material.groups, material.rows, material.study, len(material.collection.left_out), rest.anchor, places),
+        make_comparison(material.groups, material.control, places),
+        make_statistics(material.groups, places),
+        make_published(material.groups, material.beside, places) if material.beside else None,
+        figures.make_chapter(material.figures, material.groups, places, material.runs),
+        frugality.make_chapter(material.groups, places),
+        trials.make_chapter(material.study, places) if material.study else None,
         rest,
-        conditions.make_chapter(material.runs, anchors, run_anchors),
-        runs.make_chapter(material.rows, material.verdict, material.base, anchors, run_anchors),
-        reproduce.make_reproduction(material.study, material.about, material.stage, material.runs, anchors),
-        reproduce.make_citation(material.about, material.runs, anchors)]
+        conditions.make_chapter(material.runs, places),
+        runs.make_chapter(material.rows, material.verdict, material.base, places),
+        reproduce.make_reproduction(material.study, material.about, material.stage, material.runs, places),
+        reproduce.make_citation(material.about, material.runs, places)]
     return Document(material.about.title, material.about.question, remarks(material), list(filter(None, chapters)))

@@ -6,33 +6,33 @@ from ..load.runs import Run
 from ..load.summary import Section
 from ..plots import Figure, Figures, save
 from ..tables.build import Group, title
-from .blocks import Anchors, Chapter, Gallery, Heading, Paragraph, Part, Picture
-from .links import run_links
+from .blocks import Chapter, Gallery, Heading, Link, Paragraph, Part, Picture
+from .places import Places
 from .svg import inline
 
 
-def tell_runs(figure: Figure, groups: Sequence[Group], runs: Mapping[str, Run], run_anchors: Mapping[str, str]) -> Paragraph:
+def tell_runs(figure: Figure, groups: Sequence[Group], places: Places, runs: Mapping[str, Run]) -> Paragraph:
     """All of a table in a word, others one by one."""
     shown = set(figure.run_ids)
     for group in groups:
         if shown == {run.run_id for entry in group.entries for run in entry.runs}:
-            return Paragraph(f"All {len(shown)} runs of the tables of {title(group.section)}.")
+            return Paragraph([f"All {len(shown)} runs of the tables of ", Link(title(group.section), f"#{places.tables[group.section]}"), "."])
     known = [runs[run_id] for run_id in figure.run_ids if run_id in runs]
-    parts: list[Part] = ["Runs: ", *run_links(known, run_anchors, len(known))] if known else []
+    parts: list[Part] = ["Runs: ", *places.link_runs(known, len(known))] if known else []
     if rest := len(shown) - len(known):
         parts.append(f"{'; ' if known else ''}{rest} {'more ' if known else ''}that are in no table of this report, as trials")
     return Paragraph([*parts, "."])
 
 
-def make_picture(figure: Figure, groups: Sequence[Group], anchors: Anchors, runs: Mapping[str, Run], run_anchors: Mapping[str, str]) -> Picture:
+def make_picture(figure: Figure, groups: Sequence[Group], places: Places, runs: Mapping[str, Run]) -> Picture:
     svg, is_broad = inline(save(figure, ["svg"])["svg"])
-    behind = [tell_runs(figure, groups, runs, run_anchors)] if figure.run_ids else []
-    return Picture(anchors.new("figure", figure.name), figure.title, figure.caption, svg, is_broad, behind)
+    behind = [tell_runs(figure, groups, places, runs)] if figure.run_ids else []
+    return Picture(places.new("figure", figure.name), figure.title, figure.caption, svg, is_broad, behind)
 
 
-def make_chapter(figures: Figures, groups: Sequence[Group], anchors: Anchors, runs: Sequence[Run], run_anchors: Mapping[str, str]) -> Chapter:
+def make_chapter(figures: Figures, groups: Sequence[Group], places: Places, runs: Sequence[Run]) -> Chapter:
     """Those of one table after another, then those of several."""
-    chapter = Chapter("Figures", anchors.new("figures"))
+    chapter = Chapter("Figures", places.new("figures"))
     by_id = {run.run_id: run for run in runs}
     by_section: dict[Section | None, list[Figure]] = {group.section: [] for group in groups} | {None: []}
     for figure in figures:
@@ -40,8 +40,8 @@ def make_chapter(figures: Figures, groups: Sequence[Group], anchors: Anchors, ru
     for section, members in by_section.items():
         if members:
             text = title(section) if section else "Of several tables"
-            chapter.blocks.append(Heading(text, anchors.new("figures", section.task if section else "several")))
-            pictures = [make_picture(figure, groups, anchors, by_id, run_anchors) for figure in members]
+            chapter.blocks.append(Heading(text, places.new("figures", section.task if section else "several")))
+            pictures = [make_picture(figure, groups, places, by_id) for figure in members]
             chapter.blocks.append(Gallery(sorted(pictures, key=lambda picture: picture.is_broad)))  # without gaps between them
     chapter.blocks += [Paragraph(line) for line in figures.left_out]
     return chapter

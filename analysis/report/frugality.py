@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from ..common.units import human_bytes
 from ..load.summary import Row
 from ..tables.build import Group
-from .blocks import Anchors, Cell, Chapter, Head, Paragraph, Table
+from .blocks import Cell, Chapter, Head, Paragraph, Table
+from .places import Places
 
 FULL = "full"
 
@@ -24,7 +25,7 @@ def rows_of(group: Group) -> tuple[list[Row], Row | None]:
     return rows, full[0] if len(full) == 1 else None
 
 
-def make_table(groups: Sequence[Group], anchors: Anchors) -> Table | None:
+def make_table(groups: Sequence[Group], places: Places) -> Table | None:
     heads = [Head("method"), Head("task"), Head("numbers trained", True)]
     for name, meaning in (("sent per step", "bytes of the method that a rank gives to the sum of a step"), ("with head", "bytes of the whole message"),
                           ("stored", "bytes of the method's result, the head apart")):
@@ -39,14 +40,14 @@ def make_table(groups: Sequence[Group], anchors: Anchors) -> Table | None:
                                (run.stored_bytes, full.first.stored_bytes)):
                 cells += [Cell(human_bytes(own), own), Cell(share(own, whole), own / whole)]
             lines.append(cells)
-    return Table(anchors.new("frugality table"), "Bytes in relation to full fine-tuning", heads, lines) if lines else None
+    return Table(places.new("frugality table"), "Bytes in relation to full fine-tuning", heads, lines) if lines else None
 
 
-def make_chapter(groups: Sequence[Group], anchors: Anchors) -> Chapter | None:
+def make_chapter(groups: Sequence[Group], places: Places) -> Chapter | None:
     """None: there is no full fine-tuning to compare with."""
-    if not (table := make_table(groups, anchors)):
+    if not (table := make_table(groups, places)):
         return None
-    return Chapter("What is sent and stored", anchors.new("frugality"), [
+    return Chapter("What is sent and stored", places.new("frugality"), [
         Paragraph("Payload, not bytes on a wire: what one rank gives to the sum over ranks in a step, the method's own numbers, and with the task head and the "
                   "few numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that "
                   "a batch reaches are sent."), table])

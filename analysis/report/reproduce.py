@@ -8,7 +8,8 @@ import yaml
 from ..load.index import ARCHIVE
 from ..load.runs import Run
 from ..load.study import Study
-from .blocks import Anchors, Block, Chapter, Code, Mono, Paragraph
+from .blocks import Block, Chapter, Code, Mono, Paragraph
+from .places import Places
 from .study_file import PROJECT, About
 
 CITATION = PROJECT / "CITATION.cff"
@@ -46,8 +47,8 @@ def file_commands(runs: Sequence[Run], study: Study | None) -> list[str]:
             f"mpirun -np {run.ranks} build/peftscale train again.yaml output.dir=again"]
 
 
-def make_reproduction(study: Study | None, about: About, stage: str | None, runs: Sequence[Run], anchors: Anchors) -> Chapter:
-    chapter = Chapter("How to make it again", anchors.new("reproduce"))
+def make_reproduction(study: Study | None, about: About, stage: str | None, runs: Sequence[Run], places: Places) -> Chapter:
+    chapter = Chapter("How to make it again", places.new("reproduce"))
     if study:
         chapter.blocks += [Paragraph("The whole study, from the root of the project; what is done already is not done again:"),
                            Code("\n".join(study_commands(study, about, stage, runs)))]
@@ -70,8 +71,8 @@ def read_citation() -> dict[str, str]:
         return {}
 
 
-def make_citation(about: About, runs: Sequence[Run], anchors: Anchors) -> Chapter:
-    chapter = Chapter("How to cite", anchors.new("cite"))
+def make_citation(about: About, runs: Sequence[Run], places: Places) -> Chapter:
+    chapter = Chapter("How to cite", places.new("cite"))
     found = read_citation()
     year = max((run.created for run in runs), default="")[:4]
     entry = ["@software{peftscale,", *(f"  {key} = {{{{{found[name]}}}}}," for key, name in (("author", "authors"), ("title", "title"), ("version", "version"))

@@ -8,9 +8,9 @@ from ..common.units import human_time, score
 from ..load.runs import Run
 from ..load.study import count
 from ..load.summary import Row
-from .blocks import Anchors, Block, Bullets, Cell, Chapter, Facts, Fold, Head, Mono, Paragraph, Table
+from .blocks import Block, Bullets, Cell, Chapter, Facts, Fold, Head, Mono, Paragraph, Table
 from .conditions import group
-from .links import run_links, seed_links, short
+from .places import Places, short
 
 OK = "ok"
 MEANINGS = {
@@ -33,8 +33,7 @@ def cell(text: str, value: float) -> Cell:
     return Cell(text, value if value == value else None)
 
 
-def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[[Run], str], base: Path, anchors: Anchors,
-              run_anchors: Mapping[str, str]) -> Table:
+def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[[Run], str], base: Path, places: Places) -> Table:
     """Every run, where links to it lead."""
     heads = [Head("run", title="the first eight digits of its run_id"), Head("method"), Head("task"), Head("seed", True), Head("ranks", True),
              Head("threads", True), Head("steps", True), Head("test", True, "score on the test split"),
@@ -44,7 +43,7 @@ def list_runs(runs: Sequence[Run], labels: Mapping[str, str], verdict: Callable[
              Cell(str(run.threads), run.threads), Cell(f"{run.steps:,}", run.steps), cell(score(run.test, run.metric), run.test),
              cell(score(run.validation, run.metric), run.validation), cell(human_time(run.train_s), run.train_s), Cell(verdict(run)),
              Cell(run.created[:16].replace("T", " "), title=run.created), Cell(place_of(run, base))] for run in runs]
-    return Table(anchors.new("all runs"), f"All {len(runs)} runs of the tables", heads, rows, [run_anchors[run.run_id] for run in runs])
+    return Table(places.new("all runs"), f"All {len(runs)} runs of the tables", heads, rows, [places.runs[run.run_id] for run in runs])
 
 
 def common_settings(rows: Sequence[Row]) -> dict[str, str]:
@@ -52,29 +51,29 @@ def common_settings(rows: Sequence[Row]) -> dict[str, str]:
     return {key: value for key, value in sorted(first.items()) if all(each.get(key) == value for each in others)}
 
 
-def list_settings(rows: Sequence[Row], anchors: Anchors, run_anchors: Mapping[str, str]) -> list[Block]:
+def list_settings(rows: Sequence[Row], places: Places) -> list[Block]:
     """What all runs have in common once, what is a row's own beside its name."""
     common = common_settings(rows)
     own = [[Cell(row.label), Cell(row.section.task), Cell(" ".join(f"{key}={value}" for key, value in sorted(row.first.settings.items()) if key not in common)),
-            Cell(seed_links(row.runs, run_anchors))] for row in rows]
-    differing = Table(anchors.new("settings"), "Settings that differ", [*map(Head, ("method", "task", "settings", "seeds"))], own)
+            Cell(places.link_seeds(row.runs))] for row in rows]
+    differing = Table(places.new("settings"), "Settings that differ", [*map(Head, ("method", "task", "settings", "seeds"))], own)
     return [Fold("Settings that all runs share", [Facts(list(common.items()))]), Fold(differing.caption, [differing])]
 
 
-def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path, anchors: Anchors, run_anchors: Mapping[str, str]) -> Chapter:
+def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path, places: Places) -> Chapter:
     """verdict: of a run, with what its study says of it."""
-    chapter = Chapter("Runs and their validity", anchors.new("runs"))
+    chapter = Chapter("Runs and their validity", places.new("runs"))
     runs = [run for row in rows for run in row.runs]
     labels = {run.run_id: row.label for row in rows for run in row.runs}
     groups = group(runs, verdict)
     chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {count(len(runs), 'run')} {'has' if len(runs) == 1 else 'have'} the verdict {OK}: whole "
                                     "files, a program without local changes, and no other work that disturbed their times."))
     if wrong := {what: members for what, members in groups.items() if what != OK}:
-        chapter.blocks.append(Bullets([[f"{what}, {count(len(members), 'run')}: ", *run_links(members, run_anchors)] for what, members in wrong.items()]))
+        chapter.blocks.append(Bullets([[f"{what}, {count(len(members), 'run')}: ", *places.link_runs(members)] for what, members in wrong.items()]))
         said = [meaning for name, meaning in MEANINGS.items() if any(name in what for what in wrong)]
         chapter.blocks.append(Paragraph(" ".join(said)))
     chapter.blocks.append(Paragraph([Mono("peftscale check FILES"), " recomputes what a run file says from what it follows from, and compares runs that ought "
                                      "to be equal."]))
-    chapter.blocks += list_settings(rows, anchors, run_anchors)
-    chapter.blocks.append(Fold(f"List of all {len(runs)} runs", [list_runs(runs, labels, verdict, base, anchors, run_anchors)], is_open=len(runs) <= 30))
+    chapter.blocks += list_settings(rows, places)
+    chapter.blocks.append(Fold(f"List of all {len(runs)} runs", [list_runs(runs, labels, verdict, base, places)], is_open=len(runs) <= 30))
     return chapter

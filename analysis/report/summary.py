@@ -1,7 +1,7 @@
 """The first chapter: what was compared, what can be said of it and what cannot, and what each method saves. Every sentence follows from the data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..common.units import PERCENT, score
 from ..load.runs import Run
@@ -12,8 +12,9 @@ from ..stats.judge import BETTER, NOT_SEPARATED, WORSE
 from ..tables.build import Group
 from ..tables.notes import enumerate_words
 from ..tables.shown import signed
-from .blocks import Anchors, Block, Bullets, Chapter, Link, Paragraph, Part, Text
+from .blocks import Block, Bullets, Chapter, Link, Paragraph, Part, Text
 from .frugality import describe_frugality
+from .places import Places
 
 MOST_NAMED = 12
 
@@ -120,14 +121,13 @@ def describe_rest(study: Study | None, runs: Sequence[Run], left_out: int, place
     return parts
 
 
-def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | None, left_out: int, rest_place: str, anchors: Anchors,
-                 controls: Mapping[str, None]) -> Chapter:
+def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | None, left_out: int, rest_place: str, places: Places) -> Chapter:
     runs = [run for row in rows for run in row.runs]
     blocks: list[Block] = [Paragraph(describe_runs(rows, runs))]
-    if controls:
+    if controls := {comparison.control.label: None for group in groups for comparison in group.comparisons if comparison.control}:
         blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons "
                                 "of a table, at 5 %."))
     blocks.append(Bullets(describe_scores(groups)))
     blocks += [Paragraph(text) for text in describe_frugality(groups)]
     blocks.append(Paragraph(describe_rest(study, runs, left_out, rest_place)))
-    return Chapter("Summary", anchors.new("summary"), blocks)
+    return Chapter("Summary", places.new("summary"), blocks)

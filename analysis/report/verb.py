@@ -11,7 +11,7 @@ from ..load.summary import summarise
 from ..plots import make_figures
 from ..published.read import BadPublished
 from ..tables.build import make_groups
-from ..tables.verb import read, read_beside, test_predictions
+from ..tables.verb import MOST_READ, read, read_beside, test_predictions
 from .document import Material, make_document
 from .page import write_page
 from .study_file import About, find_about
@@ -42,9 +42,11 @@ def run_report(options: argparse.Namespace) -> int:
     rows = summarise(collection.runs, ranks_in_column=study is not None and "ranks" in study.shown)
     if study:
         complete_rows(study, rows)
-    groups = make_groups(rows, options.control, options.target, test_predictions)
+    predictions = test_predictions if len(collection.runs) <= MOST_READ else None
+    groups = make_groups(rows, options.control, options.target, predictions)
     figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons])
-    material = Material(about_of(study, options.places), options.stage, options.study or Path(), study, collection, rows, groups, options.control, beside, figures)
+    material = Material(about_of(study, options.places), options.stage, options.study or Path(), study, collection, rows, groups, options.control, beside,
+                        figures)
     try:
         write_file(options.out, write_page(make_document(material)))
     except OSError as error:
