@@ -44,6 +44,7 @@ class Run:
     tokens_per_s: float
     wire_bytes: float  # mean per step, of all steps in which it was measured: what rank 0 handed to the network, MPI's headers in it
     train_s: float  # first to last step; NaN: the file does not tell
+    energy_j: float  # of all nodes, first to last step, by the machines' counters; NaN: not measured
     steps: int
     nodes: int  # 0: the file does not tell
     activation_bytes: int | None  # workspaces of rank 0
@@ -134,7 +135,8 @@ def read_group(path: Path, member: str, run: h5py.Group) -> Run:
             test=scores["test_metric"], validation=scores["validation_metric"], trainable=counts["trainable"] - counts["trainable_head"],
             head=counts["trainable_head"], stored_bytes=counts["stored_bytes"], regenerated_bytes=optional(accounting, "regenerated_bytes"),
             sent_bytes=4 * counts["sent_floats"], sent_bytes_with_head=counts["sent_bytes_per_step"], **measure_steps(series),
-            train_s=float(result.get("train_s", math.nan)), steps=len(series), nodes=nodes, activation_bytes=optional(accounting, "activation_bytes"),
+            train_s=float(result.get("train_s", math.nan)), energy_j=float(result.get("energy_j", math.nan)), steps=len(series), nodes=nodes,
+            activation_bytes=optional(accounting, "activation_bytes"),
             memory_bytes=most_resident(run), validations=find_validations(evaluation, series, ranks, counts["sent_bytes_per_step"]),
             created=as_text(run.attrs.get("created", "")), contaminated=bool(result.get("contaminated", 0)), invalid="",
             **{name: as_text(provenance.get(name, "")) for name in ("source_hash", "binary_hash", "commit", "dirty", "blas_core", "order_hash")})

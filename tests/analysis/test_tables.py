@@ -77,8 +77,10 @@ class Table(unittest.TestCase):
         self.assertAlmostEqual(float(row["validation_mean"]), 0.44)
         self.assertAlmostEqual(float(row["test_sd"]), statistics.stdev(scores.values()))
         self.assertEqual((float(row["test_min"]), float(row["test_max"]), row["seeds"], row["runs"]), (0.5, 0.59, "1 2 3", "3"))
-        self.assertIn("54.00 ±4.58", text)
-        self.assertIn("standard deviation", text)
+        # t(0.975; 2) = 4.302653: half of the interval is 4.302653 * 4.582576 / sqrt(3) = 11.3838
+        self.assertIn("54.00 ±11.38", text)
+        self.assertIn("half of its 95 % t interval", text)
+        self.assertEqual([round(float(row[name]), 5) for name in ("test_low", "test_high", "test_half")], [0.42616, 0.65384, 0.11384])
 
     def test_a_repeated_seed_weighs_once(self):
         for number, (seed, test) in enumerate([(1, 0.5), (1, 0.5), (1, 0.5), (2, 0.7)]):
@@ -147,7 +149,7 @@ class Table(unittest.TestCase):
         self.run_file("runs/a.h5", steps=series([0.3]))
         self.run_file("runs/b.h5", steps=series([]), settings={"train.lr": "0.1"})
         rows, text = self.table()
-        self.assertEqual([row["step_s"] for row in rows], ["0.3", "nan"])
+        self.assertEqual([row["step_s"] for row in rows], ["0.3", ""])
         self.assertNotIn("nan", text)
 
     def test_what_is_left_out(self):
@@ -283,7 +285,7 @@ class Table(unittest.TestCase):
         self.out.mkdir()
         (self.out / "table.md").write_text("older")
         self.table()
-        self.assertEqual(sorted(os.listdir(self.out)), ["table.csv", "table.md"])
+        self.assertEqual(sorted(os.listdir(self.out)), ["table.cells.tsv", "table.csv", "table.md", "table.tex"])
         lines = (self.out / "table.md").read_text(encoding="utf-8").splitlines()
         rows = [line for line in lines if line.startswith("|")]
         self.assertEqual(len(rows), 3)
