@@ -33,7 +33,7 @@ RC = {
     "legend.frameon": False, "legend.handlelength": 2.2, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5, "legend.borderaxespad": 0.2,
     "figure.constrained_layout.h_pad": 0.03, "figure.constrained_layout.w_pad": 0.03, "figure.dpi": 200, "text.hinting": "none", "path.simplify": True,
     "svg.fonttype": "none",  # text stays text: small, searchable, read aloud; DejaVu's letters are wide, so others that take their place fit
-    "pdf.fonttype": 42, "pdf.compression": 6,
+    "svg.hashsalt": "peftscale", "pdf.fonttype": 42, "pdf.compression": 6,
 }
 
 
