@@ -29,7 +29,10 @@ def main(arguments: list[str]) -> int:
     try:
         return getattr(importlib.import_module(options.module, __package__), options.function)(options)
     except ImportError as error:
-        print(f"analysis: {error.name} is missing (Debian: python3-{error.name})", file=sys.stderr)
+        library = (error.name or "").partition(".")[0]
+        if library in ("", __package__):
+            raise  # a mistake of ours
+        print(f"analysis: {library} is missing (Debian: python3-{library})", file=sys.stderr)
         return 1
 
 

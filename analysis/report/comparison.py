@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..tables.beside import Beside, describe_beside, put_beside
 from ..tables.build import Group, make_block, title
+from ..tables.columns import AGAINST
 from ..tables.model import ARROWS, Block
 from ..tables.model import Cell as Shown
 from ..tables.notes import explain
@@ -107,7 +108,8 @@ def make_comparison(groups: Sequence[Group], control: str, places: Places) -> Ch
         chapter.blocks.append(Heading(title(group.section), places.tables[group.section]))
         for names, caption in ((SCORES, "Scores and sizes"), (COSTS, "Time, memory and bytes")):
             chapter.blocks.append(make_table(block_of(group, names), f"{caption}: {group.section.task}", places))
-    chapter.blocks.append(Fold("What the columns mean", [Bullets([typed(line) for line in explain([*SCORES, *COSTS], groups)])]))
+    named = [name for name in (*SCORES, *COSTS) if name not in AGAINST]  # of those the next chapter tells
+    chapter.blocks.append(Fold("What the columns mean", [Bullets([typed(line) for line in explain(named, groups)])]))
     return chapter
 
 

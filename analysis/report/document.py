@@ -63,6 +63,6 @@ def make_document(material: Material) -> Document:
         rest,
         conditions.make_chapter(material.runs, places),
         runs.make_chapter(material.rows, material.verdict, material.base, places),
-        reproduce.make_reproduction(material.study, material.about, material.stage, material.runs, places),
+        reproduce.make_reproduction(material.study, material.about, material.stage, material.runs, material.base, places),
         reproduce.make_citation(material.about, material.runs, places)]
     return Document(material.about.title, material.about.question, remarks(material), list(filter(None, chapters)))

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from ..load.runs import Run
+from ..load.study import count
 from ..load.summary import Section
 from ..plots import Figure, Figures, save
 from ..tables.build import Group, title
-from .blocks import Chapter, Gallery, Heading, Link, Paragraph, Part, Picture
+from .blocks import Bullets, Chapter, Fold, Gallery, Heading, Link, Paragraph, Part, Picture, typed
 from .places import Places
 from .svg import inline
 
@@ -20,7 +21,7 @@ def tell_runs(figure: Figure, groups: Sequence[Group], places: Places, runs: Map
     known = [runs[run_id] for run_id in figure.run_ids if run_id in runs]
     parts: list[Part] = ["Runs: ", *places.link_runs(known, len(known))] if known else []
     if rest := len(shown) - len(known):
-        parts.append(f"{'; ' if known else ''}{rest} {'more ' if known else ''}that are in no table of this report, as trials")
+        parts.append(f"{', and ' if known else ''}{count(rest, 'run')} that no table of this report shows, as trials")
     return Paragraph([*parts, "."])
 
 
@@ -34,14 +35,14 @@ def make_chapter(figures: Figures, groups: Sequence[Group], places: Places, runs
     """Those of one table after another, then those of several."""
     chapter = Chapter("Figures", places.new("figures"))
     by_id = {run.run_id: run for run in runs}
-    by_section: dict[Section | None, list[Figure]] = {group.section: [] for group in groups} | {None: []}
+    by_section: dict[Section | None, list[Figure]] = {}
     for figure in figures:
-        by_section[figure.section if figure.section in by_section else None].append(figure)
-    for section, members in by_section.items():
-        if members:
-            text = title(section) if section else "Of several tables"
-            chapter.blocks.append(Heading(text, places.new("figures", section.task if section else "several")))
-            pictures = [make_picture(figure, groups, places, by_id) for figure in members]
-            chapter.blocks.append(Gallery(sorted(pictures, key=lambda picture: picture.is_broad)))  # without gaps between them
-    chapter.blocks += [Paragraph(line) for line in figures.left_out]
+        by_section.setdefault(figure.section, []).append(figure)
+    rest = by_section.pop(None, [])
+    for section, members in [*by_section.items(), *([(None, rest)] if rest else [])]:
+        chapter.blocks.append(Heading(title(section) if section else "Of several tables", places.new("figures", section.task if section else "several")))
+        pictures = [make_picture(figure, groups, places, by_id) for figure in members]
+        chapter.blocks.append(Gallery(sorted(pictures, key=lambda picture: picture.is_broad)))  # without gaps between them
+    if figures.left_out:
+        chapter.blocks.append(Fold("Figures that these runs do not carry", [Bullets([typed(line) for line in figures.left_out])]))
     return chapter

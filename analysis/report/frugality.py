@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ..common.units import human_bytes
 from ..load.summary import Row
 from ..tables.build import Group
+from ..tables.notes import enumerate_words
 from .blocks import Cell, Chapter, Head, Paragraph, Table
 from .places import Places
 
@@ -55,7 +56,7 @@ def make_chapter(groups: Sequence[Group], places: Places) -> Chapter | None:
 
 def describe_frugality(groups: Sequence[Group]) -> list[str]:
     """Of the methods between the head alone, which sends nothing of its own, and full fine-tuning."""
-    sentences = []
+    sentences: dict[str, list[str]] = {}
     for group in groups:
         rows, full = rows_of(group)
         others = sorted((row for row in rows if row.first.method != FULL and row.first.sent_bytes), key=lambda row: row.first.sent_bytes)
@@ -64,8 +65,8 @@ def describe_frugality(groups: Sequence[Group]) -> list[str]:
         whole = full.first
         told = [f"{human_bytes(row.first.sent_bytes)} ({share(row.first.sent_bytes, whole.sent_bytes)} of it, {row.label})" for row in (others[0], others[-1])]
         stored = sorted(row.first.stored_bytes for row in others)
-        where = f"{group.section.task}: per" if len(groups) > 1 else "Per"
         kept = [f"{human_bytes(count)} ({share(count, whole.stored_bytes)})" for count in (stored[0], stored[-1])]
-        sentences.append(f"{where} step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others "
-                         f"{' to '.join(dict.fromkeys(told))}; it stores {human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
-    return sentences
+        text = (f"er step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it stores "
+                f"{human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
+        sentences.setdefault(text, []).append(group.section.task)
+    return [f"P{text}" if len(sentences) == 1 else f"{enumerate_words(tasks)}: p{text}" for text, tasks in sentences.items()]

@@ -40,5 +40,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     report.add_argument("--published", action="store_true", help="also what papers print, in tables of their own")
     report.add_argument("--published-source", type=names, action="extend", default=[], metavar="LIST", help="of these sources alone, as of `table`")
     report.add_argument("--published-file", type=Path, action="append", default=[], metavar="FILE", help="published numbers of one's own, too")
+    report.add_argument("--comm", nargs="+", default=[], type=Path, metavar="FILE", help="files of `peftscale comm`: also the model of all-reduce times, as "
+                        "`commfit` makes it without options")
     report.add_argument("--out", type=Path, metavar="FILE", help=f"where to write (default, with --study: {DEFAULT_NAME} in DIR)")
     report.set_defaults(module=".report.verb", function="run_report", check=check, parser=report)

@@ -1,7 +1,9 @@
 """The chapters on how to make it again, how it is to be cited, and how its intervals are computed."""
 
+import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 import yaml
 
@@ -34,20 +36,21 @@ def study_commands(study: Study, about: About, stage: str | None, runs: Sequence
             f"python3 -m analysis report --study {results}{f' --stage {shlex.quote(stage)}' if stage else ''}"]
 
 
-def file_commands(runs: Sequence[Run], study: Study | None) -> list[str]:
+def file_commands(runs: Sequence[Run], study: Study | None, base: Path) -> list[str]:
     """How one run of these is looked at, and made again."""
     run = runs[0]
     lines = []
-    name = f"{run.member or run.path.name.removesuffix('.h5')}.h5"
+    path = PurePath(f"results/{study.name}") / os.path.relpath(run.path, base) if study else run.path
+    name = str(path)
     if run.member:
-        folder = f"results/{study.name}" if study else str(run.path.parent)
-        lines.append(f"python3 -m analysis unpack {shlex.quote(folder)} {shlex.quote(run.member)} --out .     # out of {ARCHIVE}")
+        lines.append(f"python3 -m analysis unpack {shlex.quote(str(path.parent))} {shlex.quote(run.member)} --out .     # out of {ARCHIVE}")
+        name = f"{run.member}.h5"
     return [*lines, f"build/peftscale check {shlex.quote(name)}",
             f"python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1])[\"config\"][()].decode())' {shlex.quote(name)} > again.yaml",
             f"mpirun -np {run.ranks} build/peftscale train again.yaml output.dir=again"]
 
 
-def make_reproduction(study: Study | None, about: About, stage: str | None, runs: Sequence[Run], places: Places) -> Chapter:
+def make_reproduction(study: Study | None, about: About, stage: str | None, runs: Sequence[Run], base: Path, places: Places) -> Chapter:
     chapter = Chapter("How to make it again", places.new("reproduce"))
     if study:
         chapter.blocks += [Paragraph("The whole study, from the root of the project; what is done already is not done again:"),
@@ -57,7 +60,7 @@ def make_reproduction(study: Study | None, about: About, stage: str | None, runs
                                             "that made most."))
     if runs:
         chapter.blocks += [Paragraph("One of its runs, from the configuration that its file holds; data and weights must lie where that names them, or below "
-                                     "PEFTSCALE_DATA and PEFTSCALE_ASSETS:"), Code("\n".join(file_commands(runs, study)))]
+                                     "PEFTSCALE_DATA and PEFTSCALE_ASSETS:"), Code("\n".join(file_commands(runs, study, base)))]
     return chapter
 
 

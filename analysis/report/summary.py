@@ -90,7 +90,7 @@ def describe_comparison(group: Group, comparison: Comparison) -> list[str]:
         if not each.difference.is_separated:
             others.setdefault(each.difference.verdict, []).append(each.row.label)
     for verdict, names in others.items():
-        what = f"Not separated from {control.label}" if verdict == NOT_SEPARATED else f"Not to be told from {control.label}, with {verdict}"
+        what = f"Not separated from {control.label}" if verdict == NOT_SEPARATED else f"No verdict, because of {verdict}"
         sentences.append(f"{what}: {some(names)}.")
     return [*sentences, *filter(None, [describe_smallest(comparison, metric), describe_letters(comparison)])]
 

@@ -37,7 +37,7 @@ from analysis.report.svg import BadPicture, inline  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY = {"meta", "br", "link", "img", "input", "hr"}  # elements without an end
 # What figures are drawn with, and what the page itself has.
-DRAWN = {"svg", "title", "desc", "g", "defs", "path", "rect", "circle", "line", "polyline", "polygon", "text", "tspan", "use", "clippath"}
+DRAWN = {"svg", "title", "desc", "g", "defs", "path", "rect", "circle", "line", "polyline", "polygon", "text", "tspan", "use", "clippath", "pattern"}
 TAGS = {"html", "head", "meta", "title", "style", "body", "a", "header", "h1", "h2", "h3", "p", "nav", "ol", "ul", "li", "main", "section", "div", "table",
         "caption", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "pre", "code", "figure", "figcaption", "b", "details", "summary", "script",
         "span"} | DRAWN
@@ -159,10 +159,12 @@ class Report(unittest.TestCase):
     def test_summary(self):
         said = self.reader.said()
         for text in ("5 methods (", "on 2 tasks (cola and trec6), with minilm-l6: 30 runs in 10 rows, 3 seeds each (1, 2, 3), on 2 ranks with 1 thread.",
-                     "Control: lora r=8 q,v.", "Worse than lora r=8 q,v: head by -25.", "Not separated from lora r=8 q,v: ",
-                     "Of 32 planned runs 30 are finished and 2 have no number; 2 runs have another verdict than ok: details."):
+                     "Control: lora r=8 q,v.", "Worse than lora r=8 q,v: head by -25.17 points (95 % interval -25.53 to -24.81, with other test examples -27.68 to -22.65; p below 0.001 after",
+                     "Not separated from lora r=8 q,v: full and glora",
+                     "Of 32 planned runs 30 are finished and 2 have no number; 2 runs have another verdict than ok: details"):
             self.assertIn(text, said)
-        self.assertNotRegex(said, r"(?i)\b(best|winner|outperform|state.of.the.art)")
+        summary = said[said.index("Summary 5 methods"):said.index("Comparison A heading")]
+        self.assertNotRegex(summary, r"(?i)\b(best|worst|win|winner|rank(ed|ing)|outperform\w*|state.of.the.art)\b")
 
     def test_frugality(self):
         for text in ("full fine-tuning sends 90.3 MB of its own, the others 18.4 kB (1/4,897 of it, red) to 406 kB (1/222 of it, glora", "1/306"):
@@ -263,7 +265,7 @@ class Others(unittest.TestCase):
         lines = []
         for ranks in (1, 2, 4):
             for method in ("lora", "head"):
-                identity = f"{ranks}{len(method):031}"
+                identity = f"{ranks}{len(lines):031}"
                 write_run(place / f"runs/{method}{ranks}.h5", method=method, ranks=ranks, run_id=identity, request_id=identity)
                 lines.append({"request_id": identity, "run_id": identity, "role": "run", "state": "done", "task": "wordnet-verbs", "method": method, "seed": 1,
                               "ranks": ranks, "file": f"runs/{method}{ranks}.h5", "validation": 0.4, "metric": "accuracy"})
@@ -286,7 +288,7 @@ class Others(unittest.TestCase):
     def test_it_cannot_be_written(self):
         run = write_run(self.base / "a.h5")
         (self.base / "file").write_text("")
-        self.assertIn("cannot be written: Not a directory", self.report(run, "--out", self.base / "file/r.html", code=1).err)
+        self.assertIn("cannot be written: ", self.report(run, "--out", self.base / "file/r.html", code=1).err)
         (self.base / "folder").mkdir()
         self.assertIn("cannot be written", self.report(run, "--out", self.base / "folder", code=1).err)
 
