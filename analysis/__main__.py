@@ -6,17 +6,18 @@ import sys
 
 from .comm import options as comm
 from .load import options as load
+from .plots import options as plots
 from .published import options as published
 from .report import options as report
 from .tables import options as tables
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables from run files (results/ if nothing is named), archives of them, and the "
-                                     "model of communication times.", epilog=tables.EXAMPLES,
+    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables, figures and reports from run files (results/ if nothing is named), "
+                                     "archives of them, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, report, published, load, comm):
+    for package in (tables, plots, report, published, load, comm):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:

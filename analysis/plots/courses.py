@@ -103,7 +103,7 @@ def draw_courses(group: Group, found: Drawn, kind: str, words: str, label: str, 
         figure = draw_together(shown, factor, label, marked) if len(shown) <= TOGETHER else draw_apart(shown, factor, label, marked, of_control)
     bands = any(course.has_band for _, course in shown)
     members = [member for member, _ in shown]
-    missing = [member.name for member in group.members if all(member is not other for other, _ in found)]
+    missing = group.without(member for member, _ in found)
     caption = sentences(
         f"{words} against steps; {group.place}.",
         f"Lines: means over {seeds_of(member.row for member in members)}; bands: lowest and highest seed." if bands else "One seed.",

@@ -26,7 +26,7 @@ REACH = 4.0  # the axis shows at most so many times the largest difference: an i
 
 
 def known(interval: Interval | None) -> bool:
-    return interval is not None and math.isfinite(interval.low) and math.isfinite(interval.high)
+    return interval is not None and interval.is_known
 
 
 def limits(differences: Sequence[Difference], factor: float) -> tuple[float, float]:
@@ -45,7 +45,7 @@ def caption_of(group: Group, shown: Sequence[tuple[Member, Difference]], beyond:
     level = next((f"{100 * each.interval.level:g} %" for _, each in shown if known(each.interval)), "")
     seeds = sorted({len(each.seeds) for _, each in shown})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    missing = [member.name for member in group.members if member is not control and all(member is not other for other, _ in shown)]
+    missing = group.without([control, *(member for member, _ in shown)])
     return sentences(
         f"Test score minus that of {control.name}, pairwise over common seeds ({count}); {group.place}.",
         f"Thick: {level} t interval over seeds." if level else "",

@@ -81,7 +81,7 @@ def draw_phases(group: Group, steps: StepReader) -> Figure | str:
                         for name in seen], handlelength=1.1)
         settle(figure)
     tiny = [name for name in PARTS if name not in seen and any(name in stack.parts for stack in stacks)]
-    missing = [member.name for member in group.members if all(member is not stack.member for stack in stacks)]
+    missing = group.without(stack.member for stack in stacks)
     marked = [stack.member.name for stack in stacks if any(run.contaminated for run in stack.member.row.runs)]
     caption = sentences(
         f"Mean time of a step and its parts on rank 0, without the first steps; {group.place}.",

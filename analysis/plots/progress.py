@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..common.units import PERCENT, score
 from ..load.measure import Validation
 from ..load.runs import Run
+from ..tables.targets import Reached, reach
 from .axes import linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_time, time_axis
 from .figure import Figure
 from .group import Group, Member
@@ -68,8 +70,8 @@ def scale(axes, which: str, kind: str, values: Sequence[float]) -> float:
     return factor
 
 
-def draw_progress(group: Group, kind: str, target: float | None = None) -> Figure | str:
-    """kind: TIME or BYTES. target: a score, drawn as a line."""
+def draw_progress(group: Group, kind: str) -> Figure | str:
+    """kind: TIME or BYTES."""
     cost, metric = COSTS[kind], group.section.metric
     paths = [(member, *path) for member in group.members if (path := path_of(member, cost))[0]]
     if not any(len(xs) > 1 for _, xs, _ in paths):
@@ -80,7 +82,8 @@ def draw_progress(group: Group, kind: str, target: float | None = None) -> Figur
     factor = score_factor(metric)
     members = [member for member, _, _ in paths]
     scores = [y for _, _, ys in paths for y in ys]
-    in_reach = target is not None and min(scores) <= target <= max(scores)
+    target = group.target
+    in_reach = target is not None and min(scores) <= target.score <= max(scores)
     with applied():
         figure, ((axes,),) = new_figure(COLUMN, HEIGHT)
         unit = scale(axes, "x", kind, values)
@@ -88,16 +91,16 @@ def draw_progress(group: Group, kind: str, target: float | None = None) -> Figur
         for member, course in zip(members, courses):
             axes.plot(*zip(*course), **member.look.point | member.look.line, zorder=3)
         if in_reach:
-            axes.axhline(factor * target, color=FAINT, linewidth=0.8, linestyle=(0, (2, 1.2)), zorder=1.5, label="target")
+            axes.axhline(factor * target.score, color=FAINT, linewidth=0.8, linestyle=(0, (2, 1.2)), zorder=1.5, label="target")
         axes.set_ylabel(score_words(metric, "validation"))
         linear_axis(axes, "y")
         settle(figure)
         name_or_list(axes, [course[-1] for course in courses], members, [line for course in courses for line in zip(course, course[1:])],
                      [point for course in courses for point in course[:-1]])
-    missing = [member.name for member in group.members if member not in members]
+    missing = group.without(members)
     caption = sentences(
         f"Score on validation against {cost.words}; {group.place}.", f"Means over {seeds_of(member.row for member in members)}.",
-        f"Dashed: the target, {factor * target:g}." if in_reach else "",
+        f"Dashed: {target_words(group)}." if in_reach else "",
         "With one rank nothing is sent: what it would send." if kind == BYTES and group.section.ranks == 1 else "",
         f"Without validations: {listed(missing)}." if missing else "")
     return group.figure(kind, f"Score on validation against {'time' if kind == TIME else 'bytes sent'}", caption, figure, members)
@@ -105,43 +108,44 @@ def draw_progress(group: Group, kind: str, target: float | None = None) -> Figur
 
 # ---- to a target ----
 
-def reached(run: Run, target: float) -> Validation | None:
-    """The first validation at or above it."""
-    return next((each for each in run.validations if each.score >= target), None)
+def target_words(group: Group) -> str:
+    target = group.target
+    unit = " %" if group.section.metric in PERCENT else ""
+    return f"the target, {score(target.score, group.section.metric)}{unit}" + (f", which {target.origin} reached" if target.origin else "")
 
 
-def with_count(member: Member, several: Sequence[Validation | None]) -> str:
-    count = sum(each is not None for each in several)
-    return member.name + ("" if count == len(several) else f" ({count} of {len(several)} seeds)" if count else " (not reached)")
+def with_count(member: Member, reached: Reached) -> str:
+    count, all_seeds = len(reached.first), len(reached.seeds)
+    return member.name + ("" if count == all_seeds else f" ({count} of {all_seeds} seeds)" if count else " (not reached)")
 
 
-def draw_target(group: Group, target: float) -> Figure | str:
-    """Time and bytes to the target, a dot per seed and a line at the mean; a row in which a seed did not reach it has no mean."""
-    metric = group.section.metric
-    found = [(member, [reached(run, target) for run in per_seed(member.row.runs)]) for member in group.members]
-    found = [(member, several) for member, several in found if several]
-    if not any(each for _, several in found for each in several):
+def draw_target(group: Group) -> Figure | str:
+    """Time and bytes to the target, a marker per seed and a bar at the mean; a row in which a seed did not reach it has no mean."""
+    if group.target is None:
+        return "no target: no row of the control with validations"
+    found = [(member, each) for member in group.members if (each := reach(member.row, group.target))]
+    if not any(each.first for _, each in found):
         return "no run reaches the target"
-    shown = f"{score_factor(metric) * target:g}"
+    names = [with_count(*each) for each in found]
     with applied():
-        figure, ((left, right),) = new_figure(PAGE, 0.6 + 0.19 * sum(with_count(*each).count("\n") + 1 for each in found), 1, 2, sharey=True)
+        figure, ((left, right),) = new_figure(PAGE, 0.6 + 0.19 * sum(name.count("\n") + 1 for name in names), 1, 2, sharey=True)
         for axes, kind in ((left, TIME), (right, BYTES)):
-            values = [COSTS[kind].value(each) for _, several in found for each in several if each]
-            unit = scale(axes, "x", kind, values)
-            for y, (member, several) in enumerate(found):
-                costs = [unit * COSTS[kind].value(each) for each in several if each]
+            value = COSTS[kind].value
+            unit = scale(axes, "x", kind, [value(each) for _, reached in found for each in reached.first.values()])
+            for y, (member, reached) in enumerate(found):
+                costs = [unit * value(each) for each in reached.first.values()]
                 axes.plot(costs, [y] * len(costs), linestyle="", zorder=3, **member.look.point)
-                if costs and len(costs) == len(several):
+                if costs and len(costs) == len(reached.seeds):
                     middle = sum(costs) / len(costs)
                     axes.plot([middle, middle], [y - 0.3, y + 0.3], color=INK, linewidth=1.2, zorder=2)
             axes.grid(axis="y", visible=False)
             axes.set_xlabel(COSTS[kind].label if kind == BYTES else axes.get_xlabel().replace("since the first step", "to the target"))
-        left.set_yticks(range(len(found)), [with_count(*each) for each in found])
-        left.set_ylim(len(found) - 0.5, -0.5)
-        for axes in (left, right):
             axes.tick_params(axis="y", length=0)
+        left.set_yticks(range(len(found)), names)
+        left.set_ylim(len(found) - 0.5, -0.5)
         settle(figure)
     caption = sentences(
-        f"Time since the first step, and bytes that a rank has sent until then, at the first validation with a score of {shown} or more; {group.place}.",
-        "A marker per seed; bars: means, where all seeds reach it. What lies between two validations is not known.")
-    return group.figure("target", f"Time and bytes to a score of {shown}", caption, figure, [member for member, _ in found])
+        f"Time since the first step, and bytes that a rank has sent until then, at the first validation that reached {target_words(group)}; {group.place}.",
+        "A marker per seed; bars: means, where all seeds reach it. What lies between two validations is not known.",
+        f"Without validations: {listed(missing)}." if (missing := group.without(member for member, _ in found)) else "")
+    return group.figure("target", "Time and bytes to a score on validation", caption, figure, [member for member, _ in found])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..load.runs import Run
 from ..load.summary import Row
+from ..tables.build import place_of
 from .style import Look, Looks
-from .words import place, short_names
+from .words import short_names
 
 BATCH, SHARDS = "train.batch", "shards"  # what weak scaling changes with the ranks
 STRONG, WEAK = "strong", "weak"
@@ -94,5 +95,5 @@ def make_family(kind: str, batch: float, several: Sequence[list[Row]], looks: Lo
     section = firsts[0].section
     differing = [text for position, text in ((2, section.task), (1, f"{batch:g}"), (4, section.model), (5, f"{section.threads}-threads"))
                  if len({key[position] for key in keys}) > 1]
-    return Family(kind, batch, place(section, ranks=False), "-".join(differing),
+    return Family(kind, batch, place_of(replace(section, ranks=0)), "-".join(differing),
                   tuple(Series(name, look, tuple(series)) for name, look, series in zip(names, looks.of(firsts), several)))

@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 
 from ..common.units import PERCENT
 from ..load.runs import Run
-from .axes import legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_count
+from ..tables.targets import LOWER_IS_BETTER
+from .axes import SCORES, legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_count
 from .figure import Figure
 from .group import Group, Member
 from .labels import name_points
@@ -39,22 +40,27 @@ SIZES = {
 }
 
 
-def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
+def front_of(points: Sequence[tuple[float, float]], lower_is_better: bool = False) -> list[int]:
     """Indexes of the points (size, score) that no other one dominates (no larger, no worse, and not the same), by size."""
     def dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
-        return one[0] <= other[0] and one[1] >= other[1] and one != other
+        no_worse = one[1] <= other[1] if lower_is_better else one[1] >= other[1]
+        return one[0] <= other[0] and no_worse and one != other
     return sorted((index for index, point in enumerate(points) if not any(dominates(other, point) for other in points)), key=lambda index: points[index])
 
 
 def whisker(member: Member) -> tuple[float, float] | None:
     interval = member.statistics.score if member.statistics else None
-    known = interval is not None and math.isfinite(interval.low) and math.isfinite(interval.high)
-    return (interval.low, interval.high) if known else None
+    return (interval.low, interval.high) if interval is not None and interval.is_known else None
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """What a score can be."""
+    return (0.0, 1.0) if metric in PERCENT else (-1.0, 1.0) if metric in SCORES else (-math.inf, math.inf)
 
 
 def score_limits(members: Sequence[Member], metric: str) -> tuple[float, float]:
     """Around all points and as much of the whiskers as can be a score."""
-    least, most = (0.0, 1.0) if metric in PERCENT else (-1.0, 1.0)
+    least, most = bounds_of(metric)
     ends = [min(max(end, least), most) for member in members for end in whisker(member) or ()] + [member.score for member in members]
     pad = 0.06 * (max(ends) - min(ends)) or 0.05 * max(abs(ends[0]), 0.2)
     return min(ends) - pad, max(ends) + pad
@@ -75,13 +81,13 @@ def name_or_list(axes: Axes, points: Sequence[tuple[float, float]], members: Seq
 def caption_of(group: Group, shown: Sequence[Member], front: Sequence[int], size: Size, linear: float, beyond: bool) -> str:
     spans = [member for member in shown if whisker(member)]
     level = f"{100 * spans[0].statistics.score.level:g} %" if spans else ""
-    unknown = [member.name for member in group.members if member not in shown]
+    unknown, fewer = group.without(shown), "a lower" if group.section.metric in LOWER_IS_BETTER else "a higher"
     return sentences(
         f"Test score against {size.words}; {group.place}.",
         f"Points: means over {seeds_of(member.row for member in shown)}.",
         f"Whiskers: {level} t intervals over seeds{', which go on where they meet the frame' if beyond else ''}." if spans else "",
         f"No interval: {listed([member.name for member in shown if not whisker(member)])}." if len(spans) < len(shown) else "",
-        "Grey steps: the Pareto front, through the rows that no other row beats with fewer and a higher mean; it is one of means, and rows on it or near it "
+        f"Grey steps: the Pareto front, through the rows that no other row beats with fewer and {fewer} mean; it is one of means, and rows on it or near it "
         "whose intervals overlap may change places." if len(front) > 1 else "",
         f"The axis is linear below {size.form(linear, 0)}, so that 0 is on it." if linear else "",
         f"Without a test score: {listed(unknown)}." if unknown else "")
@@ -90,7 +96,7 @@ def caption_of(group: Group, shown: Sequence[Member], front: Sequence[int], size
 def draw_score(group: Group, kind: str) -> Figure | str:
     """kind: of SIZES. The figure, or why there is none."""
     size, metric = SIZES[kind], group.section.metric
-    shown = [member for member in group.members if math.isfinite(member.score)]
+    shown = [member for member in group.members if math.isfinite(member.score) and size.value(member.row.first) >= 0]
     if not shown:
         return "no test score"
     factor = score_factor(metric)
@@ -105,7 +111,7 @@ def draw_score(group: Group, kind: str) -> Figure | str:
         linear_axis(axes, "y")
         axes.set_xlabel(size.label)
         axes.set_ylabel(score_words(metric, "test"))
-        front = front_of(points)
+        front = front_of(points, metric in LOWER_IS_BETTER)
         lines = []
         if len(front) > 1:
             xs, ys = zip(*(points[index] for index in front))

@@ -115,8 +115,8 @@ class Part:
     hatch: str = ""
 
 
-# In the order in which they are stacked; neighbours differ in lightness, and what is no computing is hatched.
+# In the order in which they are stacked; neighbours differ in lightness, waiting is hatched.
 PARTS = {
     "expand": Part("#F0E442"), "forward": Part("#56B4E9"), "backward": Part("#0072B2"), "gather": Part("#E69F00"), "communication": Part("#882255"),
-    "wait": Part("#CC79A7", "////"), "optimizer": Part("#44AA99"), "rest": Part("#DDDDDD", "...."),
+    "wait": Part("#CC79A7", "////"), "optimizer": Part("#332288"), "rest": Part("#DDDDDD"),
 }

@@ -1,4 +1,5 @@
-"""Makes matplotlib's SVG fit to stand beside others in one HTML page: ids of its own, no rules for the page, no fixed fonts, a name and a description."""
+"""Makes matplotlib's SVG fit to stand beside others in one HTML page: ids of its own, no rules for the page, no
+style attributes, no fixed fonts, a name and a description."""
 
 import re
 from xml.etree import ElementTree
@@ -9,7 +10,7 @@ ElementTree.register_namespace("xlink", XLINK)
 HREF = f"{{{XLINK}}}href"
 FONTS = "'DejaVu Sans', Verdana, 'Bitstream Vera Sans', sans-serif"  # of much the same width
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
-FONT = re.compile(r"font: (?P<kind>(?:[a-z0-9]+ )*)(?P<size>[\d.]+)px [^;]*")
+FONT = re.compile(r"(?P<kind>(?:[a-z0-9]+ )*)(?P<size>[\d.]+)px .*")
 NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
 
@@ -22,12 +23,18 @@ def shorten(text: str) -> str:
     return NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
 
 
-def plain_font(style: str) -> str:
-    """`font: bold 7px 'DejaVu Sans', ...` without the family, which then comes from the root element, or from the page's style sheet."""
-    def change(found: re.Match) -> str:
-        weight = [f"font-weight: {word}" for word in found["kind"].split() if word in ("bold", "600", "700")]
-        return "; ".join([f"font-size: {found['size']}px", *weight])
-    return FONT.sub(change, style)
+def attributes_of(style: str) -> dict[str, str]:
+    """Of a style attribute, which a page's policy may forbid. The family of a font is left to the root element, or to the page's style sheet."""
+    found = {}
+    for part in style.split(";"):
+        key, _, value = (word.strip() for word in part.partition(":"))
+        if key == "font" and (font := FONT.fullmatch(value)):
+            found["font-size"] = f"{font['size']}px"
+            if any(word in ("bold", "600", "700") for word in font["kind"].split()):
+                found["font-weight"] = "bold"
+        elif value:
+            found[key] = value
+    return found
 
 
 def finish(content: bytes, name: str, title: str, description: str) -> bytes:
@@ -41,6 +48,8 @@ def finish(content: bytes, name: str, title: str, description: str) -> bytes:
     used = {found for element in root.iter() for value in element.attrib.values() for found in REFERENCE.findall(value)}
     used |= {element.attrib[HREF].removeprefix("#") for element in root.iter() if HREF in element.attrib}
     for element in root.iter():
+        for key, value in attributes_of(element.attrib.pop("style", "")).items():
+            element.set(key, value)
         for key, value in list(element.attrib.items()):
             if key == "id":
                 if value in used:
@@ -52,7 +61,7 @@ def finish(content: bytes, name: str, title: str, description: str) -> bytes:
             elif key in ("d", "x", "y"):
                 element.set(key, shorten(value))
             else:
-                element.set(key, plain_font(REFERENCE.sub(rf"url(#{name}-\1)", value)))
+                element.set(key, REFERENCE.sub(rf"url(#{name}-\1)", value))
     for key, value in {"role": "img", "aria-labelledby": f"{name}-title {name}-desc", "font-family": FONTS, "stroke-linejoin": "round",
                        "stroke-linecap": "butt"}.items():
         root.set(key, value)

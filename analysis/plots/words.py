@@ -6,17 +6,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ..load.runs import Run
-from ..load.summary import Row, Section
+from ..load.summary import Row
 
 MOST_NAMED = 6
-
-
-def place(section: Section, ranks: bool = True) -> str:
-    """trec6, minilm-l6, 2 ranks"""
-    data = "" if section.dataset in ("", section.task) else f" (data {section.dataset})"
-    count = f"{section.ranks} rank{'' if section.ranks == 1 else 's'}" if ranks and section.ranks else ""
-    threads = f"{section.threads} threads" if section.threads > 1 else ""
-    return ", ".join(filter(None, [f"{section.task}{data}", section.model, " x ".join(filter(None, [count, threads]))]))
 
 
 def short_names(rows: Sequence[Row], width: int = 24) -> list[str]:
