@@ -105,7 +105,7 @@ def label_of(block: Block) -> str:
 
 
 def as_block(block: Block, about: Sequence[str]) -> list[str]:
-    doubles = [is_double(cells) for _, cells in block.columns()]
+    doubles = [place > 0 and is_double(cells) for place, (_, cells) in enumerate(block.columns())]
     kinds = "l" + "".join("r@{}l" if double else "r" for double in doubles[1:])
     lines = [r"\begin{table}[tbp]", r"  \centering\small\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}",
              rf"  \label{{{label_of(block)}}}", rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule", *(f"    {line}" for line in heads(block.headings, doubles)),

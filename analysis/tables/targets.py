@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..load.summary import Row, Section
 
 LOWER_IS_BETTER = ("loss",)
-TARGET = re.compile(r"(?:(?P<task>[^=]+)=)?(?P<number>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<percent>\s*%)?")
+TARGET = re.compile(r"(?:(?P<task>[^=]+)=)?\s*(?P<number>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<percent>\s*%)?")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
             if value is not None:
                 file.attrs[name] = np.bytes_(value)
         file.attrs["schema_version"] = version
-        file["config"] = np.bytes_(config)
+        file["config"] = np.bytes_(config.encode())
         file["config_canonical"] = np.bytes_(text)
         provenance = file.create_group("provenance").attrs
         for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data, **more}.items():
