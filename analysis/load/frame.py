@@ -39,6 +39,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "wait_share": ("1", "of the steps' time, waiting for the slowest rank: a part of communication_share"),
     "tokens_per_s": ("1/s", "without the first steps"),
     "train_s": ("s", "from the first step to the last, validations in between included"),
+    "energy_j": ("J", "of all nodes from the first step to the last, where measured"),
     "steps": ("1", "optimiser steps"),
     "activation_bytes": ("bytes", "workspaces of rank 0"),
     "memory_bytes": ("bytes", "most resident bytes of the rank that had most"),

@@ -21,9 +21,9 @@ def classify(label: np.ndarray, prediction: np.ndarray, classes: int) -> dict[st
     table = np.bincount(label.astype(np.int64) * classes + prediction.astype(np.int64), minlength=classes * classes).reshape(classes, classes)
     labelled, predicted = table.sum(1).astype(float), table.sum(0).astype(float)
     total, hits, f1 = float(len(label)), float(np.trace(table)), f1_of(table)
-    spread = (total ** 2 - float(labelled @ labelled)) * (total ** 2 - float(predicted @ predicted))
+    spread = (total ** 2 - float((labelled * labelled).sum())) * (total ** 2 - float((predicted * predicted).sum()))
     return {"accuracy": hits / total, "f1": float(f1[1]) if classes == 2 else float(f1.mean()),
-            "matthews": (hits * total - float(labelled @ predicted)) / math.sqrt(spread) if spread > 0 else 0.0}
+            "matthews": (hits * total - float((labelled * predicted).sum())) / math.sqrt(spread) if spread > 0 else 0.0}
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,6 +12,9 @@ from .content import Attributes, Content, one_line, read_content
 from .hdf5 import BROKEN, Unusable, newest, open_file, reasons
 from .measure import Validation, find_validations, measure_steps
 
+# Fields of a run that was disturbed by other work which say nothing of the method; the parts of a step and the seconds of its validations do not, either.
+DISTURBED = ("step_s", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
+
 
 @dataclass
 class Run:
@@ -46,6 +49,7 @@ class Run:
     tokens_per_s: float
     wire_bytes: float  # mean per step, of all steps in which it was measured: what rank 0 handed to the network, MPI's headers in it
     train_s: float  # first to last step; NaN: the file does not tell
+    energy_j: float  # of all nodes, first to last step, by the machines' counters; NaN: not measured
     steps: int
     nodes: int  # 0: the file does not tell
     activation_bytes: int | None  # workspaces of rank 0
@@ -80,6 +84,7 @@ class Collection:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     twice: dict[Path, int] = field(default_factory=dict)  # per archive: its runs that are also among the others, and count once
     notes: list[str] = field(default_factory=list)  # what else is to be said below the table
+    allowed: frozenset[str] = frozenset()  # of what is left out, or not counted, as a rule (refuse.py)
 
 
 def split_settings(text: str) -> dict[str, str]:
@@ -145,7 +150,7 @@ def make_run(path: Path, member: str, content: Content) -> Run:
         trainable=accounting.needed("trainable") - accounting.needed("trainable_head"), head=accounting.needed("trainable_head"),
         stored_bytes=accounting.needed("stored_bytes"), regenerated_bytes=accounting.whole("regenerated_bytes"),
         sent_bytes=4 * accounting.needed("sent_floats"), sent_bytes_with_head=message, **measure_steps(steps), steps=len(steps),
-        train_s=result.real("train_s", math.nan),
+        train_s=result.real("train_s", math.nan), energy_j=result.real("energy_j", math.nan),
         activation_bytes=accounting.whole("activation_bytes"), memory_bytes=most_resident(content.ranks),
         validations=find_validations(content.evaluation, steps, ranks, message), created=root.text("created", ""),
         contaminated=bool(result.real("contaminated", 0)), invalid=find_fault(content, steps, ranks),

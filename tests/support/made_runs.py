@@ -62,7 +62,7 @@ def predictions(right, count, seed):
 def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=None, settings=None, model="minilm-l6", task="wordnet-verbs", metric="accuracy",
               ranks=2, threads=1, nodes=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None,
               regenerated=None, train_s=None, weights="w" * 32, data="d" * 32, kind="peftscale run", contaminated=None, request_id=None,
-              created="2024-01-01T00:00:00Z", activation=None, memory=None, validations=None, examples=None, **more):
+              created="2024-01-01T00:00:00Z", activation=None, memory=None, validations=None, examples=None, energy=None, **more):
     """A finished run with what the analysis reads, laid out as src/store/SCHEMA.md says. more: texts of /provenance (source_hash, commit, dirty ...).
     validations: rows (step, epoch, score, loss, seconds), at least one; memory: peak bytes per rank; examples: that many predictions for the test split, of two classes;
     `test` is then the nearest accuracy that so many can have."""
@@ -82,7 +82,7 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
             if value is not None:
                 file.attrs[name] = np.bytes_(value)
         file.attrs["schema_version"] = version
-        file["config"] = np.bytes_(config)
+        file["config"] = np.bytes_(config.encode())
         file["config_canonical"] = np.bytes_(text)
         provenance = file.create_group("provenance").attrs
         for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data, **more}.items():
@@ -94,7 +94,7 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
                 accounting[name] = value
         result = file.create_group("result").attrs
         for name, value in {"metric": np.bytes_(metric), "test_metric": test, "validation_metric": validation, "contaminated": contaminated,
-                            "train_s": train_s}.items():
+                            "train_s": train_s, "energy_j": energy}.items():
             if value is not None:
                 result[name] = value
         file["attempts"] = np.array([(1, b"2024-01-01T00:00:00Z", ranks, threads, nodes, 0)], ATTEMPT)
