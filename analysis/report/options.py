@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..load.allowed import add_reading
 from ..tables.options import CONTROL, names, targets
 
 EXAMPLES = """examples (from the project's root):
@@ -34,6 +35,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     report.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below")
     report.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: results/STUDY")
     report.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
+    add_reading(report)
     report.add_argument("--control", default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the table calls it where "
                         f"a method has several (default: {CONTROL})")
     report.add_argument("--target", type=targets, metavar="LIST", help="scores on validation that time and bytes are counted to, as of `table`")
