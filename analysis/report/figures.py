@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 
 from ..load.runs import Run
 from ..load.study import count
-from ..load.summary import Section
 from ..plots import Figure, Figures, save
+from ..plots.options import OF_MODEL
 from ..tables.build import Group, title
 from .blocks import Bullets, Chapter, Fold, Gallery, Heading, Link, Paragraph, Part, Picture, typed
 from .places import Places
 from .svg import inline
+
+# Of figures that belong to no table: their headings, by kind.
+OTHERS = {"rates": "Trials of tuned values", "scaling": "Over numbers of ranks", "wire": "Over numbers of ranks"} | dict.fromkeys(OF_MODEL, "Times of sums over ranks")
 
 
 def tell_runs(figure: Figure, groups: Sequence[Group], places: Places, runs: Mapping[str, Run]) -> Paragraph:
@@ -35,12 +38,11 @@ def make_chapter(figures: Figures, groups: Sequence[Group], places: Places, runs
     """Those of one table after another, then those of several."""
     chapter = Chapter("Figures", places.new("figures"))
     by_id = {run.run_id: run for run in runs}
-    by_section: dict[Section | None, list[Figure]] = {}
-    for figure in figures:
-        by_section.setdefault(figure.section, []).append(figure)
-    rest = by_section.pop(None, [])
-    for section, members in [*by_section.items(), *([(None, rest)] if rest else [])]:
-        chapter.blocks.append(Heading(title(section) if section else "Of several tables", places.new("figures", section.task if section else "several")))
+    by_heading: dict[str, list[Figure]] = {}
+    for figure in sorted(figures, key=lambda figure: figure.section is None):
+        by_heading.setdefault(title(figure.section) if figure.section else OTHERS.get(figure.kind, "Several tables together"), []).append(figure)
+    for heading, members in by_heading.items():
+        chapter.blocks.append(Heading(heading, places.new("figures", heading)))
         pictures = [make_picture(figure, groups, places, by_id) for figure in members]
         chapter.blocks.append(Gallery(sorted(pictures, key=lambda picture: picture.is_broad)))  # without gaps between them
     if figures.left_out:
