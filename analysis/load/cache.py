@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import write_bytes
-from .measure import PHASES, Validation
+from .fields import PHASES
+from .measure import Validation
 from .runs import Run
 
 NAME = ".peftscale-runs.jsonl.gz"

@@ -15,7 +15,7 @@ from .entry import Entry, over_seeds
 from .model import Block, Table
 from .targets import Target, choose_target, reach
 
-MOST_COMPARED = 400  # rows; pairs of them are compared, so that time grows with the square
+MOST_COMPARED = 100  # rows; pairs of them are compared, so that time grows with the square
 
 
 @dataclass

@@ -120,4 +120,5 @@ def sort_out(names: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
 
 def usual(entries: Sequence[Entry]) -> tuple[str, ...]:
     """What is shown where nobody chose: how rows compare where anything could be compared."""
-    return USUAL if any(entry.statistics and entry.statistics.difference and shown.has_interval(entry.statistics.difference.interval) for entry in entries) else USUAL_ALONE
+    differences = [entry.statistics.difference for entry in entries if entry.statistics and entry.statistics.difference]
+    return USUAL if any(shown.has_interval(difference.interval) for difference in differences) else USUAL_ALONE

@@ -35,7 +35,8 @@ def explain_scores(entries: Sequence[Entry]) -> str:
     """n and interval: which rows have none."""
     known = [entry for entry in entries if entry.statistics and has_interval(entry.statistics.score)]
     single = [entry for entry in entries if len(entry.row.seeds) == 1]
-    flat = [entry for entry in entries if entry.row.deviation is not None and math.isfinite(entry.row.deviation) and entry not in known]
+    several = [entry for entry in entries if entry.row.deviation is not None and math.isfinite(entry.row.deviation)]
+    flat = [entry for entry in several if not (entry.statistics and has_interval(entry.statistics.score))]
     parts = [f"test: mean over seeds ± half of its {100 * known[0].statistics.score.level:g} % t interval"] if known else []
     if single:
         parts.append(f"no interval with one seed: {names_of(single, entries)}" if len(single) < len(entries) else "test: one seed, so no interval")
@@ -46,7 +47,7 @@ def explain_scores(entries: Sequence[Entry]) -> str:
 
 # How notes of a comparison begin that matter only beside one of these columns.
 NEEDS = {"Control:": ("difference", "difference_examples", "compared", "p_value", "smallest"), "Family:": ("difference", "compared", "p_value", "smallest"),
-         "Smallest:": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
+         "Smallest": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
          "No interval over examples": ("difference_examples",), "Letters:": ("letters",), "No letters": ("letters",),
          "Seeds that are missing": ()}  # is said with the planned ones
 

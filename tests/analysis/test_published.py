@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Published numbers: the files of them, what is refused, and that they stand beside ours and never among them. Run: python3 tests/analysis/test_published.py [-v]"""
+"""Published numbers: their files, what is refused, that they stand beside ours, never among them. Run: python3 tests/analysis/test_published.py [-v]"""
 
 import csv
 import io
@@ -24,8 +24,8 @@ from made_runs import analyse, write_run  # noqa: E402
 
 from analysis.published.read import COUNTS, OWN, SCORES, count_of, read_published, shift  # noqa: E402
 
-SCORE = dict(zip(SCORES, ("Mine", "9901.00001 T1", "minilm-l6", "lora", "modules=q,v", "trec6", "accuracy", "94.20", "0.5", "100", "0.3M", "mean of 3 seeds", "LoRA",
-                          "TREC", "acc.", "-")))
+SCORE = dict(zip(SCORES, ("Mine", "9901.00001 T1", "minilm-l6", "lora", "modules=q,v", "trec6", "accuracy", "94.20", "0.5", "100", "0.3M", "mean of 3 seeds",
+                          "LoRA", "TREC", "acc.", "-")))
 COUNT = dict(zip(COUNTS, ("Mine", "9901.00001 T2", "minilm-l6", "lora", "rank=8 modules=q,v", "trainable", "73.7K", "-")))
 
 
@@ -42,7 +42,8 @@ class Case(unittest.TestCase):
 
     def add(self, method="lora", seed=1, task="trec6", options=None, **made):
         name = f"{task}-{method}-{seed}-{'-'.join(map(str, (options or {}).values()))}-{made.get('model', '')}"
-        return write_run(self.place / f"runs/{name}.h5", seed=seed, method=method, task=task, run_id=f"{name:0>32}", options={"modules": "q,v"} | (options or {}), **made)
+        return write_run(self.place / f"runs/{name}.h5", seed=seed, method=method, task=task, run_id=f"{name:0>32}",
+                         options={"modules": "q,v"} | (options or {}), **made)
 
     def table(self, *words, code=0):
         done = analyse("table", self.place / "runs", *words)
@@ -141,19 +142,19 @@ class Beside(Case):
     def test_a_column_with_its_source(self):
         self.add(test=0.5)
         text = self.mine(SCORE)
-        self.assertEqual(self.rows(text), [["method", "test", "Mine 9901.00001 T1 minilm-l6", "Mine 9901.00001 T1 minilm-l6 parameters"],
+        self.assertEqual(self.rows(text), [["method", "test", "published Mine 9901.00001 T1 minilm-l6", "published Mine 9901.00001 T1 minilm-l6 parameters"],
                                            ["lora q,v", "50.00", "94.20 (0.5)", "0.3M"]])
         self.assertIn("Mine, arXiv 9901.00001 T1, minilm-l6: the same model; mean of 3 seeds.", text)
         self.assertIn("They are in no mean, interval, comparison or group.", text)
         lines = self.table("--published-file", self.file, "--published-source", "Mine", "--columns", "test").out.splitlines()
         rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
         place = lines[rule + 1].index("94.20")  # its heading stands above it, line for line
-        self.assertEqual([line[place - 2:place + 11].split()[0] for line in lines[rule - 4:rule]], ["Mine", "9901.00001", "T1", "minilm-l6"])
+        self.assertEqual([line[place - 2:place + 11].split()[0] for line in lines[rule - 5:rule]], ["published", "Mine", "9901.00001", "T1", "minilm-l6"])
 
     def test_another_model(self):
         self.add(test=0.5)
         text = self.mine(SCORE | {"model": "roberta-base"})
-        self.assertIn("Mine 9901.00001 T1 roberta-base", text)
+        self.assertIn("| published Mine 9901.00001 T1 roberta-base |", text)
         self.assertIn("roberta-base: other model, not comparable; mean of 3 seeds.", text)
 
     def test_unit_is_ours(self):
@@ -181,7 +182,7 @@ class Beside(Case):
 
     def test_counts_need_the_same_model(self):
         self.add(options={"rank": "8"})
-        self.assertEqual(self.rows(self.mine(COUNT))[0][2:], ["Mine 9901.00001 T2 minilm-l6 parameters"])
+        self.assertEqual(self.rows(self.mine(COUNT))[0][2:], ["published Mine 9901.00001 T2 minilm-l6 parameters"])
         self.assertNotIn("73.7K", self.mine(COUNT | {"model": "roberta-base"}))
 
     def test_never_among_ours(self):
@@ -207,10 +208,11 @@ class Beside(Case):
         for method in ("lora", "vera", "red", "bitfit"):
             self.add(method, 1, "cola", metric="matthews", options={"modules": "down"} if method == "red" else None)
         heads = self.rows(self.table("--published", "--columns", "test", "--format", "markdown").out)[0]
-        self.assertEqual([head for head in heads if head.endswith("base")], ["RED 2402.15179 tables roberta-base", "VB-LoRA 2405.15179 T1 roberta-base"])
+        self.assertEqual([head.removeprefix("published ") for head in heads if head.endswith("base")],
+                         ["RED 2402.15179 tables roberta-base", "VB-LoRA 2405.15179 T1 roberta-base"])
         heads = self.rows(self.table("--published-source", "large,VeRA", "--columns", "test", "--format", "markdown").out)[0]
-        self.assertEqual({head.split(" ")[0] for head in heads[2:]}, {"LoRA", "VB-LoRA", "RED", "VeRA"})
-        self.assertIn("VeRA 2310.11454 T2 roberta-base", heads)
+        self.assertEqual({head.split(" ")[1] for head in heads[2:]}, {"LoRA", "VB-LoRA", "RED", "VeRA"})
+        self.assertIn("published VeRA 2310.11454 T2 roberta-base", heads)
 
     def test_text_and_latex_keep_ours(self):
         """Where there is no room, papers' columns go before what was asked for."""
