@@ -2,6 +2,7 @@
 """Figures: what is drawn is what the runs say, every text can be read, colours are safe, files are the same each time. Run: python3 tests/analysis/test_plots.py
 [-v]"""
 
+import io
 import itertools
 import math
 import os
@@ -386,6 +387,35 @@ class Figures(Runs):
             self.assertTrue(np.allclose(own[0].get_ydata(), [round(2 * (n - 1) / n * payload) + 100 for n in (2, 3, 4, 8)]))
             self.assertTrue(np.allclose(own[1].get_ydata(), payload))
         self.assertTrue(any(line.get_label() == "ring" for line in right.lines))
+
+
+class Checks(unittest.TestCase):
+    """The checks above see what they look for."""
+
+    def test_texts(self):
+        with style.applied():
+            figure, ((axes,),) = new_figure(3.4, 2)
+            axes.set_xlabel("x")
+            axes.set_ylabel("y")
+            self.assertEqual(text_problems(figure) + label_problems(figure), [])
+            axes.text(0.5, 0.5, "one")
+            axes.text(0.52, 0.5, "other", fontsize=6)
+            axes.text(0.9, 0.9, "far out of the figure", in_layout=False)
+            axes.set_ylabel("")
+            self.assertEqual(sorted(text_problems(figure)), ["'far out of the figure' leaves the figure", "'one' meets 'other'", "'other' has 6 points"])
+            self.assertEqual(label_problems(figure), ["y axis without a label"])
+
+    def test_svg(self):
+        with style.applied():
+            figure, _ = new_figure(3.4, 2)
+            out = io.BytesIO()
+            figure.savefig(out, format="svg")
+        problems = " ".join(svg_problems(out.getvalue(), 3))
+        for words in ("declaration", "no role", "not labelled", "wide", "style", "metadata"):
+            self.assertIn(words, problems)
+        twice = b'<svg xmlns="http://www.w3.org/2000/svg" width="216pt"><g id="a"/><g id="a"/><path fill="url(#b)"/></svg>'
+        problems = " ".join(svg_problems(twice, 3))
+        self.assertTrue("an id twice" in problems and "refers to {'b'}" in problems, problems)
 
 
 class Trials(Runs):

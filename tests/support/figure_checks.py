@@ -123,7 +123,7 @@ def svg_problems(content, width):
     for element in root.iter():
         if element.tag in (f"{SVG}style", f"{SVG}script", f"{SVG}metadata", f"{SVG}image") or element.get("style"):
             problems.append(f"has {element.tag} {element.get('style')}")
-        if element.tag == f"{SVG}text" and float(element.get("font-size").removesuffix("px")) < LEAST_POINTS:
+        if element.tag == f"{SVG}text" and float(element.get("font-size", "0").removesuffix("px")) < LEAST_POINTS:
             problems.append(f"'{element.text}' is too small")
         if "family" in " ".join(element.attrib) and element is not root:
             problems.append("names a font inside")
