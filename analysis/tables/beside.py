@@ -49,7 +49,7 @@ def name_of(source: Source) -> str:
 
 def headings_of(source: Source, place: int) -> tuple[Heading, Heading]:
     """place: of the source among the table's; those that have most of the rows stay longest."""
-    lines = (source.paper, *source.source.split(" ", 1), source.model)
+    lines = (PAPERS, source.paper, *source.source.split(" ", 1), source.model)
     score = Heading(name_of(source), lines, "score as a paper prints it, in our unit; in parentheses the spread printed with it", SCORES_RANK + place / 1000,
                     is_ours=False)
     return score, Heading(f"{score.name} parameters", (*lines, "parameters"), "number of parameters as a paper prints it", COUNTS_RANK + place, is_ours=False)

@@ -9,13 +9,13 @@ from ..common.units import PERCENT
 from ..load.runs import Run
 from ..load.series import Predictions
 from ..load.summary import Row, Section
-from ..stats import Comparison, compare
+from ..stats import Comparison, RowStatistics, compare, t_interval
 from .columns import AGAINST, COLUMNS, METHOD, METHOD_HEADING, heading_of
-from .entry import Entry
+from .entry import Entry, over_seeds
 from .model import Block, Table
 from .targets import Target, choose_target, reach
 
-CONTROL = "lora"
+MOST_COMPARED = 100  # rows; pairs of them are compared, so that time grows with the square
 
 
 @dataclass
@@ -51,7 +51,16 @@ def by_section(rows: Sequence[Row]) -> dict[Section, list[Row]]:
     return sections
 
 
-def make_groups(rows: Sequence[Row], control: str = CONTROL, targets: dict[str, float] | None = None,
+def compare_rows(rows: list[Row], control: str, predictions: Callable[[Run], Predictions | None] | None) -> Comparison:
+    """All rows; of too many their intervals alone."""
+    if len(rows) <= MOST_COMPARED:
+        return compare(rows, control, predictions)
+    scores = [t_interval([score for _, score in over_seeds(row.runs, lambda run: run.test)[1]]) for row in rows]
+    return Comparison(None, [RowStatistics(row, score, None, "") for row, score in zip(rows, scores)],
+                      [f"Not compared: {len(rows)} rows are too many ({MOST_COMPARED} at most); name fewer runs."])
+
+
+def make_groups(rows: Sequence[Row], control: str, targets: dict[str, float] | None = None,
                 predictions: Callable[[Run], Predictions | None] | None = None) -> list[Group]:
     """Each section's rows, compared. predictions: for intervals over test examples, too; None: without them."""
     groups = []
@@ -62,7 +71,7 @@ def make_groups(rows: Sequence[Row], control: str = CONTROL, targets: dict[str, 
             by_ranks.setdefault(row.first.ranks, []).append(row)
         entries: dict[int, Entry] = {}
         for alike in by_ranks.values():
-            comparison = compare(alike, control, predictions)
+            comparison = compare_rows(alike, control, predictions)
             target = choose_target(section, targets or {}, comparison.control)
             group.comparisons.append(comparison)
             group.targets[target] = None

@@ -8,7 +8,7 @@ from ..common.text import AND, printable
 from .model import ARROWS, BETTER, Block, Cell, Heading, Table
 from .text import narrow
 
-WIDTH = 76  # letters of \small between the margins of LaTeX's own article, about
+WIDTH = 74  # letters of \small between the margins of LaTeX's own article, about
 ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H",
            "\u030c": "v", "\u0327": "c", "\u0328": "k"}
 SIGNS = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}",
@@ -105,11 +105,11 @@ def label_of(block: Block) -> str:
 
 
 def as_block(block: Block, about: Sequence[str]) -> list[str]:
-    doubles = [is_double(cells) for _, cells in block.columns()]
+    doubles = [place > 0 and is_double(cells) for place, (_, cells) in enumerate(block.columns())]
     kinds = "l" + "".join("r@{}l" if double else "r" for double in doubles[1:])
     lines = [r"\begin{table}[tbp]", r"  \centering\small\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}",
-             rf"  \label{{{label_of(block)}}}", rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule", *(f"    {line}" for line in heads(block.headings, doubles)),
-             r"    \midrule"]
+             rf"  \label{{{label_of(block)}}}", rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule",
+             *(f"    {line}" for line in heads(block.headings, doubles)), r"    \midrule"]
     for row in block.rows:
         runs = dict.fromkeys(run.run_id for cell in row[:1] for run in cell.runs)
         lines.append("    " + comment(f"{row[0].text}: {' '.join(runs) or 'no run'}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
@@ -12,6 +13,9 @@ from .columns import AGAINST, MOST_NAMED, TARGETS
 from .entry import Entry
 from .shown import has_interval, seeds_of
 from .targets import describe_targets
+
+
+MOST_ALIKE = 3  # files of one reason that are named
 
 
 def enumerate_words(words: Sequence[str]) -> str:
@@ -35,7 +39,8 @@ def explain_scores(entries: Sequence[Entry]) -> str:
     """n and interval: which rows have none."""
     known = [entry for entry in entries if entry.statistics and has_interval(entry.statistics.score)]
     single = [entry for entry in entries if len(entry.row.seeds) == 1]
-    flat = [entry for entry in entries if entry.row.deviation is not None and math.isfinite(entry.row.deviation) and entry not in known]
+    several = [entry for entry in entries if entry.row.deviation is not None and math.isfinite(entry.row.deviation)]
+    flat = [entry for entry in several if not (entry.statistics and has_interval(entry.statistics.score))]
     parts = [f"test: mean over seeds ± half of its {100 * known[0].statistics.score.level:g} % t interval"] if known else []
     if single:
         parts.append(f"no interval with one seed: {names_of(single, entries)}" if len(single) < len(entries) else "test: one seed, so no interval")
@@ -46,7 +51,7 @@ def explain_scores(entries: Sequence[Entry]) -> str:
 
 # How notes of a comparison begin that matter only beside one of these columns.
 NEEDS = {"Control:": ("difference", "difference_examples", "compared", "p_value", "smallest"), "Family:": ("difference", "compared", "p_value", "smallest"),
-         "Smallest:": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
+         "Smallest": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
          "No interval over examples": ("difference_examples",), "Letters:": ("letters",), "No letters": ("letters",),
          "Seeds that are missing": ()}  # is said with the planned ones
 
@@ -154,6 +159,20 @@ def count_runs(collection: Collection, rows: int) -> str:
     return f"{count} run{'' if count == 1 else 's'}, {rows} row{'' if rows == 1 else 's'}."
 
 
+def left_out_lines(left_out: Sequence[tuple[Path, str]]) -> list[str]:
+    """A line per file; what many files have in common is said once."""
+    reasons: dict[str, list[Path]] = {}
+    for path, reason in left_out:
+        reasons.setdefault(reason, []).append(path)
+    lines = []
+    for reason, paths in reasons.items():
+        if len(paths) <= MOST_ALIKE:
+            lines += [f"  {path}: {reason}" for path in paths]
+        else:
+            lines.append(f"  {len(paths)} files: {reason}: {', '.join(map(str, paths[:MOST_ALIKE]))} and {len(paths) - MOST_ALIKE} more")
+    return lines
+
+
 def describe_collection(collection: Collection) -> list[str]:
     """Of the runs: what makes them unlike, and what is not among them."""
     lines = list(collection.notes)
@@ -161,5 +180,5 @@ def describe_collection(collection: Collection) -> list[str]:
     if mixtures := find_mixtures(collection):
         lines += [f"Not alike: {len(mixtures)}", *(f"  {mixture}" for mixture in mixtures)]
     if collection.left_out:
-        lines += [f"Left out: {len(collection.left_out)}", *(f"  {path}: {reason}" for path, reason in collection.left_out)]
+        lines += [f"Left out: {len(collection.left_out)}", *left_out_lines(collection.left_out)]
     return lines

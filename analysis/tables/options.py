@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..common.arguments import whole_number
+from ..load.allowed import add_reading
 from .columns import ALL, COLUMNS, parse_columns
 from .targets import parse_targets
 
@@ -61,8 +62,8 @@ def check(options: argparse.Namespace) -> None:
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
                              description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes "
-                             "rows unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished runs) is "
-                             "said below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
+                             "rows unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished "
+                             "runs) is said below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
     table.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
                        "(default: results)")
     table.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: the rows are what its index lists as runs, never trials, with the "
@@ -90,4 +91,5 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
                        "(with --out-dir: table.cells.tsv there)")
     table.add_argument("--width", type=whole_number(60, 1000), metavar="N", help="columns of text (default: the terminal's, from 80 to 100)")
     table.add_argument("--strict", action="store_true", help="refuse to make a table of unlike runs, or of a study that lacks one")
+    add_reading(table)
     table.set_defaults(module=".tables.verb", function="run_table", check=check, parser=table)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..load.summary import Row, Section
 
 LOWER_IS_BETTER = ("loss",)
-TARGET = re.compile(r"(?:(?P<task>[^=]+)=)?(?P<number>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<percent>\s*%)?")
+TARGET = re.compile(r"(?:(?P<task>[^=]+)=)?\s*(?P<number>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<percent>\s*%)?")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Reached:
     seeds: tuple[int, ...]  # all
 
     def mean(self, value: Callable[[Validation], float]) -> tuple[float, tuple[tuple[str, float], ...]]:
-        """Over the seeds that reached it."""
-        values = {seed: float(value(validation)) for seed, validation in self.first.items()}
+        """Over the seeds that reached it and tell it: times of disturbed runs are not known."""
+        values = {seed: number for seed, validation in self.first.items() if math.isfinite(number := float(value(validation)))}
         return fmean(values.values()) if values else math.nan, tuple((f"seed {seed}", each) for seed, each in sorted(values.items()))
 
 

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
 from pathlib import Path
 
@@ -24,7 +25,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
-from made_runs import series, write_run  # noqa: E402
+from made_runs import analyse, series, write_run  # noqa: E402
 
 
 class Table(unittest.TestCase):
@@ -34,10 +35,18 @@ class Table(unittest.TestCase):
         self.out = self.place / "out"
 
     def analyse(self, *arguments, code=0):
-        done = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
-        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
-        return done
+        """In this process, which spares its start. What it does not catch reaches the test."""
+        done = analyse(*arguments)
+        self.assertEqual(done.status, code, done.out + done.err)
+        return types.SimpleNamespace(stdout=done.out, stderr=done.err)
+
+    def test_as_a_process(self):
+        self.run_file()
+        for words, code, expected in ((["table", self.place / "runs"], 0, "50.00"), (["table", self.place / "nowhere"], 2, "no such file")):
+            done = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(expected, done.stdout + done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
 
     def table(self, *places):
         """The rows of the CSV file, and what was printed."""
@@ -187,6 +196,15 @@ class Table(unittest.TestCase):
             self.assertIn(f"{name}: {reason}", flat)
         self.assertIn("Left out: 14", text)
         self.assertIn("1 run,", text)
+
+    def test_many_that_are_left_out(self):
+        self.run_file("runs/good.h5")
+        for number in range(9):
+            self.run_file(f"runs/f{number}.h5", status="failed: out of memory")
+        text = " ".join(self.table()[1].split())
+        self.assertIn("Left out: 9 9 files: not finished (failed: out of memory):", text)
+        self.assertIn("f2.h5 and 6 more", text)
+        self.assertNotIn("f3.h5", text)
 
     # ---- mixtures ----
 
