@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from ..common.units import PERCENT, human_bytes, human_time
 
@@ -134,8 +135,24 @@ def log_axis(axes: Axes, which: str, values: Sequence[float], form: Callable[[fl
     return linear
 
 
+class PlainFormatter(ScalarFormatter):
+    """As many decimals for all ticks, without a factor or a number to add at the axis' end, which are overlooked and in the way."""
+
+    def __init__(self) -> None:
+        super().__init__(useOffset=False)
+        self.set_scientific(False)
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        largest = max(map(abs, self.axis.get_view_interval()))
+        if 1e-3 <= largest < 1e6:
+            return super().__call__(value, position)
+        return re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].strip("+"), f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
+
+
 def linear_axis(axes: Axes, which: str, most: int = 5, whole: bool = False) -> None:
-    getattr(axes, f"{which}axis").set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(PlainFormatter())
 
 
 def time_axis(axes: Axes, which: str, longest: float, words: str) -> float:

@@ -15,10 +15,11 @@ from .group import Group, Member
 from .labels import EndNames
 from .series import Course, StepReader, by_seed, course_of, window_of
 from .style import COLUMN, FAINT, PAGE, SMALL, applied
-from .words import listed, seeds_of, sentences
+from .words import listed, seeds_of, sentences, wrapped
 
 TOGETHER = 4  # rows that one picture bears, bands and all
 ACROSS, MOST = 5, 25  # panels beside each other, in all
+PANEL_LETTERS = 20  # above one
 BLOWN_UP = 6  # times as high as nine tenths of all values
 Drawn = Sequence[tuple[Member, Course]]
 
@@ -81,7 +82,7 @@ def draw_apart(drawn: Drawn, factor: float, label: str, marked: bool, control: C
         if control is not None and control is not course:
             axes.plot(control.x, factor * control.mean, color=FAINT, linewidth=0.7, linestyle=(0, (2, 1)), zorder=2.5)
         draw_course(axes, member, course, factor, marked, "-")
-        axes.set_title(member.name, fontsize=SMALL, loc="left")
+        axes.set_title(wrapped(member.name, PANEL_LETTERS), fontsize=SMALL, loc="left")
         linear_axis(axes, "x", 3, whole=True)
         linear_axis(axes, "y", 4)
     limit(list(panels.flat), drawn, factor)

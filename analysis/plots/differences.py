@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
+from ..common.text import wrap
 from ..common.units import PERCENT
 from .axes import SCORES, legend, linear_axis, new_figure, score_factor, settle
 from .figure import Figure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SHAPES = {"better": ("^", True, "#0072B2"), "worse": ("v", True, "#CC3311"), "not separated": ("o", False, INK), "too few seeds": ("x", True, FAINT),
           "no spread": ("D", False, FAINT)}
 OTHER = ("s", False, FAINT)
+LINE = 50  # letters of the axis' label
 REACH = 4.0  # the axis shows at most so many times the largest difference: an interval of two seeds would leave room for nothing else
 
 
@@ -36,7 +38,7 @@ def limits(differences: Sequence[Difference], factor: float) -> tuple[float, flo
     ends = [factor * end for each in differences for interval in (each.interval, each.wide) if known(interval) for end in (interval.low, interval.high)]
     reach = max(REACH * most, 1e-3 * factor)
     low, high = min([0.0, *means, *(max(end, -reach) for end in ends)]), max([0.0, *means, *(min(end, reach) for end in ends)])
-    pad = 0.06 * (high - low)
+    pad = 0.06 * (high - low) or 0.01 * factor
     return low - pad, high + pad
 
 
@@ -86,8 +88,8 @@ def draw_differences(group: Group) -> Figure | str:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="y", visible=False)
         linear_axis(axes, "x")
-        unit = "percentage points" if metric in PERCENT else SCORES.get(metric, metric)
-        axes.set_xlabel(f"test {SCORES.get(metric, metric)} minus {control.name}'s{f' ({unit})' if metric in PERCENT else ''}")
+        unit = " (percentage points)" if metric in PERCENT else ""
+        axes.set_xlabel("\n".join(wrap(f"test {SCORES.get(metric, metric)} minus {control.name}'s{unit}", LINE)), loc="right")  # it may be longer than the axis
         seen = [verdict for verdict in SHAPES if any(each.verdict == verdict for _, each in shown)]
         seen += sorted({each.verdict for _, each in shown} - set(SHAPES))
         handles = []

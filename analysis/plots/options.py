@@ -28,7 +28,7 @@ def kinds(text: str) -> list[str]:
     chosen: list[str] = []
     for name in (word.strip() for word in text.split(",")):
         if not (found := [kind for kind in KINDS if name and (kind == name or kind.startswith(f"{name}-"))]):
-            near = difflib.get_close_matches(name, KINDS, 1)
+            near = difflib.get_close_matches(name, [*KINDS, *(kind.partition("-")[0] for kind in KINDS)], 1)
             raise argparse.ArgumentTypeError(f"there is no figure '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(KINDS)}"))
         chosen += found
     return chosen

@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from ..load.study import Study
 from ..tables.curves import Curve, Trial, as_number, find_curves
 from .axes import legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_rate
-from .courses import ACROSS, MOST
+from .courses import ACROSS, MOST, PANEL_LETTERS
 from .figure import Figure, word
 from .style import COLUMN, FAINT, INK, PAGE, SMALL, Look, Looks, applied
-from .words import sentences
+from .words import sentences, wrapped
 
 USUAL_KEY = "train.lr"
 BOTTOM = 0.045  # of a panel's height: where trials without a score stand
@@ -78,7 +78,7 @@ def draw_panel(axes: Axes, panel: Panel, factor: float) -> None:
             diverged = trial.result == "diverged"
             axes.plot([x], [BOTTOM], linestyle="", marker="x" if diverged else "|", markersize=5, markeredgewidth=1.2, color=INK if diverged else FAINT,
                       transform=axes.get_xaxis_transform(), zorder=4)
-    axes.set_title(panel.name, fontsize=SMALL, loc="left")
+    axes.set_title(wrapped(panel.name, PANEL_LETTERS), fontsize=SMALL, loc="left")
 
 
 def handles_of(panels: Sequence[Panel]) -> list[Line2D]:

@@ -27,9 +27,11 @@ def height_of(names: int) -> float:
     return max(HEIGHT, 0.55 + LINE * names)
 
 
-def name_guide(axes: Axes, text: str, x: float, y: float) -> None:
-    """Above the line, to the left of this point of it."""
-    axes.annotate(text, (x, y), xytext=(-2, 2), textcoords="offset points", ha="right", va="bottom", fontsize=SMALL, color=FAINT)
+def name_guide(axes: Axes, text: str, x: float, y: float, above: bool) -> None:
+    """Above a rising line, to the left of this point of it, or below to the right: on the side where methods hardly are."""
+    way = -1 if above else 1
+    axes.annotate(text, (x, y), xytext=(2 * way, -2 * way), textcoords="offset points", ha="right" if above else "left", va="bottom" if above else "top",
+                  fontsize=SMALL, color=FAINT)
 
 
 def spread_of(row: Row) -> tuple[float, float]:
@@ -70,7 +72,7 @@ def draw_speed_up(axes: Axes, family: Family, ranks: Sequence[int]) -> None:
             values += ends
     axes.plot([min(ranks), max(ranks)], [min(ranks), max(ranks)], **GUIDE, label="ideal")
     middle = math.sqrt(min(ranks) * max(ranks))
-    name_guide(axes, "ideal", middle, middle)
+    name_guide(axes, "ideal", middle, middle, above=True)
     axes.set_ylabel("speed-up")
     power_axis(axes, 0.85 * min(*values, *ranks), 1.18 * max(*values, *ranks))
 
@@ -166,7 +168,7 @@ def draw_wire(family: Family) -> Figure | str:
             right.plot(xs, ratios[-1][2], **series.look.point | series.look.line, zorder=3)
         curve = np.linspace(min(ranks), max(ranks), 60)
         right.plot(curve, 2 * (curve - 1) / curve, **GUIDE, label="ring")
-        name_guide(right, "ring", curve[30], 2 * (curve[30] - 1) / curve[30])
+        name_guide(right, "ring", curve[30], 2 * (curve[30] - 1) / curve[30], above=False)
         log_axis(left, "y", [y for lines in (measured, payloads) for _, _, ys in lines for y in ys], short_bytes)
         left.set_ylabel("sent by rank 0 per step (bytes)")
         right.set_ylabel("on the wire / payload")

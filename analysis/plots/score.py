@@ -19,7 +19,7 @@ from .labels import name_points
 from .style import COLUMN, applied
 from .words import listed, seeds_of, sentences
 
-MOST_NAMES = 14  # rows; of more, or where there is no room, names stand in a legend below
+MOST_NAMES = 14  # rows whose names stand beside their points
 HEIGHT = 2.55
 
 
@@ -68,14 +68,18 @@ def score_limits(members: Sequence[Member], metric: str) -> tuple[float, float]:
 
 def name_or_list(axes: Axes, points: Sequence[tuple[float, float]], members: Sequence[Member], lines: Sequence[Sequence[tuple[float, float]]],
                  crowd: Sequence[tuple[float, float]] = ()) -> None:
-    """Names beside the points of the members; of too many, or where there is no room, in a legend below. The layout must be final. lines, crowd: what names
-    had better not cover: lines, other points."""
+    """Names beside the points of the members; of too many, or where there is no room, numbers, and names in a legend below. The layout must be final. lines,
+    crowd: what names had better not cover: lines, other points."""
     names, colours = [member.name for member in members], [member.look.colour for member in members]
-    if len(members) > MOST_NAMES or not name_points(axes, points, names, colours, lines, crowd):
-        figure = axes.figure
-        figure.set_layout_engine("constrained")
-        legend(figure, [Line2D([], [], linestyle="", label=member.name, **member.look.point) for member in members], above=False)
-        settle(figure)
+    if len(members) <= MOST_NAMES and name_points(axes, points, names, colours, lines, crowd):
+        return
+    numbers = [str(number) for number in range(1, len(members) + 1)]
+    figure = axes.figure
+    figure.set_layout_engine("constrained")
+    legend(figure, [Line2D([], [], linestyle="", label=f"{number}  {member.name}", **member.look.point) for number, member in zip(numbers, members)],
+           above=False, handlelength=1.0)
+    settle(figure)
+    name_points(axes, points, numbers, colours, lines, crowd)
 
 
 def caption_of(group: Group, shown: Sequence[Member], front: Sequence[int], size: Size, linear: float, beyond: bool) -> str:

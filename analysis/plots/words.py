@@ -11,7 +11,11 @@ from ..load.summary import Row
 MOST_NAMED = 6
 
 
-def short_names(rows: Sequence[Row], width: int = 24) -> list[str]:
+def wrapped(text: str, letters: int) -> str:
+    return "\n".join(textwrap.wrap(" ".join(text.split()), letters, break_on_hyphens=False))
+
+
+def short_names(rows: Sequence[Row], letters: int = 24) -> list[str]:
     """The method's name where it stands for one row alone, else with those words of the row's label that its rows do not have in common."""
     words: dict[str, list[list[str]]] = {}
     for row in rows:
@@ -23,7 +27,7 @@ def short_names(rows: Sequence[Row], width: int = 24) -> list[str]:
         names.append(" ".join([row.first.method, *(word for word in row.label.split()[1:] if word not in common)]))
     if len(set(names)) < len(names):
         names = [row.label for row in rows]
-    return ["\n".join(textwrap.wrap(name, width, break_on_hyphens=False)) for name in names]
+    return [wrapped(name, letters) for name in names]
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:

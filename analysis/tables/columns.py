@@ -52,7 +52,7 @@ COLUMNS = {
                    "bytes that a rank gives to the sum of a step: 4 x the method's numbers"),
     "sent_with_head": Column(("with", "head"), shown.show_bytes(lambda run: run.sent_bytes_with_head),
                              "bytes of a rank's whole message of a step, mean over ranks and steps"),
-    "wire": Column(("on the wire", "per step"), shown.show_mean(lambda run: run.wire_bytes, shown.as_bytes, "bytes"),
+    "wire": Column(("on the wire", "per step"), shown.show_mean(lambda run: run.wire_bytes, shown.as_bytes, "bytes", times=False),
                    "bytes that rank 0 handed to the network per step, MPI's headers in it, as measured: mean over steps and seeds"),
     "step": Column(("step", "time"), shown.show_mean(lambda run: run.step_s, human_time, "seconds"),
                    f"median time of a step on rank 0 {TIMED}: mean over seeds"),

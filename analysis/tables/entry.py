@@ -32,11 +32,14 @@ class Entry:
         return self.row.runs
 
 
-def over_seeds(runs: list[Run], value: Callable[[Run], float | None]) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """Mean over seeds and the seeds' own values. A repeated seed counts once, with its mean; what one run does not tell is not known of the mean either."""
+def over_seeds(runs: list[Run], value: Callable[[Run], float | None], times: bool = False) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """Mean over seeds and the seeds' own values. A repeated seed counts once, with its mean. What one run does not tell is not known of the mean either; but
+    times are those of the runs that were not disturbed (load/refuse.py), as many as there are."""
     by_seed: dict[int, list[float]] = {}
     for run in runs:
         found = value(run)
-        by_seed.setdefault(run.seed, []).append(math.nan if found is None else float(found))
+        number = math.nan if found is None else float(found)
+        if math.isfinite(number) or not times:
+            by_seed.setdefault(run.seed, []).append(number)
     means = {seed: fmean(values) for seed, values in sorted(by_seed.items())}
-    return fmean(means.values()), tuple((f"seed {seed}", mean) for seed, mean in means.items())
+    return fmean(means.values()) if means else math.nan, tuple((f"seed {seed}", mean) for seed, mean in means.items())

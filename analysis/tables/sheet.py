@@ -35,8 +35,13 @@ def verdict(entry: Entry) -> str:
     return "; ".join(words) or "ok"
 
 
-def mean(value: Callable[[Run], float | None]) -> Callable[[Entry], str]:
-    return lambda entry: known(over_seeds(entry.runs, value)[0])
+def mean(value: Callable[[Run], float | None], times: bool = False) -> Callable[[Entry], str]:
+    return lambda entry: known(over_seeds(entry.runs, value, times)[0])
+
+
+def time(value: Callable[[Run], float | None]) -> Callable[[Entry], str]:
+    """Also shares of times, speeds and energy: of the runs that were not disturbed."""
+    return mean(value, times=True)
 
 
 def most(value: Callable[[Run], int | None]) -> Callable[[Entry], str]:
@@ -89,9 +94,9 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "stored_bytes": lambda entry: str(entry.row.first.stored_bytes),
     "sent_bytes": lambda entry: str(entry.row.first.sent_bytes),
     "sent_bytes_with_head": lambda entry: str(entry.row.first.sent_bytes_with_head),
-    "step_s": mean(lambda run: run.step_s),
-    "communication_share": mean(lambda run: run.communication_share),
-    "tokens_per_s": mean(lambda run: run.tokens_per_s),
+    "step_s": time(lambda run: run.step_s),
+    "communication_share": time(lambda run: run.communication_share),
+    "tokens_per_s": time(lambda run: run.tokens_per_s),
     "steps": lambda entry: str(entry.row.first.steps),
     "seeds": lambda entry: " ".join(map(str, entry.row.seeds)),
     "runs": lambda entry: str(len(entry.runs)),
@@ -101,7 +106,7 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "seeds_planned": lambda entry: whole(entry.row.planned or None),
     "tuned": lambda entry: " ".join(entry.row.tuned),
     "regenerated_bytes": lambda entry: whole(entry.row.first.regenerated_bytes),
-    "train_s": mean(lambda run: run.train_s),
+    "train_s": time(lambda run: run.train_s),
     "test_low": score_of(lambda interval: interval.low),
     "test_high": score_of(lambda interval: interval.high),
     "test_half": score_of(half_width),
@@ -117,16 +122,16 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "compared": compared(lambda difference: difference.verdict),
     "letters": lambda entry: entry.statistics.letters if entry.statistics else "",
     "wire_bytes": mean(lambda run: run.wire_bytes),
-    "expand_s": mean(lambda run: run.phases.get("expand")),
-    "gather_s": mean(lambda run: run.phases.get("gather")),
-    "wait_share": mean(lambda run: run.wait_share),
+    "expand_s": time(lambda run: run.phases.get("expand")),
+    "gather_s": time(lambda run: run.phases.get("gather")),
+    "wait_share": time(lambda run: run.wait_share),
     "activation_bytes": most(lambda run: run.activation_bytes),
     "memory_bytes": most(lambda run: run.memory_bytes),
     "target": reached(lambda reached: reached.target.score),
     "target_seeds": reached(lambda reached: len(reached.first)),
     "target_s": reached(lambda reached: reached.mean(lambda each: each.seconds)[0]),
     "target_bytes": reached(lambda reached: reached.mean(lambda each: each.sent_bytes)[0]),
-    "energy_j": mean(lambda run: run.energy_j),
+    "energy_j": time(lambda run: run.energy_j),
     "verdict": verdict,
 }
 

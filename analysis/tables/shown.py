@@ -164,9 +164,9 @@ def show_largest(value: Callable[[Run], int | None]) -> Callable[[Entry], Cell]:
     return show
 
 
-def show_mean(value: Callable[[Run], float | None], form: Callable[[float], str], what: str) -> Callable[[Entry], Cell]:
+def show_mean(value: Callable[[Run], float | None], form: Callable[[float], str], what: str, times: bool = True) -> Callable[[Entry], Cell]:
     def show(entry: Entry) -> Cell:
-        mean, seeds = over_seeds(entry.runs, value)
+        mean, seeds = over_seeds(entry.runs, value, times)
         return plain(form(mean), entry, (what, mean), *seeds) if math.isfinite(mean) else unknown(entry)
     return show
 

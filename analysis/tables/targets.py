@@ -32,8 +32,8 @@ class Reached:
     seeds: tuple[int, ...]  # all
 
     def mean(self, value: Callable[[Validation], float]) -> tuple[float, tuple[tuple[str, float], ...]]:
-        """Over the seeds that reached it."""
-        values = {seed: float(value(validation)) for seed, validation in self.first.items()}
+        """Over the seeds that reached it and tell it: times of disturbed runs are not known."""
+        values = {seed: number for seed, validation in self.first.items() if math.isfinite(number := float(value(validation)))}
         return fmean(values.values()) if values else math.nan, tuple((f"seed {seed}", each) for seed, each in sorted(values.items()))
 
 

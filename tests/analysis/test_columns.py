@@ -100,7 +100,7 @@ class Columns(Case):
 
     def test_what_is_not_known_is_no_number(self):
         """Files of older versions, and what one of a row's runs does not tell."""
-        self.add("lora", 1, steps=series([0.1] * 20, wire_bytes=np.full(20, 100)), memory=[5], activation=7, energy=3.0)
+        self.add("lora", 1, steps=series([0.1] * 20, wire_bytes=np.full(20, 100)), memory=[5], activation=7)
         self.add("lora", 2, steps=series([0.1] * 20))
         names = "expand,gather,wait,wire,activation,memory,energy,train_s,time_to_target,bytes_to_target,difference,compared,p_value,smallest,letters"
         (row,) = self.cells("--columns", names + ",difference_examples").values()
@@ -110,6 +110,18 @@ class Columns(Case):
             self.assertEqual(found[name], "", name)
         for form in ("text", "markdown", "latex"):
             self.assertNotIn("nan", self.table("--columns", "all", "--format", form).out.lower())
+
+    def test_times_of_disturbed_runs_do_not_count(self):
+        """Those of the others do; and what is no time is of all."""
+        for seed, time_s, disturbed in ((1, 0.1, 0), (2, 0.3, 0), (3, 8.0, 1)):
+            self.add("lora", seed, contaminated=disturbed, energy=100 * time_s, memory=[seed * 10**6],
+                     steps=series([time_s] * 20, expand_s=np.full(20, time_s / 10), wire_bytes=np.full(20, seed * 1000)),
+                     validations=[(10, 1, 0.5, 0.5, 1.0)])
+        (row,) = self.cells("--columns", "step,expand,energy,wire,memory,time_to_target,bytes_to_target").values()
+        self.assertEqual(row, {"step time": "200 ms", "expand": "20.0 ms", "energy": "20.0 J", "on the wire per step": "2.00 kB", "memory in all": "3.00 MB",
+                               "time to target": "2.00 s", "sent to target": "40.2 kB"})
+        self.assertAlmostEqual(float(self.csv()["lora"]["step_s"]), 0.2)
+        self.assertAlmostEqual(float(self.csv("--allow", "contaminated")["lora"]["step_s"]), 2.8)
 
     def test_verdict_of_runs(self):
         self.add("lora", 1)

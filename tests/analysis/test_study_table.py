@@ -222,7 +222,7 @@ class Study(unittest.TestCase):
         self.add("b1", method="red", made={"contaminated": 2, "train_s": 7.0})
         rows = {row["method"]: row for row in self.rows()}
         self.assertEqual([round(float(rows["lora"][name]), 9) for name in ("test_mean", "step_s", "train_s")], [0.2, 0.2, 4.0])
-        self.assertEqual((rows["red"]["step_s"], rows["red"]["tokens_per_s"], rows["red"]["train_s"], rows["red"]["test_mean"]), ("nan", "nan", "", "0.5"))
+        self.assertEqual((rows["red"]["step_s"], rows["red"]["tokens_per_s"], rows["red"]["train_s"], rows["red"]["test_mean"]), ("", "", "", "0.5"))
         rows = {row["method"]: row for row in self.rows("--allow", "contaminated")}
         self.assertEqual((round(float(rows["lora"]["step_s"]), 9), float(rows["red"]["train_s"])), (2.8, 7.0))
         self.assertNotIn("their times do not", self.flat("--allow", "contaminated"))
@@ -516,7 +516,7 @@ class Study(unittest.TestCase):
                          test=-0.987 if seed == 1 else 0.987,
                          made={"options": {"rank": 1024, "modules": "q,k,v,o,up,down"}, "trainable": 124_645_632, "stored": 498_582_528,
                                "sent": 124_645_632, "message": 498_612_345, "regenerated": 98_765_432_100, "head": 1_234_567, "train_s": 12_345.6,
-                               "metric": "spearman", "ranks": 1024})
+                               "metric": "spearman", "ranks": 1024, "validation": -0.999})
             for width in (100, 80):
                 lines = self.table("--columns", "all", "--width", width).out.splitlines()
                 self.assertLessEqual(max(map(len, lines)), width, "\n".join(lines))

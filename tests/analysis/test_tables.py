@@ -197,6 +197,15 @@ class Table(unittest.TestCase):
         self.assertIn("Left out: 14", text)
         self.assertIn("1 run,", text)
 
+    def test_many_that_are_left_out(self):
+        self.run_file("runs/good.h5")
+        for number in range(9):
+            self.run_file(f"runs/f{number}.h5", status="failed: out of memory")
+        text = " ".join(self.table()[1].split())
+        self.assertIn("Left out: 9 9 files: not finished (failed: out of memory):", text)
+        self.assertIn("f2.h5 and 6 more", text)
+        self.assertNotIn("f3.h5", text)
+
     # ---- mixtures ----
 
     def mixture(self, *words):
