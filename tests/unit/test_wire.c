@@ -229,8 +229,12 @@ static void the_system_is_asked(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_byte_counts_once),           cmocka_unit_test(the_daemon_does_not_count), cmocka_unit_test(infiniband_counts_words_of_all_ports),
-      cmocka_unit_test(the_machine_is_ours_only_if_said), cmocka_unit_test(the_system_is_asked),       cmocka_unit_test(threads_rest_or_do_not),
+      cmocka_unit_test(every_byte_counts_once),
+      cmocka_unit_test(the_daemon_does_not_count),
+      cmocka_unit_test(infiniband_counts_words_of_all_ports),
+      cmocka_unit_test(the_machine_is_ours_only_if_said),
+      cmocka_unit_test(the_system_is_asked),
+      cmocka_unit_test(threads_rest_or_do_not),
       cmocka_unit_test(the_peak_of_memory_is_that_since_it_was_forgotten),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
