@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..load.runs import PARTIAL, Unusable, as_text, need
+from ..load.hdf5 import PARTIAL, Unusable, as_text, need
 
 SCHEMA_VERSION = 1
 KIND = "peftscale comm"

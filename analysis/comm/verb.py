@@ -13,7 +13,7 @@ import scipy
 
 from ..common.files import write_bytes, write_file
 from ..common.text import wrap
-from ..load.runs import Unusable
+from ..load.hdf5 import Unusable
 from . import project, tables
 from .fit import HoldOut, Study, check_counts, fit_all
 from .networks import BadNetwork, GivenNetwork, find_networks

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5fd, h5g, h5p, h5s, h5t
 
+from .hdf5 import ARCHIVE_KIND, ARCHIVE_VERSION, BROKEN, Unusable, check_claim, make_seal, need, reasons
 from .index import NOT_A_NAME
-from .runs import ARCHIVE_KIND, ARCHIVE_VERSION, BROKEN, Unusable, check_claim, make_seal, need, reasons
 
 DEEPEST = 8  # groups in one another, of a run file 2
 CHUNK_BYTES = 1 << 20

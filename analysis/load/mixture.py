@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from .runs import BROKEN, NOT_FINISHED, Collection, Run
+from .hdf5 import BROKEN, NOT_FINISHED
+from .runs import Collection, Run
 from .summary import Section, section_of
 
 UNKNOWN = "unknown"  # a file of an older version does not say; that is one more value, not a proof of equality

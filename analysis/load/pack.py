@@ -15,8 +15,8 @@ from typing import NoReturn
 from ..common.files import replacing, write_bytes, write_file
 from ..common.units import human_bytes
 from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
+from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Index, Line, parse_index, read_index, write_index
-from .runs import Unusable, member_of, members_of, open_file
 from .source import Reader, of_stage
 
 MOST_NAMED = 10

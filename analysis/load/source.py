@@ -6,8 +6,9 @@ from pathlib import Path
 
 import h5py
 
+from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, BadIndex, Index, Line, read_index
-from .runs import Run, Unusable, member_of, members_of, open_file, read_group
+from .runs import Run, read_group
 
 
 def find_index(folder: Path) -> tuple[Path, Index]:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .hdf5 import Unusable
 from .index import RUN, TRIAL, Line
-from .runs import Collection, Unusable
+from .runs import Collection
 from .source import Reader, find_index, of_stage
 from .summary import Row
 

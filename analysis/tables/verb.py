@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..common.files import write_file
 from ..common.text import NARROW, WIDTH
+from ..load.collect import collect
 from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
 from ..load.mixture import find_mixtures
-from ..load.runs import Collection, collect
+from ..load.runs import Collection
 from ..load.study import Study, complete_rows, describe, read_study
 from ..load.summary import Row, summarise
 from .columns import USUAL, sort_out
