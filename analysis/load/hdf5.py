@@ -22,6 +22,7 @@ MOST_PACKED = 1100  # bytes that one byte of a file can stand for: deflate reach
 # How reasons begin.
 NOT_FINISHED = "not finished"
 BROKEN = "broken"
+NO_RUN = "not a run file"
 
 
 class Unusable(Exception):
@@ -77,7 +78,7 @@ def check_version(group: h5py.Group, known: int) -> None:
 def check_kind(run: h5py.Group) -> None:
     kind = kind_of(run)
     if kind != KIND:
-        raise Unusable(f"not a run file but a {kind.removeprefix('peftscale ')}" if kind.startswith("peftscale ") else "not a run file")
+        raise Unusable(f"{NO_RUN} but a {kind.removeprefix('peftscale ')}" if kind.startswith("peftscale ") else NO_RUN)
     check_version(run, SCHEMA_VERSION)
     status = as_text(need(run, "/", "status"))
     if status != "complete":

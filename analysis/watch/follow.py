@@ -1,0 +1,169 @@
+"""Follows one run file that grows: of what is new since the last look, only that is read."""
+
+import math
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..load.hdf5 import BROKEN, KIND, NO_RUN, SCHEMA_VERSION, Unusable, as_text, check_claim, check_version, kind_of, need, reasons
+from ..load.runs import split_settings
+from .swmr import open_live
+
+BINS = 120  # of the loss over the whole run
+BLOCK_ROWS = 1 << 16
+RECENT_ROWS = 200
+RECENT_S = 20.0  # of the steps that speed is taken from
+PAUSES_S = (0.0, 0.02, 0.05)  # before each try at one look: the writer may be in the middle of something
+SETTLED_S = 1.0  # a file that has not changed for so long is the one that was read, whatever a clock of files rounds
+SMOOTH = 10  # steps whose mean is shown as the loss
+STEP_COLUMNS = ("attempt", "step", "loss", "tokens", "step_s")
+SCORE_COLUMNS = ("attempt", "step", "split", "metric", "seconds")
+
+
+@dataclass
+class Progress:
+    """How far a run is, as its partial file tells."""
+    status: str = ""  # running; how it ended
+    settings: dict[str, str] = field(default_factory=dict)  # of /config_canonical
+    host: str = ""
+    attempt: int = 0
+    steps: int = 0  # of the run; 0: not known
+    done: int = 0
+    loss: float = math.nan  # mean of the last steps
+    curve: tuple[float, ...] = ()  # loss from the first step to the last one done, means of equally long stretches
+    metric: str = ""
+    score: float = math.nan  # of the last validation
+    score_step: int = 0
+    tokens_per_s: float = math.nan  # of the last steps, without validations
+    left_s: float = math.nan  # steps and validations that are still to come
+    fault: str = ""  # why it could not be read this time; all else is from before
+
+
+class Follower:
+    def __init__(self, partial: Path):
+        self.partial = partial
+        self.stamp: tuple[int, int, int] | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        self.progress = Progress()
+        self.rows = self.score_rows = 0  # that were read
+        self.sums, self.counts = np.zeros(BINS), np.zeros(BINS)
+        self.recent: deque[tuple[float, float, float]] = deque(maxlen=RECENT_ROWS)  # loss, tokens, seconds of the last steps
+        self.validated: list[tuple[int, float]] = []  # step, seconds
+
+    def look(self) -> Progress | None:
+        """None: there is no such file (any more). What cannot be read now is tried again when the file has changed."""
+        try:
+            now = os.stat(self.partial)
+        except OSError:
+            return None
+        stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
+        if stamp == self.stamp and time.time() - now.st_mtime > SETTLED_S:
+            return self.progress
+        if self.stamp and stamp[0] != self.stamp[0]:  # the next attempt has put its file in this one's place
+            self.forget()
+        self.stamp = stamp
+        for pause_s in PAUSES_S:
+            time.sleep(pause_s)
+            try:
+                with reasons(), open_live(self.partial) as file:
+                    self.read(file)
+                self.progress.fault = ""
+                break
+            except Unusable as reason:
+                self.progress.fault = str(reason)
+        return self.progress
+
+    def read(self, file: h5py.File) -> None:
+        """Raises Unusable, and whatever h5py raises."""
+        if not self.rows:
+            self.read_head(file)
+        self.progress.status = as_text(need(file, "/", "status"))
+        self.read_steps(need_table(file, "series/steps", STEP_COLUMNS))
+        self.read_scores(need_table(file, "evaluation", SCORE_COLUMNS))
+        self.judge()
+
+    def read_head(self, file: h5py.File) -> None:
+        if kind_of(file) != KIND:
+            raise Unusable(NO_RUN)
+        check_version(file, SCHEMA_VERSION)
+        progress = self.progress
+        progress.settings = split_settings(as_text(need(file, "config_canonical")))
+        progress.metric = progress.settings.get("task.metric", "")
+        steps = progress.settings.get("train.steps", "")
+        progress.steps = int(steps) if steps.isascii() and steps.isdigit() and len(steps) < 16 else 0
+        progress.host = as_text(file["provenance"].attrs.get("host", "")) if "provenance" in file else ""
+
+    def read_steps(self, table: h5py.Dataset) -> None:
+        for first in range(self.rows, table.shape[0], BLOCK_ROWS):
+            rows, whole = written(table.fields(list(STEP_COLUMNS))[first:first + BLOCK_ROWS])
+            self.take_steps(rows)
+            self.rows += len(rows)
+            if not whole:
+                break
+
+    def take_steps(self, rows: np.ndarray) -> None:
+        if not len(rows):
+            return
+        progress = self.progress
+        progress.attempt, progress.done = int(rows["attempt"][-1]), max(progress.done, int(rows["step"].max()))
+        counted = rows[np.isfinite(rows["loss"])]
+        if progress.steps:
+            place = np.clip((counted["step"] - 1) * BINS // progress.steps, 0, BINS - 1)
+            self.sums += np.bincount(place, counted["loss"], BINS)
+            self.counts += np.bincount(place, minlength=BINS)
+        tail = rows[-RECENT_ROWS:]
+        self.recent.extend(zip(*(tail[name].astype(float).tolist() for name in ("loss", "tokens", "step_s"))))
+
+    def read_scores(self, table: h5py.Dataset) -> None:
+        rows, _ = written(table.fields(list(SCORE_COLUMNS))[self.score_rows:])
+        self.score_rows += len(rows)
+        for row in rows[rows["split"] == b"validation"]:
+            self.progress.score, self.progress.score_step = float(row["metric"]), int(row["step"])
+            self.validated.append((int(row["step"]), float(row["seconds"])))
+
+    def judge(self) -> None:
+        """What follows from the rows."""
+        progress = self.progress
+        filled = self.counts > 0
+        progress.curve = tuple((self.sums[filled] / self.counts[filled]).tolist())
+        losses = [loss for loss, _, _ in self.recent][-SMOOTH:]
+        progress.loss = sum(losses) / len(losses) if losses else math.nan
+        tokens = seconds = 0.0
+        count = 0
+        for _, more_tokens, more_seconds in reversed(self.recent):
+            if seconds >= RECENT_S:
+                break
+            tokens, seconds, count = tokens + more_tokens, seconds + more_seconds, count + 1
+        progress.tokens_per_s = tokens / seconds if seconds > 0 else math.nan
+        progress.left_s = math.nan
+        if progress.steps and count:
+            left = max(0, progress.steps - progress.done)
+            progress.left_s = left * (seconds / count + self.validation_s_per_step())
+
+    def validation_s_per_step(self) -> float:
+        seconds = [each for _, each in self.validated if math.isfinite(each)]
+        apart = self.validated[-1][0] / len({step for step, _ in self.validated}) if self.validated else 0
+        return sum(seconds) / len(seconds) / apart if seconds and apart > 0 else 0.0
+
+
+def need_table(file: h5py.File, place: str, columns: tuple[str, ...]) -> h5py.Dataset:
+    if place not in file:
+        raise Unusable(f"{BROKEN}: lacks /{place}")
+    table = file[place]
+    if not isinstance(table, h5py.Dataset) or table.ndim != 1 or not set(columns) <= set(table.dtype.names or ()):
+        raise Unusable(f"{BROKEN}: /{place} is no table of {', '.join(columns)}")
+    check_claim(table)
+    return table
+
+
+def written(rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The rows before the first one that was not filled yet, and whether these are all."""
+    empty = np.flatnonzero(rows["attempt"] == 0)
+    return (rows, True) if not len(empty) else (rows[:empty[0]], False)
