@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -14,7 +14,7 @@ from ..load.hdf5 import BROKEN, KIND, NO_RUN, SCHEMA_VERSION, Unusable, as_text,
 from ..load.runs import split_settings
 from .swmr import open_live
 
-BINS = 120  # of the loss over the whole run
+STRETCHES = 128  # of the loss over all steps so far
 BLOCK_ROWS = 1 << 16
 RECENT_ROWS = 200
 RECENT_S = 20.0  # of the steps that speed is taken from
@@ -44,6 +44,30 @@ class Progress:
     fault: str = ""  # why it could not be read this time; all else is from before
 
 
+class Curve:
+    """A long course as the means of equally long stretches, of which there are half of STRETCHES to all of them."""
+
+    def __init__(self) -> None:
+        self.sums, self.counts = np.zeros(STRETCHES), np.zeros(STRETCHES)
+        self.length = 1  # of a stretch
+        self.seen = 0  # values
+
+    def add(self, values: np.ndarray) -> None:
+        while self.seen + len(values) > STRETCHES * self.length:
+            for name in ("sums", "counts"):
+                pairs = getattr(self, name).reshape(-1, 2).sum(axis=1)
+                setattr(self, name, np.concatenate([pairs, np.zeros(STRETCHES // 2)]))
+            self.length *= 2
+        place, known = (self.seen + np.arange(len(values))) // self.length, np.isfinite(values)
+        self.sums += np.bincount(place[known], values[known], STRETCHES)
+        self.counts += np.bincount(place[known], minlength=STRETCHES)
+        self.seen += len(values)
+
+    def means(self) -> tuple[float, ...]:
+        filled = self.counts > 0
+        return tuple((self.sums[filled] / self.counts[filled]).tolist())
+
+
 class Follower:
     def __init__(self, partial: Path):
         self.partial = partial
@@ -53,7 +77,7 @@ class Follower:
     def forget(self) -> None:
         self.progress = Progress()
         self.rows = self.score_rows = 0  # that were read
-        self.sums, self.counts = np.zeros(BINS), np.zeros(BINS)
+        self.losses = Curve()
         self.recent: deque[tuple[float, float, float]] = deque(maxlen=RECENT_ROWS)  # loss, tokens, seconds of the last steps
         self.validated: list[tuple[int, float]] = []  # step, seconds
 
@@ -65,12 +89,13 @@ class Follower:
             return None
         stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
         if stamp == self.stamp and time.time() - now.st_mtime > SETTLED_S:
-            return self.progress
+            return replace(self.progress)
         if self.stamp and stamp[0] != self.stamp[0]:  # the next attempt has put its file in this one's place
             self.forget()
         self.stamp = stamp
         for pause_s in PAUSES_S:
-            time.sleep(pause_s)
+            if pause_s:
+                time.sleep(pause_s)
             try:
                 with reasons(), open_live(self.partial) as file:
                     self.read(file)
@@ -78,7 +103,7 @@ class Follower:
                 break
             except Unusable as reason:
                 self.progress.fault = str(reason)
-        return self.progress
+        return replace(self.progress)
 
     def read(self, file: h5py.File) -> None:
         """Raises Unusable, and whatever h5py raises."""
@@ -113,11 +138,7 @@ class Follower:
             return
         progress = self.progress
         progress.attempt, progress.done = int(rows["attempt"][-1]), max(progress.done, int(rows["step"].max()))
-        counted = rows[np.isfinite(rows["loss"])]
-        if progress.steps:
-            place = np.clip((counted["step"] - 1) * BINS // progress.steps, 0, BINS - 1)
-            self.sums += np.bincount(place, counted["loss"], BINS)
-            self.counts += np.bincount(place, minlength=BINS)
+        self.losses.add(rows["loss"].astype(float))
         tail = rows[-RECENT_ROWS:]
         self.recent.extend(zip(*(tail[name].astype(float).tolist() for name in ("loss", "tokens", "step_s"))))
 
@@ -131,8 +152,7 @@ class Follower:
     def judge(self) -> None:
         """What follows from the rows."""
         progress = self.progress
-        filled = self.counts > 0
-        progress.curve = tuple((self.sums[filled] / self.counts[filled]).tolist())
+        progress.curve = self.losses.means()
         losses = [loss for loss, _, _ in self.recent][-SMOOTH:]
         progress.loss = sum(losses) / len(losses) if losses else math.nan
         tokens = seconds = 0.0

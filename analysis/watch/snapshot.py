@@ -2,8 +2,10 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .finished import Outcome
 from .follow import Progress
@@ -16,7 +18,7 @@ ENDED = (*FINISHED, FAILED)  # nothing more is to be expected of them, by themse
 
 @dataclass
 class Entry:
-    """One run."""
+    """One run, as it was at this look."""
     key: str  # stays the same over all looks
     label: str
     state: str = MISSING
@@ -52,9 +54,10 @@ class Snapshot:
     at_s: float  # seconds after 1970
     notes: list[str] = field(default_factory=list)  # what is wrong with the place as a whole
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
-        return {state: count for state in STATES if (count := sum(entry.state == state for entry in self.entries))}
+        counted = Counter(entry.state for entry in self.entries)
+        return {state: counted[state] for state in STATES if counted[state]}
 
     def of(self, *states: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.state in states]
@@ -63,7 +66,7 @@ class Snapshot:
     def has_ended(self) -> bool:
         return self.is_planned and bool(self.entries) and all(entry.state in ENDED for entry in self.entries)
 
-    @property
+    @cached_property
     def left_s(self) -> float:
         """Until all is done, if as many runs go on side by side as now; NaN: not known."""
         open_runs = [entry for entry in self.entries if entry.state not in ENDED]
@@ -77,13 +80,20 @@ class Snapshot:
 
 
 def typical_times(entries: Iterable[Entry]) -> dict[tuple[str, ...], float]:
-    """Median seconds of the finished runs of each kind, and of all that have the beginning of a kind in common."""
-    seconds: dict[tuple[str, ...], list[float]] = {}
+    """Median seconds of the finished runs of each kind, and of all that have the beginning of a kind in common; of running ones where none has finished."""
+    finished: dict[tuple[str, ...], list[float]] = {}
+    running: dict[tuple[str, ...], list[float]] = {}
     for entry in entries:
-        if entry.outcome and math.isfinite(entry.outcome.train_s):
+        seconds, known = (entry.outcome.train_s, finished) if entry.outcome else (whole_s(entry), running)
+        if math.isfinite(seconds):
             for common in range(len(entry.kind) + 1):
-                seconds.setdefault(entry.kind[:common], []).append(entry.outcome.train_s)
-    return {kind: statistics.median(each) for kind, each in seconds.items()}
+                known.setdefault(entry.kind[:common], []).append(seconds)
+    return {kind: statistics.median(seconds) for kind, seconds in {**running, **finished}.items()}
+
+
+def whole_s(entry: Entry) -> float:
+    """Of a running one, if all its steps take as long as those that are left. NaN: not known."""
+    return entry.progress.left_s * entry.steps / (entry.steps - entry.done) if entry.progress and entry.steps > entry.done else math.nan
 
 
 def expected_s(entry: Entry, typical: dict[tuple[str, ...], float]) -> float:

@@ -5,16 +5,29 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..load.hdf5 import NO_RUN, PARTIAL
-from ..load.index import ARCHIVE, ARCHIVE_INDEX, INDEX, RUN, SUFFIX, TRIAL, BadIndex, Index, Line, read_index
+from ..load.index import ARCHIVE, ARCHIVE_INDEX, INDEX, RUN, SUFFIX, TRIAL, BadIndex, Line, read_index
 from .look import Looker, outcome_of
 from .owners import printable
 from .snapshot import FAILED, WAITING, Entry, Snapshot
 
+KIND = ("role", "stage", "task", "ranks", "method")  # runs that have these in common take about as long
 INDEXES = (INDEX, ARCHIVE_INDEX)
 FILE_NAME = re.compile(r"(?P<task>.+?)-(?P<method>[a-z0-9_]+?)(?P<trial>-trial)?-s(?P<seed>\d+)-[0-9a-f]{8}")  # as the sweep calls a run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A line of the index with what is the same at every look."""
+    line: Line
+    key: str
+    label: str
+    kind: tuple[str, ...]
+    name: str  # of its file; "": it has none yet
+    run: Path | None
 
 
 class Study:
@@ -23,31 +36,36 @@ class Study:
     def __init__(self, folder: Path):
         self.folder = folder
         self.looker = Looker()
-        self.index = Index([])
-        self.stamp: tuple[int, int, int] | None = None
-        self.labels: dict[int, str] = {}
+        self.planned: list[Planned] = []
+        self.stamp: tuple[int, int, int] | None = None  # of the index that was read
 
     def look(self) -> Snapshot:
         notes: list[str] = []
         self.read_index(notes)
         runs = self.folder / "runs"
         names = list_names(runs, notes)
-        entries, extra = [], files_of_runs(names) - {line.name + SUFFIX for line in self.index.lines if line.name}
-        for number, line in enumerate(self.index.lines):
-            name = line.name + SUFFIX if line.name else self.take_chosen(line, extra)
-            entry = Entry(key=f"{number} {line.request_id}", label=self.labels[number], kind=kind_of(line))
-            if line.archived and name not in names:
-                entry.state, entry.outcome = line.state, outcome_of(line)
-            elif name:
-                self.looker.look_at(entry, runs / name, line, names)
-            else:
-                entry.state, entry.reason = (FAILED if line.state == FAILED else WAITING), printable(line.cells["reason"])
+        extra = files_of_runs(names) - {planned.name for planned in self.planned}
+        entries = []
+        for planned in self.planned:
+            entry = Entry(key=planned.key, label=planned.label, kind=planned.kind)
+            self.look_at(entry, planned, names, extra)
             entries.append(entry)
         for name in sorted(extra):
             entry = Entry(key=name, label=printable(name.removesuffix(SUFFIX)), kind=kind_by_name(name))
             self.looker.look_at(entry, runs / name, None, names)
             entries.append(entry)
-        return Snapshot(self.folder.resolve().name, str(self.folder), entries, bool(self.index.lines), time.time(), notes)
+        return Snapshot(self.folder.resolve().name, printable(str(self.folder)), entries, bool(self.planned), time.time(), notes)
+
+    def look_at(self, entry: Entry, planned: Planned, names: set[str], extra: set[str]) -> None:
+        line, run = planned.line, planned.run
+        if run is None and (name := take_chosen(line, extra)):
+            run = self.folder / "runs" / name
+        if line.archived and planned.name not in names:
+            entry.state, entry.outcome = line.state, outcome_of(line)
+        elif run:
+            self.looker.look_at(entry, run, line, names)
+        else:
+            entry.state, entry.reason = (FAILED if line.state == FAILED else WAITING), printable(line.cells["reason"])
 
     def read_index(self, notes: list[str]) -> None:
         """Again, if it is another one than the last time; a damaged one, or none, leaves what is known."""
@@ -56,28 +74,14 @@ class Study:
             now = os.stat(path)
             stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
             if stamp != self.stamp:
-                self.index = read_index(path)
-                self.labels = make_labels(self.index.lines)
+                self.planned = plan(read_index(path).lines, self.folder / "runs")
                 self.stamp = stamp
         except BadIndex as reason:
             notes.append(str(reason))
         except OSError:
             self.stamp = None
-            if not self.index.lines:
+            if not self.planned:
                 notes.append(f"there is no {INDEX} yet: how many runs are planned is not known")
-
-    @staticmethod
-    def take_chosen(line: Line, extra: set[str]) -> str:
-        """The file of a run that was waiting for its trials when the index was written, and has its name by now; "" for none."""
-        if line.state != WAITING:
-            return ""
-        for name in sorted(extra):
-            found = FILE_NAME.fullmatch(name.removesuffix(SUFFIX))
-            if found and not found["trial"] and found["seed"] == line.cells["seed"] and found["method"] == line.cells["method"][:60] and \
-                    found["task"] == (re.sub(r"[^A-Za-z0-9_.-]", "-", line.cells["task"][:63]) or found["task"]):
-                extra.remove(name)
-                return name
-        return ""
 
 
 class Files:
@@ -122,6 +126,26 @@ def open_place(places: list[Path]) -> Study | Files:
 
 # ---- names ----
 
+def plan(lines: list[Line], runs: Path) -> list[Planned]:
+    labels = make_labels(lines)
+    names = [line.name + SUFFIX if line.name else "" for line in lines]
+    return [Planned(line, f"{number} {line.request_id}", labels[number], tuple(line.cells[column] for column in KIND), name, runs / name if name else None)
+            for number, (line, name) in enumerate(zip(lines, names))]
+
+
+def take_chosen(line: Line, extra: set[str]) -> str:
+    """The file of a run that was waiting for its trials when the index was written, and has its name by now; it is taken out of `extra`. "" for none."""
+    if line.state != WAITING:
+        return ""
+    wanted = (re.sub(r"[^A-Za-z0-9_.-]", "-", line.cells["task"][:63]), line.cells["method"][:60], line.cells["seed"])
+    for name in sorted(extra):
+        found = FILE_NAME.fullmatch(name.removesuffix(SUFFIX))
+        if found and not found["trial"] and (found["task"] if wanted[0] else "", found["method"], found["seed"]) == wanted:
+            extra.remove(name)
+            return name
+    return ""
+
+
 def list_names(folder: Path, notes: list[str]) -> set[str]:
     try:
         return set(os.listdir(folder))
@@ -141,10 +165,6 @@ def runs_at(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place.with_name(place.name.removesuffix(PARTIAL))]
     return sorted(Path(folder) / name for folder, _, names in os.walk(place) for name in files_of_runs(names) - {ARCHIVE})
-
-
-def kind_of(line: Line) -> tuple[str, ...]:
-    return tuple(line.cells[name] for name in ("role", "stage", "task", "ranks", "method"))
 
 
 def kind_by_name(name: str) -> tuple[str, ...]:

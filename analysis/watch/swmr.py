@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 from h5py import h5f, h5p
 
-# A reader that meets a half-written piece of metadata waits 1 ns, 2 ns, 4 ns ... and tries again. HDF5's 100 tries are for ever when the file is simply damaged; 20
-# give a live writer a millisecond, and the next look comes soon.
+# A reader that meets a half-written piece of metadata waits 1 ns, 2 ns, 4 ns ... and tries again. HDF5's 100 tries are for ever when the file is simply
+# damaged; 20 give a live writer a millisecond, and the next look comes soon.
 READ_TRIES = 20
 
 
