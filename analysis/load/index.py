@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 INDEX, ARCHIVE_INDEX, ARCHIVE = "index.tsv", "archive.tsv", "archive.h5"
 MARK, VERSION = "# peftscale sweep index", 1
-REMARK, SHOWN = "#", "# columns:"  # lines between the first and the header; what the study's table shows
+REMARK = "#"  # begins the lines between the first and the header
+SHOWN, TITLE, QUESTION = "# columns:", "# title:", "# question:"  # what the study's table shows; how the study file calls the study; what it asks
 COLUMNS = ("request_id", "stage", "role", "state", "file", "task", "method", "seed", "ranks", "tuned", "validation", "test", "metric", "train_s",
            "tokens_per_s", "experiment_id", "run_id", "source_hash", "attempts", "reason")
 FINISHED = ("done", "stale")  # stale: by another version of the program
@@ -69,6 +70,8 @@ class Line:
 class Index:
     lines: list[Line]
     shown: tuple[str, ...] = ()  # columns of the study's table as the study file names them, known here or not; none: it names none
+    title: str = ""  # "", too, in an index of an older version
+    question: str = ""
 
 
 def check_file(text: str) -> str:
@@ -99,12 +102,12 @@ def check_cells(cells: dict[str, str]) -> str:
     return check_file(cells["file"]) if cells["state"] in FINISHED else ""
 
 
-def read_remarks(remarks: list[str], where: str) -> tuple[str, ...]:
-    """The columns that the study's table shows. Remarks of another kind are for other readers."""
-    found = [remark.removeprefix(SHOWN).split() for remark in remarks if remark.startswith(SHOWN)]
+def find_remark(remarks: list[str], name: str, where: str) -> str:
+    """What stands behind `name`; "" where it does not occur. Remarks of another kind are for other readers."""
+    found = [remark.removeprefix(name).strip() for remark in remarks if remark.startswith(name)]
     if len(found) > 1:
-        raise BadIndex(f"{where}: broken: two lines begin with '{SHOWN}'")
-    return tuple(dict.fromkeys(found[0])) if found else ()
+        raise BadIndex(f"{where}: broken: two lines begin with '{name}'")
+    return "".join(found)
 
 
 def parse_index(text: str, where: str) -> Index:
@@ -118,7 +121,7 @@ def parse_index(text: str, where: str) -> Index:
     if not rest or rest[-1]:
         raise BadIndex(f"{where}: broken: its last line is cut off")
     remarks = list(takewhile(lambda line: line.startswith(REMARK), rest))
-    shown = read_remarks(remarks, where)
+    shown, title, question = (find_remark(remarks, name, where) for name in (SHOWN, TITLE, QUESTION))
     above = 1 + len(remarks)  # lines above the header
     header = rest[len(remarks)].rstrip("\r").split("\t")
     if lacking := [name for name in COLUMNS if name not in header]:
@@ -136,7 +139,7 @@ def parse_index(text: str, where: str) -> Index:
         if line.request_id and line.request_id in lines:
             raise BadIndex(f"{where}: line {number}: broken: request_id {line.request_id[:40]} is there twice")
         lines[line.request_id or f"line {number}"] = line
-    return Index(list(lines.values()), shown)
+    return Index(list(lines.values()), tuple(dict.fromkeys(shown.split())), title, question)
 
 
 def read_index(path: Path) -> Index:
@@ -158,6 +161,7 @@ def read_index(path: Path) -> Index:
 def write_index(index: Index) -> str:
     """The text of an index; with the columns of all lines, what one lacks is empty."""
     header = list(dict.fromkeys([*COLUMNS, *(name for line in index.lines for name in line.cells)]))
-    remarks = [" ".join([SHOWN, *index.shown])] if index.shown else []
+    texts = {TITLE: index.title, QUESTION: index.question, SHOWN: " ".join(index.shown)}
+    remarks = [f"{name} {text}" for name, text in texts.items() if text]
     rows = [f"{MARK} {VERSION}", *remarks, "\t".join(header), *("\t".join(line.cells.get(name, "") for name in header) for line in index.lines)]
     return "\n".join(rows) + "\n"

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -89,7 +89,7 @@ class Packing:
     reader: Reader
     old: Archive
     lines: list[Line]  # to be packed
-    shown: tuple[str, ...]  # columns of the study's table
+    plan: Index  # what the study says of itself
     new: list[str] = field(default_factory=list)  # names
     replaced: list[str] = field(default_factory=list)
     left: list[tuple[Line, str]] = field(default_factory=list)  # not packed, and why
@@ -141,7 +141,7 @@ class Packing:
     def index(self) -> str:
         """In the order of the study; what it knows no longer comes last."""
         order = [*(line.request_id for line in self.lines), *self.old.lines]
-        return write_index(Index([self.done[key] for key in dict.fromkeys(order) if key in self.done], self.shown))
+        return write_index(replace(self.plan, lines=[self.done[key] for key in dict.fromkeys(order) if key in self.done]))
 
 
 def verify(path: Path, digests: dict[str, bytes]) -> None:
@@ -168,7 +168,7 @@ def pack(options: argparse.Namespace) -> int:
     out = options.out or options.study
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Reader(options.study) as reader, Archive(out / ARCHIVE) as old:
-        packing = Packing(reader, old, [line for line in planned if line.is_finished], index.shown)
+        packing = Packing(reader, old, [line for line in planned if line.is_finished], index)
         if not packing.lines and not packing.old.lines:
             raise Refused(f"{options.study}: no run is finished")
         content, digests = make_archive(packing.runs(), packing.index)

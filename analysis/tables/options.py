@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..common.arguments import whole_number
+from ..load.allowed import add_reading
 from .columns import ALL, COLUMNS, parse_columns
 
 EXAMPLES = """examples (from the project's root):
@@ -57,4 +58,5 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
                        "the others are written to --out-dir, or printed where there is none")
     table.add_argument("--width", type=whole_number(60, 1000), metavar="N", help="columns of text (default: the terminal's, from 80 to 100)")
     table.add_argument("--strict", action="store_true", help="refuse to make a table of unlike runs, or of a study that lacks one")
+    add_reading(table)
     table.set_defaults(module=".tables.verb", function="run_table", check=check, parser=table)

@@ -64,11 +64,11 @@ def emit(options: argparse.Namespace, chosen: list[str], files: dict[str, tuple[
 def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
     """Raises OSError, BadIndex."""
     if options.study:
-        study = read_study(options.study, options.stage)
+        study = read_study(options.study, options.stage, options.allow, options.use_cache)
         if study.index.name == ARCHIVE_INDEX:
             print(f"analysis: {options.study} has no {INDEX}: read from {ARCHIVE_INDEX}, which knows finished runs alone", file=sys.stderr)
         return study.collection, study
-    collection = collect(options.places or [RESULTS])
+    collection = collect(options.places or [RESULTS], options.allow, options.use_cache)
     note_studies(options.places or [RESULTS], collection)
     return collection, None
 

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+from h5py import h5o
 
-from ..load.hdf5 import BROKEN, Unusable, as_text, check_kind, reasons
+from ..load.content import Attributes, check_kind, open_group
+from ..load.guard import call
+from ..load.hdf5 import Unusable, reasons
+
+LIMIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -18,19 +23,17 @@ class Outcome:
     fault: str = ""  # why it is of no use
 
 
+def read(path: Path) -> Outcome:
+    with reasons(), h5py.File(path, "r") as file:
+        group = h5o.open(file.id, b".")
+        check_kind(Attributes(group, "/"))
+        result = Attributes(open_group(group, "result"), "/result")
+        return Outcome(result.text("metric", ""), *(result.real(name, math.nan) for name in ("validation_metric", "test_metric", "train_s")))
+
+
 def read_outcome(path: Path) -> Outcome | None:
-    """None: there is no such file (any more)."""
+    """In a process of its own, which a damaged file may end. None: there is no such file (any more)."""
     try:
-        with reasons(), h5py.File(path, "r") as file:
-            check_kind(file)
-            result = need_group(file, "result").attrs
-            return Outcome(as_text(result.get("metric", "")), *(float(result.get(name, math.nan)) for name in ("validation_metric", "test_metric", "train_s")))
+        return call(read, path, LIMIT_S)
     except Unusable as reason:
         return Outcome(fault=str(reason)) if path.exists() else None
-
-
-def need_group(file: h5py.File, name: str) -> h5py.Group:
-    group = file.get(name)
-    if not isinstance(group, h5py.Group):
-        raise Unusable(f"{BROKEN}: lacks /{name}")
-    return group

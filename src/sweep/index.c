@@ -188,8 +188,19 @@ static int add_run(file_writer *w, const plan_run *entry) {
                            (long long)o->written_ns, asked->group);
 }
 
+/* A line `# NAME: TEXT` of a text that may have several lines; nothing for an empty one. */
+static int add_remark(file_writer *w, const char *name, const char *text) {
+  if (!*text) return ERROR_NONE;
+  TRY(file_writer_print(w, "# %s:", name));
+  for (size_t length; text += strspn(text, " \t\r\n"), (length = strcspn(text, " \t\r\n")); text += length)
+    TRY(file_writer_print(w, " %.*s", (int)length, text));
+  return file_writer_print(w, "\n");
+}
+
 static int write_all(const plan *p, file_writer *w) {
   TRY(file_writer_print(w, "%s\n", mark));
+  TRY(add_remark(w, "title", p->study->title));
+  TRY(add_remark(w, "question", p->study->question));
   for (int i = 0; i < p->study->column_count; i++)
     TRY(file_writer_print(w, "%s%s%s", i ? " " : "# columns: ", p->study->columns[i], i + 1 < p->study->column_count ? "" : "\n"));
   for (int i = 0; i < COLUMNS; i++) TRY(file_writer_print(w, "%s%s", columns[i], i + 1 < COLUMNS ? "\t" : "\n"));

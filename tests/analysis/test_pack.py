@@ -126,9 +126,9 @@ class Pack(Case):
 
     def test_columns_go_along(self):
         """Of the study's table, also those of a later version; the index has the last word."""
-        self.pack(remarks=["# columns: sent test of_tomorrow", "# another remark"])
+        self.pack(remarks=["# another remark", "# columns: sent test of_tomorrow", "# title: A study: two methods"])
         remarks = [line for line in self.index.read_text(encoding="utf-8").splitlines()[1:] if line.startswith("#")]
-        self.assertEqual(remarks, ["# columns: sent test of_tomorrow"])
+        self.assertEqual(remarks, ["# title: A study: two methods", "# columns: sent test of_tomorrow"])
         with h5py.File(self.archive, "r") as file:
             self.assertEqual(text(file["index"][()]), self.index.read_text(encoding="utf-8"))
         study = analyse("table", "--study", self.place, "--format", "markdown")

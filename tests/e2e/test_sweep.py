@@ -208,10 +208,10 @@ class Sweep(SweepCase):
     def test_columns_reach_the_table(self):
         """The program and the analysis know the same ones."""
         names = list(reversed(COLUMNS))
-        self.write(f"{GRID}columns: [{', '.join(names)}]\n")
+        self.write(f"{GRID}columns: [{', '.join(names)}]\nquestion: |\n  Which is\n\n  better?\n")
         self.run_all("seed=1")
         with open(os.path.join(self.results, "index.tsv"), encoding="utf-8") as file:
-            self.assertEqual(file.read().splitlines()[1], f"# columns: {' '.join(names)}")
+            self.assertEqual(file.read().splitlines()[1:4], ["# title: A tiny study", "# question: Which is better?", f"# columns: {' '.join(names)}"])
         done = harness.call([sys.executable, "-m", "analysis", "table", "--study", self.results, "--format", "markdown"])
         self.assertIn(f"| {' | '.join(['method', *(COLUMNS[name].title for name in names)])} |", done.out)
         self.assertEqual((done.status, done.err), (0, ""))
