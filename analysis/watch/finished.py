@@ -1,6 +1,7 @@
 """What finished run files say: read once, since they do not change."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import h5py
 from h5py import h5o
 
 from ..load.content import Attributes, check_kind, open_group
-from ..load.guard import call
+from ..load.guard import read_all
 from ..load.hdf5 import Unusable, reasons
 
 LIMIT_S = 10.0
@@ -31,9 +32,10 @@ def read(path: Path) -> Outcome:
         return Outcome(result.text("metric", ""), *(result.real(name, math.nan) for name in ("validation_metric", "test_metric", "train_s")))
 
 
-def read_outcome(path: Path) -> Outcome | None:
-    """In a process of its own, which a damaged file may end. None: there is no such file (any more)."""
-    try:
-        return call(read, path, LIMIT_S)
-    except Unusable as reason:
-        return Outcome(fault=str(reason)) if path.exists() else None
+def read_outcomes(paths: Sequence[Path]) -> Iterator[tuple[Path, Outcome]]:
+    """As they come, from processes of their own, which a damaged file may end. Of a file that is gone there is nothing."""
+    for number, answer in read_all(read, paths, LIMIT_S):
+        if not isinstance(answer, Unusable):
+            yield paths[number], answer
+        elif paths[number].exists():
+            yield paths[number], Outcome(fault=str(answer))

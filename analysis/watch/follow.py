@@ -10,16 +10,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..load.guard import call
 from ..load.hdf5 import BROKEN, KIND, NO_RUN, SCHEMA_VERSION, Unusable, as_text, check_claim, check_version, kind_of, need, reasons
 from ..load.runs import split_settings
 from .swmr import open_live
 
+Stamp = tuple[int, int, int]
 STRETCHES = 128  # of the loss over all steps so far
 BLOCK_ROWS = 1 << 16
 RECENT_ROWS = 200
 RECENT_S = 20.0  # of the steps that speed is taken from
 PAUSES_S = (0.0, 0.02, 0.05)  # before each try at one look: the writer may be in the middle of something
 SETTLED_S = 1.0  # a file that has not changed for so long is the one that was read, whatever a clock of files rounds
+LIMIT_S = 10.0  # of the first reading
 SMOOTH = 10  # steps whose mean is shown as the loss
 STEP_COLUMNS = ("attempt", "step", "loss", "tokens", "step_s")
 SCORE_COLUMNS = ("attempt", "step", "split", "metric", "seconds")
@@ -71,11 +74,12 @@ class Curve:
 class Follower:
     def __init__(self, partial: Path):
         self.partial = partial
-        self.stamp: tuple[int, int, int] | None = None
+        self.stamp: Stamp | None = None  # of the last look
         self.forget()
 
     def forget(self) -> None:
         self.progress = Progress()
+        self.is_sound = False  # a process of its own has read it, and survived
         self.rows = self.score_rows = 0  # that were read
         self.losses = Curve()
         self.recent: deque[tuple[float, float, float]] = deque(maxlen=RECENT_ROWS)  # loss, tokens, seconds of the last steps
@@ -83,27 +87,36 @@ class Follower:
 
     def look(self) -> Progress | None:
         """None: there is no such file (any more). What cannot be read now is tried again when the file has changed."""
-        try:
-            now = os.stat(self.partial)
-        except OSError:
+        stamp = stamp_of(self.partial)
+        if stamp is None:
             return None
-        stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
-        if stamp == self.stamp and time.time() - now.st_mtime > SETTLED_S:
+        if stamp == self.stamp and time.time() - stamp[2] / 1e9 > SETTLED_S:
             return replace(self.progress)
         if self.stamp and stamp[0] != self.stamp[0]:  # the next attempt has put its file in this one's place
             self.forget()
         self.stamp = stamp
+        try:
+            if not self.is_sound:
+                call(probe, self.partial, LIMIT_S)
+                self.is_sound = True
+            self.read_patiently()
+            self.progress.fault = ""
+        except Unusable as reason:
+            self.progress.fault = str(reason)
+            self.is_sound = False
+        return replace(self.progress)
+
+    def read_patiently(self) -> None:
         for pause_s in PAUSES_S:
             if pause_s:
                 time.sleep(pause_s)
             try:
                 with reasons(), open_live(self.partial) as file:
                     self.read(file)
-                self.progress.fault = ""
-                break
-            except Unusable as reason:
-                self.progress.fault = str(reason)
-        return replace(self.progress)
+                return
+            except Unusable:
+                if pause_s == PAUSES_S[-1]:
+                    raise
 
     def read(self, file: h5py.File) -> None:
         """Raises Unusable, and whatever h5py raises."""
@@ -171,6 +184,20 @@ class Follower:
         seconds = [each for _, each in self.validated if math.isfinite(each)]
         apart = self.validated[-1][0] / len({step for step, _ in self.validated}) if self.validated else 0
         return sum(seconds) / len(seconds) / apart if seconds and apart > 0 else 0.0
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Changes with the file; None: there is none."""
+    try:
+        now = os.stat(path)
+    except OSError:
+        return None
+    return now.st_ino, now.st_size, now.st_mtime_ns
+
+
+def probe(partial: Path) -> None:
+    """All that a look takes of a file, for the sake of its reader's life."""
+    Follower(partial).read_patiently()
 
 
 def need_table(file: h5py.File, place: str, columns: tuple[str, ...]) -> h5py.Dataset:

@@ -4,13 +4,13 @@
 import math
 import os
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from ..load.hdf5 import PARTIAL
 from ..load.index import Line
-from .finished import Outcome, read_outcome
-from .follow import Follower, Progress
+from .finished import Outcome, read_outcomes
+from .follow import Follower, Progress, Stamp, stamp_of
 from .owners import KILLED, KILLED_MOST, STOPPED, Attempts, Owner, printable, read_attempts, read_claim, read_holder, utc_seconds
 from .snapshot import DONE, FAILED, INTERRUPTED, MISSING, RUNNING, STALE, Entry
 from .snapshot import STOPPED as STATE_STOPPED
@@ -21,26 +21,33 @@ class Looker:
 
     def __init__(self) -> None:
         self.followers: dict[Path, Follower] = {}
-        self.outcomes: dict[Path, tuple[tuple[int, int, int], Outcome]] = {}
+        self.outcomes: dict[Path, tuple[Stamp, Outcome]] = {}
 
     # ---- files ----
 
-    def outcome(self, run: Path, line: Line | None) -> tuple[Outcome, float] | None:
-        """Of a finished run's file, and when it was written; None: there is none."""
-        try:
-            now = os.stat(run)
-        except OSError:
+    def learn(self, finished: Iterable[tuple[Path, Line | None]]) -> None:
+        """Reads the outcomes that are not known yet, in one go."""
+        new: dict[Path, Stamp] = {}
+        for run, line in finished:
+            stamp = stamp_of(run)
+            if stamp is None or self.outcomes.get(run, (None,))[0] == stamp:
+                continue
+            if known := recall(line, stamp):
+                self.outcomes[run] = (stamp, known)
+            else:
+                new[run] = stamp
+        for run, outcome in read_outcomes(list(new)):
+            self.outcomes[run] = (new[run], outcome)
+            self.followers.pop(run, None)
+
+    def outcome(self, run: Path, line: Line | None) -> Outcome | None:
+        """Of a finished run's file; None: there is none."""
+        stamp = stamp_of(run)
+        if stamp is None:
             return None
-        stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
-        known = self.outcomes.get(run)
-        if known and known[0] == stamp:
-            return known[1], now.st_mtime
-        found = recall(line, stamp) or read_outcome(run)
-        if found is None:
-            return None
-        self.outcomes[run] = (stamp, found)
-        self.followers.pop(run, None)
-        return found, now.st_mtime
+        if self.outcomes.get(run, (None,))[0] != stamp:
+            self.learn([(run, line)])
+        return self.outcomes[run][1] if run in self.outcomes else None
 
     def progress(self, run: Path) -> Progress | None:
         follower = self.followers.setdefault(run, Follower(partial_of(run)))
@@ -72,12 +79,12 @@ class Looker:
             self.take_finished(entry, run, line)
 
     def take_finished(self, entry: Entry, run: Path, line: Line | None) -> bool:
-        found = self.outcome(run, line)
-        if found is None:
+        outcome = self.outcome(run, line)
+        if outcome is None:
             return False
-        outcome, written_s = found
-        entry.state = FAILED if outcome.fault else STALE if line is not None and line.state == STALE and recall(line, self.outcomes[run][0]) else DONE
-        entry.outcome, entry.reason, entry.changed_s, entry.progress = outcome, outcome.fault, written_s, None
+        stamp = self.outcomes[run][0]
+        entry.state = FAILED if outcome.fault else STALE if line is not None and line.state == STALE and recall(line, stamp) else DONE
+        entry.outcome, entry.reason, entry.changed_s, entry.progress = outcome, outcome.fault, stamp[2] / 1e9, None
         return True
 
     def take_running(self, entry: Entry, run: Path, owner: Owner) -> None:
@@ -143,7 +150,7 @@ def outcome_of(line: Line) -> Outcome:
     return Outcome(printable(line.cells["metric"]), *(number_of(line.cells[name]) for name in ("validation", "test", "train_s")))
 
 
-def recall(line: Line | None, stamp: tuple[int, int, int]) -> Outcome | None:
+def recall(line: Line | None, stamp: Stamp) -> Outcome | None:
     """What the index says of a finished file, if it was written after that file was."""
     if line is None or not line.is_finished or (line.cells.get("bytes"), line.cells.get("written_ns")) != (str(stamp[1]), str(stamp[2])):
         return None

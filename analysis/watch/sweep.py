@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..load.hdf5 import NO_RUN, PARTIAL
 from ..load.index import ARCHIVE, ARCHIVE_INDEX, INDEX, RUN, SUFFIX, TRIAL, BadIndex, Line, read_index
+from .follow import Stamp, stamp_of
 from .look import Looker, outcome_of
 from .owners import printable
 from .snapshot import FAILED, WAITING, Entry, Snapshot
@@ -37,7 +38,7 @@ class Study:
         self.folder = folder
         self.looker = Looker()
         self.planned: list[Planned] = []
-        self.stamp: tuple[int, int, int] | None = None  # of the index that was read
+        self.stamp: Stamp | None = None  # of the index that was read
 
     def look(self) -> Snapshot:
         notes: list[str] = []
@@ -46,6 +47,8 @@ class Study:
         names = list_names(runs, notes)
         extra = files_of_runs(names) - {planned.name for planned in self.planned}
         entries = []
+        self.looker.learn([(planned.run, planned.line) for planned in self.planned if planned.run and planned.name in names])
+        self.looker.learn([(runs / name, None) for name in extra & names])
         for planned in self.planned:
             entry = Entry(key=planned.key, label=planned.label, kind=planned.kind)
             self.look_at(entry, planned, names, extra)
@@ -71,14 +74,13 @@ class Study:
         """Again, if it is another one than the last time; a damaged one, or none, leaves what is known."""
         try:
             path = next((path for path in map(self.folder.joinpath, INDEXES) if path.exists()), self.folder / INDEX)
-            now = os.stat(path)
-            stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
-            if stamp != self.stamp:
+            stamp = stamp_of(path)
+            if stamp != self.stamp or stamp is None:
                 self.planned = plan(read_index(path).lines, self.folder / "runs")
                 self.stamp = stamp
         except BadIndex as reason:
             notes.append(str(reason))
-        except OSError:
+        except FileNotFoundError:
             self.stamp = None
             if not self.planned:
                 notes.append(f"there is no {INDEX} yet: how many runs are planned is not known")
@@ -99,6 +101,8 @@ class Files:
         for run in runs:
             if run.parent not in listed:
                 listed[run.parent] = list_names(run.parent, notes)
+        self.looker.learn([(run, None) for run in runs if run.name in listed[run.parent]])
+        for run in runs:
             entry = Entry(key=str(run), label=printable(run.name.removesuffix(SUFFIX)), reason="there is no such file", kind=kind_by_name(run.name))
             self.looker.look_at(entry, run, None, listed[run.parent])
             if run in self.places or not entry.reason.startswith(NO_RUN):  # below a folder there may be files of another kind
