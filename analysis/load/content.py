@@ -17,7 +17,7 @@ from .hdf5 import BROKEN, CHUNK_ROOM, KIND, MOST_PACKED, MOST_PLAIN, NO_RUN, NOT
 TABLES: Mapping[str, Mapping[str, str]] = {
     "attempts": {"attempt": "i", "ranks": "i", "threads": "i", "nodes": "i"},
     "segments": {"name": "S", "counts_as": "S", "rows": "i", "cols": "i"},
-    "series/steps": {"attempt": "i", "step": "i", "loss": "f", "grad_norm": "f", "tokens": "i", "examples": "i", "step_s": "f", "forward_s": "f",
+    "series/steps": {"attempt": "i", "step": "i", "epoch": "i", "loss": "f", "grad_norm": "f", "tokens": "i", "examples": "i", "step_s": "f", "forward_s": "f",
                      "backward_s": "f", "expand_s": "f", "gather_s": "f", "communication_s": "f", "optimizer_s": "f", "payload_bytes": "i", "sent_floats": "i",
                      "own_examples": "i", "wire_bytes": "i", "wait_s": "f"},
     "series/ranks": {"attempt": "i", "peak_bytes": "i"},
@@ -238,12 +238,15 @@ class Content:
 
 
 def check_kind(root: Attributes) -> None:
-    """Raises Unusable unless it is a finished run of a version that is known."""
+    """Raises Unusable unless it is a run of a version that is known."""
     kind = root.text("kind", "")
     if kind != KIND:
         raise Unusable(f"{NO_RUN} but a {kind.removeprefix('peftscale ')}" if kind.startswith("peftscale ") else NO_RUN)
     if (version := root.needed("schema_version")) > SCHEMA_VERSION:
         raise Unusable(f"written by a newer version (schema {version}, known: {SCHEMA_VERSION})")
+
+
+def check_finished(root: Attributes) -> None:
     if (status := root.text("status")) != "complete":
         raise Unusable(f"{NOT_FINISHED} ({status})")
 
@@ -253,6 +256,7 @@ def read_content(run: h5py.Group) -> Content:
     group = h5o.open(run.id, b".")
     root = Attributes(group, "/")
     check_kind(root)
+    check_finished(root)
     parts = {name: Attributes(open_group(group, name), f"/{name}") for name in ("provenance", "accounting", "result")}
     return Content(root, **parts, config=read_text(group, "config"), canonical=read_text(group, "config_canonical"),
                    attempts=read_table(group, "attempts", optional=False), steps=read_table(group, "series/steps", optional=False),

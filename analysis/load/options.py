@@ -19,7 +19,8 @@ EXAMPLES = """examples (from the project's root):
 
 def describe_columns() -> str:
     lines = [f"  {name:<22} {unit or 'text':<7} {meaning}".rstrip() for name, (unit, meaning) in COLUMNS.items()]
-    return "\n".join(["columns of CSV and Markdown, their units, and what is not plain; behind them the settings by their own names (method.rank, train.lr):", *lines])
+    head = "columns of CSV and Markdown, their units, and what is not plain; behind them the settings by their own names (method.rank, train.lr):"
+    return "\n".join([head, *lines])
 
 
 def check_runs(options: argparse.Namespace) -> None:
@@ -32,8 +33,8 @@ def check_runs(options: argparse.Namespace) -> None:
 def add_runs(verbs: argparse._SubParsersAction) -> None:
     runs = verbs.add_parser("runs", help="list finished runs, one a row, with every number", epilog=f"{describe_columns()}\n\n{RUNS_EXAMPLES}",
                             formatter_class=argparse.RawDescriptionHelpFormatter,
-                            description="One row per finished run, nothing averaged. What is left out is named on stderr, with the reason.\nExit status: 0 listed, "
-                            "1 no run that can be compared, or no index of a study, 2 wrong usage.")
+                            description="One row per finished run, nothing averaged. What is left out is named on stderr, with the reason.\n"
+                            "Exit status: 0 listed, 1 no run that can be compared, or no index of a study, 2 wrong usage.")
     runs.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
                       "(default: results)")
     runs.add_argument("--study", type=Path, metavar="DIR", help="the runs that a study's index lists, never trials, instead")
