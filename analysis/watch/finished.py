@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 from h5py import h5o
 
-from ..load.content import Attributes, check_kind, open_group
+from ..load.content import Attributes, check_finished, check_kind, open_group
 from ..load.guard import read_all
 from ..load.hdf5 import Unusable, reasons
 
@@ -27,7 +27,9 @@ class Outcome:
 def read(path: Path) -> Outcome:
     with reasons(), h5py.File(path, "r") as file:
         group = h5o.open(file.id, b".")
-        check_kind(Attributes(group, "/"))
+        root = Attributes(group, "/")
+        check_kind(root)
+        check_finished(root)
         result = Attributes(open_group(group, "result"), "/result")
         return Outcome(result.text("metric", ""), *(result.real(name, math.nan) for name in ("validation_metric", "test_metric", "train_s")))
 

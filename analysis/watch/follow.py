@@ -9,10 +9,14 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from h5py import h5g, h5o
 
+from ..load.content import Attributes, check_kind, check_size, open_data, open_group, read_text
 from ..load.guard import call
-from ..load.hdf5 import BROKEN, KIND, NO_RUN, SCHEMA_VERSION, Unusable, as_text, check_claim, check_version, kind_of, need, reasons
+from ..load.hdf5 import BROKEN, Unusable, reasons
+from ..load.live import planned_steps
 from ..load.runs import split_settings
+from .owners import printable
 from .swmr import open_live
 
 Stamp = tuple[int, int, int]
@@ -120,23 +124,21 @@ class Follower:
 
     def read(self, file: h5py.File) -> None:
         """Raises Unusable, and whatever h5py raises."""
+        run = h5o.open(file.id, b".")
         if not self.rows:
-            self.read_head(file)
-        self.progress.status = as_text(need(file, "/", "status"))
-        self.read_steps(need_table(file, "series/steps", STEP_COLUMNS))
-        self.read_scores(need_table(file, "evaluation", SCORE_COLUMNS))
+            self.read_head(run)
+        self.progress.status = Attributes(run, "/").text("status")
+        self.read_steps(open_table(run, "series/steps", STEP_COLUMNS))
+        self.read_scores(open_table(run, "evaluation", SCORE_COLUMNS))
         self.judge()
 
-    def read_head(self, file: h5py.File) -> None:
-        if kind_of(file) != KIND:
-            raise Unusable(NO_RUN)
-        check_version(file, SCHEMA_VERSION)
+    def read_head(self, run: h5g.GroupID) -> None:
+        check_kind(Attributes(run, "/"))
         progress = self.progress
-        progress.settings = split_settings(as_text(need(file, "config_canonical")))
-        progress.metric = progress.settings.get("task.metric", "")
-        steps = progress.settings.get("train.steps", "")
-        progress.steps = int(steps) if steps.isascii() and steps.isdigit() and len(steps) < 16 else 0
-        progress.host = as_text(file["provenance"].attrs.get("host", "")) if "provenance" in file else ""
+        progress.settings = split_settings(read_text(run, "config_canonical"))
+        progress.metric = printable(progress.settings.get("task.metric", ""))
+        progress.steps = planned_steps(progress.settings)
+        progress.host = Attributes(open_group(run, "provenance"), "/provenance").text("host", "")
 
     def read_steps(self, table: h5py.Dataset) -> None:
         for first in range(self.rows, table.shape[0], BLOCK_ROWS):
@@ -200,13 +202,12 @@ def probe(partial: Path) -> None:
     Follower(partial).read_patiently()
 
 
-def need_table(file: h5py.File, place: str, columns: tuple[str, ...]) -> h5py.Dataset:
-    if place not in file:
-        raise Unusable(f"{BROKEN}: lacks /{place}")
-    table = file[place]
-    if not isinstance(table, h5py.Dataset) or table.ndim != 1 or not set(columns) <= set(table.dtype.names or ()):
+def open_table(run: h5g.GroupID, place: str, columns: tuple[str, ...]) -> h5py.Dataset:
+    data = open_data(run, place)
+    check_size(data, place)
+    table = h5py.Dataset(data)
+    if table.ndim != 1 or not set(columns) <= set(table.dtype.names or ()):
         raise Unusable(f"{BROKEN}: /{place} is no table of {', '.join(columns)}")
-    check_claim(table)
     return table
 
 

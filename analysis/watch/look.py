@@ -11,7 +11,7 @@ from ..load.hdf5 import PARTIAL
 from ..load.index import Line
 from .finished import Outcome, read_outcomes
 from .follow import Follower, Progress, Stamp, stamp_of
-from .owners import KILLED, KILLED_MOST, STOPPED, Attempts, Owner, printable, read_attempts, read_claim, read_holder, utc_seconds
+from .owners import KILLED, KILLED_MOST, STOPPED, Attempts, Owner, find_writer, printable, read_attempts, read_claim, utc_seconds
 from .snapshot import DONE, FAILED, INTERRUPTED, MISSING, RUNNING, STALE, Entry
 from .snapshot import STOPPED as STATE_STOPPED
 
@@ -104,7 +104,7 @@ class Looker:
         self.take_progress(entry, run)
         if entry.progress is None:
             return
-        owner, status = read_holder(run, entry.quiet_s), entry.progress.status
+        owner, status = find_writer(partial_of(run), entry.quiet_s), entry.progress.status
         entry.host, entry.attempts = entry.progress.host, max(entry.attempts, entry.progress.attempt)
         how, _, reason = status.partition(": ")
         if owner:

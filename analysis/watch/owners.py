@@ -1,18 +1,18 @@
 """Who works on a run, and how earlier attempts ended, from the small files beside it. They are only read: a claim that was taken, or a lock that was tried,
 would make a sweep believe that somebody works there.
 
-NAME.h5.claim and NAME.h5.attempts are those of `peftscale sweep` (src/sweep/claim.h, attempts.h), whose rules these are; NAME.h5.partial.lock holds the name of
-the process that writes the run file (src/store/runfile.h).
+NAME.h5.claim and NAME.h5.attempts are those of `peftscale sweep` (src/sweep/claim.h, attempts.h), whose rules these are.
 """
 
 import calendar
 import math
 import os
 import re
-import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from ..load.live import find_lock
 
 LEASE_S = 120.0  # a sign of life holds so long, where the owner cannot be looked up
 KILLED_MOST = 3  # attempts that were killed one after the other: then the run is called failed
@@ -20,7 +20,6 @@ KILLED, STOPPED = "killed", "stopped"
 MOST_BYTES = 1 << 20
 CLAIM = re.compile(r"peftscale claim 1\nhost (\S{1,99})\nprocess (\d{1,18}) (\d{1,20})\nspace (\S{1,63})\nboot (\S{1,63})\njob (\S{1,63})\nsince (\S{1,31})\n"
                    r"(?:progress +(\d{1,18}) of +(\d{1,18})\n)?")
-HOLDER = re.compile(r"process (\d{1,18}) on (\S{1,99}) since (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 
 
 def printable(text: str) -> str:
@@ -109,26 +108,13 @@ def read_claim(run: Path) -> Owner | None:
     return None if alive is False or (alive is None and age_s > LEASE_S) else owner
 
 
-def read_holder(run: Path, age_s: float) -> Owner | None:
-    """The process that writes the run's partial file, for runs that no sweep has claimed. age_s: of the partial file, which tells where the process cannot be
-    looked up. None: nobody."""
-    found = read_small(run.with_name(run.name + ".partial.lock"))
-    match = HOLDER.match(found[0]) if found else None
-    if not match:
+def find_writer(partial: Path, age_s: float) -> Owner | None:
+    """The process that writes a partial file, for runs that no sweep has claimed. age_s: of the file, which tells where the process cannot be looked up. None:
+    nobody."""
+    is_locked, holder = find_lock(partial)
+    if is_locked is False or (is_locked is None and age_s > LEASE_S):
         return None
-    pid, host, since = match.groups()
-    owner = Owner(printable(host), printable(match[0]))
-    if host != socket.gethostname():
-        return owner if age_s <= LEASE_S else None
-    ticks = started_at(int(pid))
-    if not ticks:
-        return owner if is_hidden(int(pid)) and age_s <= LEASE_S else None
-    began_s = boot_time_s() + ticks / os.sysconf("SC_CLK_TCK")
-    return owner if began_s <= utc_seconds(since) + 2 else None  # else the number is another process's by now
-
-
-def boot_time_s() -> float:
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return Owner(holder.partition(" on ")[2].partition(" ")[0], holder or "another process")
 
 
 def utc_seconds(text: str) -> float:

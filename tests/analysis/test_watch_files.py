@@ -38,7 +38,7 @@ from analysis.watch import words  # noqa: E402
 from analysis.watch.finished import Outcome  # noqa: E402
 from analysis.watch.follow import Curve, Follower, Progress  # noqa: E402
 from analysis.watch.lines import changes, whole_picture  # noqa: E402
-from analysis.watch.owners import read_attempts, read_claim, read_holder  # noqa: E402
+from analysis.watch.owners import find_writer, read_attempts, read_claim  # noqa: E402
 from analysis.watch.snapshot import STATES, Entry, Snapshot  # noqa: E402
 from analysis.watch.sweep import Files, Study, open_place  # noqa: E402
 from analysis.watch.view import Picture  # noqa: E402
@@ -243,18 +243,18 @@ class Owners(Base):
         child.wait()
 
     def test_who_writes_without_a_sweep(self):
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.assertIsNone(read_holder(self.run_path, 0))
-        self.beside(".partial.lock", f"process {os.getpid()} on {socket.gethostname()} since {now}")
-        self.assertTrue(read_holder(self.run_path, 1e6))
-        self.beside(".partial.lock", f"process {os.getpid()} on {socket.gethostname()} since 2001-01-01T00:00:00Z")
-        self.assertIsNone(read_holder(self.run_path, 0), "its number is another process's by now")
-        self.beside(".partial.lock", f"process 1 on elsewhere since {now}")
-        self.assertTrue(read_holder(self.run_path, 5))
-        self.assertIsNone(read_holder(self.run_path, 500))
-        for text in ("", "nonsense", f"process 1 on {socket.gethostname()} since 2001-99-99T00:00:00Z"):
-            self.beside(".partial.lock", text)
-            self.assertIsNone(read_holder(self.run_path, 0), text)
+        import fcntl
+
+        self.assertIsNone(find_writer(self.partial, 0))
+        path = self.beside(".partial.lock", f"process 12 on {socket.gethostname()} since 2026-01-01T00:00:00Z")
+        self.assertIsNone(find_writer(self.partial, 0), "nobody holds the lock")
+        with open(path, "rb") as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            self.assertEqual(find_writer(self.partial, 1e6).text, path.read_text())
+            self.assertEqual(find_writer(self.partial, 1e6).host, socket.gethostname())
+        self.beside(".partial.lock", "process 1 on elsewhere since 2026-01-01T00:00:00Z")
+        self.assertEqual(find_writer(self.partial, 5).host, "elsewhere")
+        self.assertIsNone(find_writer(self.partial, 500))
 
     def test_attempts(self):
         begin, end = "begin\t2026-01-01T00:00:00Z\tnode1\t12\t{}\n", "end\t2026-01-01T00:01:00Z\t{}\t{}\n"
