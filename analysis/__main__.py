@@ -10,6 +10,7 @@ from .plots import options as plots
 from .published import options as published
 from .report import options as report
 from .tables import options as tables
+from .watch import options as watch
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -17,7 +18,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                                      "archives of them, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, plots, report, published, load, comm):
+    for package in (tables, plots, report, watch, published, load, comm):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:
