@@ -53,7 +53,7 @@ def make_document(material: Material) -> Document:
     places = Places(material.runs)
     rest = left_out.make_chapter(material.study, material.collection, material.rows, places)
     chapters: list[Chapter | None] = [
-        make_summary(material.groups, material.rows, material.study, len(material.collection.left_out), rest.anchor, places),
+        make_summary(material.groups, material.rows, material.study, material.collection, rest.anchor, places),
         make_comparison(material.groups, material.control, places),
         make_statistics(material.groups, places),
         make_published(material.groups, material.beside, places) if material.beside else None,

@@ -51,7 +51,7 @@ def make_chapter(groups: Sequence[Group], places: Places) -> Chapter | None:
     return Chapter("What is sent and stored", places.new("frugality"), [
         Paragraph("Payload, not bytes on a wire: what one rank gives to the sum over ranks in a step, the method's own numbers, and with the task head and the "
                   "few numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that "
-                  "a batch reaches are sent."), table])
+                  "a batch reaches are sent, unless the payload is dense."), table])
 
 
 def describe_frugality(groups: Sequence[Group]) -> list[str]:
@@ -66,7 +66,9 @@ def describe_frugality(groups: Sequence[Group]) -> list[str]:
         told = [f"{human_bytes(row.first.sent_bytes)} ({share(row.first.sent_bytes, whole.sent_bytes)} of it, {row.label})" for row in (others[0], others[-1])]
         stored = sorted(row.first.stored_bytes for row in others)
         kept = [f"{human_bytes(count)} ({share(count, whole.stored_bytes)})" for count in (stored[0], stored[-1])]
-        text = (f"er step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it stores "
+        text = (f"per step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it stores "
                 f"{human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
         sentences.setdefault(text, []).append(group.section.task)
-    return [f"P{text}" if len(sentences) == 1 else f"{enumerate_words(tasks)}: p{text}" for text, tasks in sentences.items()]
+    if len(sentences) == 1:
+        return [text[0].upper() + text[1:] for text in sentences]
+    return [f"{enumerate_words(tasks)}: {text}" for text, tasks in sentences.items()]

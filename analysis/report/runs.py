@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..common.units import human_time, score
+from ..load.mixture import by_value
 from ..load.runs import Run
 from ..load.study import count
 from ..load.summary import Row
 from .blocks import Block, Bullets, Cell, Chapter, Facts, Fold, Head, Mono, Paragraph, Table
-from .conditions import group
 from .places import Places, short
 
 OK = "ok"
@@ -65,7 +65,7 @@ def make_chapter(rows: Sequence[Row], verdict: Callable[[Run], str], base: Path,
     chapter = Chapter("Runs and their validity", places.new("runs"))
     runs = [run for row in rows for run in row.runs]
     labels = {run.run_id: row.label for row in rows for run in row.runs}
-    groups = group(runs, verdict)
+    groups = by_value(runs, verdict)
     chapter.blocks.append(Paragraph(f"{len(groups.get(OK, []))} of {count(len(runs), 'run')} {'has' if len(runs) == 1 else 'have'} the verdict {OK}: whole "
                                     "files, a program without local changes, and no other work that disturbed their times."))
     if wrong := {what: members for what, members in groups.items() if what != OK}:

@@ -1,9 +1,12 @@
 """The first chapter: what was compared, what can be said of it and what cannot, and what each method saves. Every sentence follows from the data."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 from ..common.units import PERCENT, score
+from ..load.allowed import CONTAMINATED
+from ..load.runs import Collection as Runs
 from ..load.runs import Run
 from ..load.study import Study, count
 from ..load.summary import Row
@@ -17,6 +20,7 @@ from .frugality import describe_frugality
 from .places import Places
 
 MOST_NAMED = 12
+OK, DIRTY, STALE = "ok", "dirty build", "stale"
 
 
 def some(names: Sequence[str]) -> str:
@@ -105,23 +109,34 @@ def describe_scores(groups: Sequence[Group]) -> list[Text]:
     return items
 
 
-def describe_rest(study: Study | None, runs: Sequence[Run], left_out: int, place: str) -> Text:
+def describe_verdicts(runs: Sequence[Run], allowed: Collection[str]) -> list[str]:
+    """52 of 60 runs are contaminated"""
+    counts = Counter(word.partition(":")[0] for run in runs for word in run.verdict.split("; ") if word != OK)
+    lines = []
+    for word, number in counts.items():
+        times = ", so that their times do not count" if word == CONTAMINATED and CONTAMINATED not in allowed else ""
+        lines.append(f"{number} of {count(len(runs), 'run')} {'is' if number == 1 else 'are'} {'of a dirty build' if word == DIRTY else word}{times}")
+    return lines
+
+
+def describe_rest(study: Study | None, collection: Runs, place: str) -> Text:
     """What is not in the tables, and what is in them with a reservation."""
-    wrong = sum(run.verdict != "ok" for run in runs)
+    left_out = len(collection.left_out)
     lines: list[str] = []
     if study:
         missing = sum(not line.is_finished for line in study.runs)
         lines.append(f"Of {count(len(study.runs), 'planned run')} {len(study.runs) - missing} {'is' if len(study.runs) - missing == 1 else 'are'} finished"
                      + (f" and {missing} {'has' if missing == 1 else 'have'} no number" if missing else ""))
+        if stale := sum(line.state == STALE for line in study.runs):
+            lines.append(f"{stale} by other sources than today's")
     if left_out:
         lines.append(f"{count(left_out, 'file')} {'was' if left_out == 1 else 'were'} left out")
-    if wrong:
-        lines.append(f"{count(wrong, 'run')} {'has' if wrong == 1 else 'have'} another verdict than ok")
+    lines += describe_verdicts(collection.runs, collection.allowed)
     parts: list[Part] = [f"{'; '.join(lines)}: " if lines else "Nothing was left out: ", Link("details", f"#{place}"), "."]
     return parts
 
 
-def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | None, left_out: int, rest_place: str, places: Places) -> Chapter:
+def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | None, collection: Runs, rest_place: str, places: Places) -> Chapter:
     runs = [run for row in rows for run in row.runs]
     blocks: list[Block] = [Paragraph(describe_runs(rows, runs))]
     if controls := {comparison.control.label: None for group in groups for comparison in group.comparisons if comparison.control}:
@@ -129,5 +144,5 @@ def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | No
                                 "of a table, at 5 %."))
     blocks.append(Bullets(describe_scores(groups)))
     blocks += [Paragraph(text) for text in describe_frugality(groups)]
-    blocks.append(Paragraph(describe_rest(study, runs, left_out, rest_place)))
+    blocks.append(Paragraph(describe_rest(study, collection, rest_place)))
     return Chapter("Summary", places.new("summary"), blocks)

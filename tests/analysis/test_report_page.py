@@ -162,7 +162,7 @@ class Report(unittest.TestCase):
         for text in ("5 methods (", "on 2 tasks (cola and trec6), with minilm-l6: 30 runs in 10 rows, 3 seeds each (1, 2, 3), on 2 ranks with 1 thread.",
                      "Control: lora r=8 q,v.", "Worse than lora r=8 q,v: head by -25.17 points (95 % interval -25.53 to -24.81, with other test examples ",
                      "Not separated from lora r=8 q,v: full and glora",
-                     "Of 32 planned runs 30 are finished and 2 have no number; 2 runs have another verdict than ok: details"):
+                     "Of 32 planned runs 30 are finished and 2 have no number; 2 of 30 runs are contaminated, so that their times do not count: details"):
             self.assertIn(text, said)
         summary = said[said.index("Summary 5 methods"):said.index("Comparison A heading")]
         self.assertNotRegex(summary, r"(?i)\b(best|worst|win|winner|rank(ed|ing)|outperform\w*|state.of.the.art)\b")
@@ -296,7 +296,7 @@ class Others(unittest.TestCase):
             for method in ("lora", "red"):
                 write_run(self.base / f"runs/{method}{seed}.h5", method=method, seed=seed, contaminated=2, validations=steps, train_s=12.0)
         said = self.said(self.base / "runs")
-        self.assertIn("4 runs have another verdict than ok", said)
+        self.assertIn("4 of 4 runs are contaminated, so that their times do not count: details", said)
         self.assertRegex(said, "Not known of any row: [^.]*step time")
         self.assertIn("12.00 s", self.said(self.base / "runs", "--allow", "contaminated"))
 
