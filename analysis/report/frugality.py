@@ -66,8 +66,8 @@ def describe_frugality(groups: Sequence[Group]) -> list[str]:
         told = [f"{human_bytes(row.first.sent_bytes)} ({share(row.first.sent_bytes, whole.sent_bytes)} of it, {row.label})" for row in (others[0], others[-1])]
         stored = sorted(row.first.stored_bytes for row in others)
         kept = [f"{human_bytes(count)} ({share(count, whole.stored_bytes)})" for count in (stored[0], stored[-1])]
-        text = (f"per step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it stores "
-                f"{human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
+        text = (f"per step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it "
+                f"stores {human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
         sentences.setdefault(text, []).append(group.section.task)
     if len(sentences) == 1:
         return [text[0].upper() + text[1:] for text in sentences]
