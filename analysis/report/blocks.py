@@ -22,10 +22,17 @@ class Link:
 @dataclass(frozen=True)
 class Mono:
     """What is typed."""
+    tag: ClassVar[str] = "code"
     text: str
 
 
-Part = str | Link | Mono
+@dataclass(frozen=True)
+class Strong:
+    tag: ClassVar[str] = "b"
+    text: str
+
+
+Part = str | Link | Mono | Strong
 Text = Sequence[Part] | str
 
 

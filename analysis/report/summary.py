@@ -15,7 +15,7 @@ from ..stats.judge import BETTER, NOT_SEPARATED, WORSE
 from ..tables.build import Group
 from ..tables.notes import enumerate_words
 from ..tables.shown import signed
-from .blocks import Block, Bullets, Chapter, Link, Paragraph, Part, Text
+from .blocks import Block, Bullets, Chapter, Link, Paragraph, Part, Strong, Text
 from .frugality import describe_frugality
 from .places import Places
 
@@ -99,14 +99,15 @@ def describe_comparison(group: Group, comparison: Comparison) -> list[str]:
     return [*sentences, *filter(None, [describe_smallest(comparison, metric), describe_letters(comparison)])]
 
 
-def describe_scores(groups: Sequence[Group]) -> list[Text]:
-    items: list[Text] = []
+def describe_scores(groups: Sequence[Group]) -> list[Block]:
+    blocks: list[Block] = []
     for group in groups:
         for comparison in group.comparisons:
             ranks = f" on {count(comparison.rows[0].row.first.ranks, 'rank')}" if not group.section.ranks and comparison.rows else ""
-            where = f"{group.section.task}{ranks} ({group.section.metric}{' in %' if group.section.metric in PERCENT else ''}): "
-            items.append(where + " ".join(describe_comparison(group, comparison)))
-    return items
+            where = f"{group.section.task}{ranks}, {group.section.metric}{' in %' if group.section.metric in PERCENT else ''}:"
+            if sentences := describe_comparison(group, comparison):
+                blocks += [Paragraph([Strong(where)]), Bullets(sentences)]
+    return blocks
 
 
 def describe_verdicts(runs: Sequence[Run], allowed: Collection[str]) -> list[str]:
@@ -142,7 +143,7 @@ def make_summary(groups: Sequence[Group], rows: Sequence[Row], study: Study | No
     if controls := {comparison.control.label: None for group in groups for comparison in group.comparisons if comparison.control}:
         blocks.append(Paragraph(f"Control: {some(list(controls))}. Differences to it are paired by seed; p values are corrected by Holm over the comparisons "
                                 "of a table, at 5 %."))
-    blocks.append(Bullets(describe_scores(groups)))
+    blocks += describe_scores(groups)
     blocks += [Paragraph(text) for text in describe_frugality(groups)]
     blocks.append(Paragraph(describe_rest(study, collection, rest_place)))
     return Chapter("Summary", places.new("summary"), blocks)
