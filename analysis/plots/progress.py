@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
+
 from ..common.units import PERCENT, score
 from ..load.measure import Validation
 from ..load.runs import Run
@@ -53,7 +55,7 @@ def path_of(member: Member, cost: Cost) -> tuple[list[float], list[float]]:
     return xs, ys
 
 
-def scale(axes, which: str, kind: str, values: Sequence[float]) -> float:
+def scale(axes: Axes, which: str, kind: str, values: Sequence[float]) -> float:
     """Sets the axis of a cost; returns what its numbers are multiplied by."""
     if kind == BYTES:
         log_axis(axes, which, values, short_bytes, 5)
