@@ -38,11 +38,11 @@ def mean(values: Sequence[float]) -> float:
 
 
 def stack_of(member: Member, steps: StepReader) -> Stack | None:
-    """None: no time of a step is known, or none of its parts."""
-    runs = member.row.runs
+    """None: no time of a step is known, or none of its parts. Of runs that other work disturbed they are not, unless that is allowed."""
+    runs = [run for run in member.row.runs if finite(run.phases.values())]
     totals = finite(each.step_s for run in runs if (each := steps.of(run)))
     parts = {name: mean(finite(run.phases.get(name, math.nan) for run in runs)) for name in PHASES}
-    if not totals or not finite(parts.values()):
+    if not totals:
         return None
     total = mean(totals)
     known = {name: value for name, value in parts.items() if math.isfinite(value)}
@@ -82,7 +82,7 @@ def draw_phases(group: Group, steps: StepReader) -> Figure | str:
         settle(figure)
     tiny = [name for name in PARTS if name not in seen and any(name in stack.parts for stack in stacks)]
     missing = group.without(stack.member for stack in stacks)
-    marked = [stack.member.name for stack in stacks if any(run.contaminated for run in stack.member.row.runs)]
+    marked = [stack.member.name for stack in stacks if any(run.contaminated and finite(run.phases.values()) for run in stack.member.row.runs)]
     caption = sentences(
         f"Mean time of a step and its parts on rank 0, without the first steps; {group.place}.",
         "Communication: not hidden behind backward." if "communication" in seen else "",

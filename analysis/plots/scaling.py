@@ -124,7 +124,7 @@ def draw_scaling(family: Family) -> Figure:
         settle(figure)
         names.settle()
     strong = family.kind == STRONG
-    marked = [series.name for series in family.series if any(run.contaminated for run in runs_of(series.rows))]
+    marked = [series.name for series in family.series if any(run.contaminated and run.step_s > 0 for run in runs_of(series.rows))]
     caption = sentences(
         f"{family.kind.capitalize()} scaling, {family.words}; {family.place}.",
         "Left: speed-up of the median step" if strong else "Left: median time of a step",

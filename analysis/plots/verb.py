@@ -23,6 +23,10 @@ CAPTIONS = "captions.md"
 SHORT_ID = 8
 
 
+class BadTarget(Exception):
+    """No run could reach it."""
+
+
 def captions(figures: Sequence[Figure], forms: Sequence[str], notes: Sequence[str]) -> str:
     lines = []
     for figure in figures:
@@ -33,7 +37,7 @@ def captions(figures: Sequence[Figure], forms: Sequence[str], notes: Sequence[st
 
 
 def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
-    """The figures, and what is to be said of the runs. Raises OSError, BadIndex, ValueError, Unusable, BadNetwork, Failed."""
+    """The figures, and what is to be said of the runs. Raises OSError, BadIndex, BadTarget, Unusable, BadNetwork, Failed."""
     figures, notes = Figures(), []
     of_runs = not options.only or any(kind not in OF_MODEL for kind in options.only)
     if of_runs and (options.study or options.places):
@@ -42,7 +46,10 @@ def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
         if study:
             complete_rows(study, rows)
             collection.notes += describe(study, rows)
-        groups = make_groups(rows, options.control, options.target, test_predictions)
+        try:
+            groups = make_groups(rows, options.control, options.target, test_predictions)
+        except ValueError as reason:
+            raise BadTarget(str(reason)) from None
         figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons], options.target, options.only)
         notes = describe_collection(collection)
         if not rows:
@@ -69,7 +76,7 @@ def run_plot(options: argparse.Namespace) -> int:
     except (BadIndex, Unusable, BadNetwork, Failed) as reason:
         print(f"analysis: {reason}", file=sys.stderr)
         return 1
-    except (OSError, ValueError) as error:  # a place that is not there, a target that no run could reach
+    except (OSError, BadTarget) as error:  # a place that is not there
         print(f"analysis: {error}", file=sys.stderr)
         return 2
     try:

@@ -395,9 +395,11 @@ class Figures(Runs):
         """Of runs that other work disturbed; their bytes do."""
         for count in (2, 4):
             self.add(ranks=count, wire=1000, contaminated=1, settings={"train.batch": 64, "shards": 8})
-        figures = self.check(self.draw(["scaling", "wire", "phases"], source=collect([self.place], use_cache=False)))
-        self.assertEqual([figure.kind for figure in figures], ["wire"])
-        self.assertEqual(figures.left_out, ["phases: no time of a step's parts", "scaling: no row has times on two or more numbers of ranks"])
+        figures = self.check(self.draw(["score-time", "target", "scaling", "wire", "phases"], source=collect([self.place], use_cache=False)))
+        self.assertEqual([figure.name for figure in figures], ["target-2-ranks", "target-4-ranks", "wire-strong"])
+        self.assertEqual(figures.left_out, ["score-time: no row has two validations whose times are known", "phases: no time of a step's parts",
+                                            "scaling: no row has times on two or more numbers of ranks"])
+        self.assertEqual((len(figures[0].figure.axes), "Times of runs that other work disturbed are not known." in figures[0].caption), (1, True))
 
 
 class Trials(Runs):
@@ -507,7 +509,7 @@ class Program(Runs):
     def test_usage(self):
         self.add()
         for words, reason in ((["--only", "scoer"], "did you mean 'score"), (["--format", "gif"], "'gif' is none of"), (["--stage", "1"], "need"),
-                              (["--target", "x"], "is no score"), (["--study", self.place], "takes the place")):
+                              (["--target", "x"], "is no score"), (["--target", "7"], "is no accuracy"), (["--study", self.place], "takes the place")):
             self.assertIn(reason, self.plot(self.place, "--out-dir", self.place / "o", *words, code=2).err)
         self.plot("--out-dir", self.place / "o", code=2)
         self.plot(self.place, code=2)
