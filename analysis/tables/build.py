@@ -10,7 +10,7 @@ from ..load.runs import Run
 from ..load.series import Predictions
 from ..load.summary import Row, Section
 from ..stats import Comparison, RowStatistics, compare, t_interval
-from .columns import AGAINST, COLUMNS, METHOD, METHOD_HEADING, heading_of
+from .columns import COLUMNS, METHOD, METHOD_HEADING, heading_of
 from .entry import Entry, over_seeds
 from .model import Block, Table
 from .targets import Target, choose_target, reach
@@ -98,7 +98,3 @@ def make_block(group: Group, columns: Sequence[str]) -> Block:
 def make_table(groups: Sequence[Group], columns: Sequence[str]) -> Table:
     """One block per section; what is said below comes from notes.py."""
     return Table([make_block(group, columns) for group in groups])
-
-
-def needs_comparison(columns: Sequence[str]) -> bool:
-    return any(name in AGAINST for name in columns)

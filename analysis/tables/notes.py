@@ -14,7 +14,6 @@ from .entry import Entry
 from .shown import has_interval, seeds_of
 from .targets import describe_targets
 
-
 MOST_ALIKE = 3  # files of one reason that are named
 
 

@@ -63,7 +63,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
                              description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes "
                              "rows unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished "
-                             "runs) is said below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.")
+                             "runs) is said below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, "
+                             "2 wrong usage.")
     table.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
                        "(default: results)")
     table.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead: the rows are what its index lists as runs, never trials, with the "

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each column of a table shows, intervals, comparisons and targets; the wide layout; the trace of cells. Run: python3 tests/analysis/test_columns.py [-v]"""
+"""What each column of a table shows, comparisons and targets; the wide layout; the trace of cells. Run: python3 tests/analysis/test_columns.py [-v]"""
 
 import csv
 import io
