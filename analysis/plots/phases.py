@@ -26,7 +26,6 @@ class Stack:
     """Mean seconds of a step of one row, over its runs."""
     member: Member
     parts: dict[str, float]  # in the order of PARTS; those that are unknown are in rest
-    waits: bool  # waiting was told from transfer
 
     @property
     def total(self) -> float:
@@ -47,12 +46,11 @@ def stack_of(member: Member, steps: StepReader) -> Stack | None:
     total = mean(totals)
     known = {name: value for name, value in parts.items() if math.isfinite(value)}
     share = mean(finite(run.wait_share for run in runs))
-    waits = math.isfinite(share) and "communication" in known
-    if waits:  # of the steps that were sampled for it; the others waited as long, as far as is known
+    if math.isfinite(share) and "communication" in known:  # of the steps that were sampled for it; the others waited as long, as far as is known
         waited = min(share * total, known["communication"])
         known |= {"communication": known["communication"] - waited, WAIT: waited}
     known[REST] = max(0.0, total - sum(known.values()))
-    return Stack(member, {name: known[name] for name in PARTS if name in known}, waits)
+    return Stack(member, {name: known[name] for name in PARTS if name in known})
 
 
 def draw_phases(group: Group, steps: StepReader) -> Figure | str:
