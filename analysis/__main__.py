@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     try:
         sys.exit(main(sys.argv[1:]))
     except BrokenPipeError:

@@ -58,6 +58,9 @@ def legend(figure: Canvas, handles: Sequence[Artist], above: bool = True, **more
 
 def short_bytes(value: float, _position: int = 0) -> str:
     """Of a tick: three digits are too many."""
+    for size, unit in ((1e18, "EB"), (1e15, "PB")):
+        if value >= size:
+            return f"{value / size:g} {unit}"
     return human_bytes(round(value)).replace(".00 ", " ").replace(".0 ", " ") if value >= 1 else "0" if value == 0 else ""
 
 

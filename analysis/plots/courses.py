@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from ..load.runs import Run
 from .axes import linear_axis, new_figure, score_factor, score_words, settle
 from .figure import Figure
 from .group import Group, Member
@@ -117,16 +118,16 @@ def draw_courses(group: Group, found: Drawn, kind: str, words: str, label: str, 
 
 
 def draw_loss(group: Group, steps: StepReader) -> Figure | str:
-    series = {}
-    for member in group.members:
-        read = [steps.of(run) for run in member.row.runs]
-        series[member.name] = by_seed(member.row.runs, [(each.step, each.loss) if each is not None and len(each.loss) else (np.empty(0), np.empty(0))
-                                                        for each in read])
-    longest = max((len(x) for each in series.values() for x, _ in each), default=0)
+    def losses(run: Run) -> tuple[np.ndarray, np.ndarray]:
+        read = steps.of(run)
+        return (read.step, read.loss) if read is not None and len(read.loss) else (np.empty(0), np.empty(0))
+
+    series = [by_seed(member.row.runs, list(map(losses, member.row.runs))) for member in group.members]
+    longest = max((len(x) for each in series for x, _ in each), default=0)
     if longest < 2:
         return "no loss of two or more steps"
     window = window_of(longest)
-    found = [(member, course) for member in group.members if (course := course_of(series[member.name], window))]
+    found = [(member, course) for member, each in zip(group.members, series) if (course := course_of(each, window))]
     if not found:
         return "no finite loss"
     return draw_courses(group, found, "loss", "Loss of the training", "training loss", 1.0, False, window)
@@ -142,5 +143,3 @@ def draw_validation(group: Group) -> Figure | str:
         return "no row has two validations"
     metric = group.section.metric
     return draw_courses(group, found, "validation", "Score on validation", score_words(metric, "validation"), score_factor(metric), True, 1)
-
-

@@ -89,14 +89,13 @@ def tags_of(sections: Sequence[Section]) -> dict[Section, str]:
     return tags
 
 
-def make_groups(rows: Iterable[Row], comparisons: Iterable[Comparison], targets: Mapping[str, float] | None = None) -> list[Group]:
+def make_groups(rows: Iterable[Row], comparisons: Iterable[Comparison], looks: Looks, targets: Mapping[str, float] | None = None) -> list[Group]:
     """In the order of the rows. A comparison belongs to the group of its rows. targets: by task, "" for all others. Raises ValueError for one that no run
     could reach."""
     sections: dict[Section, list[Row]] = {}
     for row in rows:
         sections.setdefault(replace(row.section, ranks=row.first.ranks), []).append(row)
     known = {id(item.row): (comparison, item) for comparison in comparisons for item in comparison.rows}
-    looks = Looks(row.first.method for members in sections.values() for row in members)
     tags = tags_of(list(sections))
     groups = []
     for section, members in sections.items():

@@ -19,7 +19,7 @@ from .phases import draw_phases
 from .progress import BYTES, TIME, draw_progress, draw_target
 from .ranks import find_families
 from .rates import draw_rates
-from .scaling import draw_scaling, draw_wire
+from .scaling import draw_scaling, draw_wire, has_times, has_wire
 from .score import SIZES, draw_score
 from .series import StepReader
 from .style import Looks
@@ -56,14 +56,17 @@ def make_figures(source: Study | Collection, rows: Sequence[Row], comparisons: I
     figures without intervals. targets: scores on validation by task, "" for all others; of a task without one, what every seed of the control reached. only:
     of options.KINDS, none: all. In the order of KINDS; what is left out stands in `left_out`. Raises ValueError for a target that no run could reach."""
     made = Figures()
-    groups = make_groups(rows, comparisons, targets)
+    trials = source.trials if isinstance(source, Study) else []
+    looks = Looks([*(row.first.method for row in rows), *(line.cells["method"] for line in trials)])
+    groups = make_groups(rows, comparisons, looks, targets)
     steps = StepReader()
     count = sum(len(row.runs) for row in rows)
     drawers: dict[str, Callable[[Group], Figure | str]] = {
         **{kind: lambda group, kind=kind: draw_score(group, kind) for kind in SIZES}, "differences": draw_differences,
         "loss": lambda group: draw_loss(group, steps), "validation": draw_validation, "phases": lambda group: draw_phases(group, steps),
         **{kind: lambda group, kind=kind: draw_progress(group, kind) for kind in (TIME, BYTES)}, "target": draw_target}
-    families = find_families(rows)
+    of_ranks = {"scaling": (draw_scaling, has_times, "no row has times on two or more numbers of ranks"),
+                "wire": (draw_wire, has_wire, "no row has bytes on the wire on two or more numbers of ranks above one")}
     for kind in KINDS:
         if kind in OF_MODEL or only and kind not in only:
             continue
@@ -72,18 +75,14 @@ def make_figures(source: Study | Collection, rows: Sequence[Row], comparisons: I
         elif kind in drawers:
             of_groups(kind, groups, drawers[kind], made)
         elif kind == "rates":
-            found = draw_rates(source, Looks(line.cells["method"] for line in source.trials)) if isinstance(source, Study) else "no study, so no trials"
+            found = draw_rates(source, looks) if isinstance(source, Study) else "no study, so no trials"
             made.left_out += [f"{kind}: {found}"] if isinstance(found, str) else []
             made.extend([] if isinstance(found, str) else found)
-        elif not families:
-            made.left_out.append(f"{kind}: no row was run on several numbers of ranks")
         else:
-            for family in families:
-                figure = draw_scaling(family) if kind == "scaling" else draw_wire(family)
-                if isinstance(figure, str):
-                    made.left_out.append(f"{kind}, {family.kind}: {figure}")
-                else:
-                    made.append(figure)
+            draw, is_known, reason = of_ranks[kind]
+            families = find_families(rows, is_known, looks)
+            made.extend(map(draw, families))
+            made.left_out += [] if families else [f"{kind}: {reason}"]
     note_unread(steps, made)
     return made
 

@@ -4,6 +4,7 @@ import argparse
 import difflib
 from pathlib import Path
 
+from ..load.allowed import add_reading
 from ..tables.options import CONTROL, targets
 
 # Kinds of figures, in the order in which they are drawn.
@@ -67,5 +68,6 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
                       "(default: what every seed of the control reached)")
     plot.add_argument("--comm", nargs="+", default=[], type=Path, metavar="FILE", help="files of `peftscale comm`: also fit, projection and knee, as `commfit` "
                       "makes them without options")
+    add_reading(plot)
     plot.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="where to write them")
     plot.set_defaults(module=".plots.verb", function="run_plot", check=check, parser=plot)

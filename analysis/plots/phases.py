@@ -26,7 +26,6 @@ class Stack:
     """Mean seconds of a step of one row, over its runs."""
     member: Member
     parts: dict[str, float]  # in the order of PARTS; those that are unknown are in rest
-    waits: bool  # waiting was told from transfer
 
     @property
     def total(self) -> float:
@@ -38,21 +37,20 @@ def mean(values: Sequence[float]) -> float:
 
 
 def stack_of(member: Member, steps: StepReader) -> Stack | None:
-    """None: no time of a step is known, or none of its parts."""
-    runs = member.row.runs
+    """None: no time of a step is known, or none of its parts. Of runs that other work disturbed they are not, unless that is allowed."""
+    runs = [run for run in member.row.runs if finite(run.phases.values())]
     totals = finite(each.step_s for run in runs if (each := steps.of(run)))
     parts = {name: mean(finite(run.phases.get(name, math.nan) for run in runs)) for name in PHASES}
-    if not totals or not finite(parts.values()):
+    if not totals:
         return None
     total = mean(totals)
     known = {name: value for name, value in parts.items() if math.isfinite(value)}
     share = mean(finite(run.wait_share for run in runs))
-    waits = math.isfinite(share) and "communication" in known
-    if waits:  # of the steps that were sampled for it; the others waited as long, as far as is known
+    if math.isfinite(share) and "communication" in known:  # of the steps that were sampled for it; the others waited as long, as far as is known
         waited = min(share * total, known["communication"])
         known |= {"communication": known["communication"] - waited, WAIT: waited}
     known[REST] = max(0.0, total - sum(known.values()))
-    return Stack(member, {name: known[name] for name in PARTS if name in known}, waits)
+    return Stack(member, {name: known[name] for name in PARTS if name in known})
 
 
 def draw_phases(group: Group, steps: StepReader) -> Figure | str:
@@ -82,7 +80,7 @@ def draw_phases(group: Group, steps: StepReader) -> Figure | str:
         settle(figure)
     tiny = [name for name in PARTS if name not in seen and any(name in stack.parts for stack in stacks)]
     missing = group.without(stack.member for stack in stacks)
-    marked = [stack.member.name for stack in stacks if any(run.contaminated for run in stack.member.row.runs)]
+    marked = [stack.member.name for stack in stacks if any(run.contaminated and finite(run.phases.values()) for run in stack.member.row.runs)]
     caption = sentences(
         f"Mean time of a step and its parts on rank 0, without the first steps; {group.place}.",
         "Communication: not hidden behind backward." if "communication" in seen else "",

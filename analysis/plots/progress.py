@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
+
 from ..common.units import PERCENT, score
 from ..load.measure import Validation
 from ..load.runs import Run
 from ..tables.targets import Reached, reach
 from .axes import linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_time, time_axis
 from .figure import Figure
-from .group import Group, Member
+from .group import Group, Member, finite
 from .score import HEIGHT, name_or_list
 from .style import COLUMN, FAINT, INK, PAGE, applied
 from .words import listed, seeds_of, sentences
@@ -53,7 +55,7 @@ def path_of(member: Member, cost: Cost) -> tuple[list[float], list[float]]:
     return xs, ys
 
 
-def scale(axes, which: str, kind: str, values: Sequence[float]) -> float:
+def scale(axes: Axes, which: str, kind: str, values: Sequence[float]) -> float:
     """Sets the axis of a cost; returns what its numbers are multiplied by."""
     if kind == BYTES:
         log_axis(axes, which, values, short_bytes, 5)
@@ -75,7 +77,7 @@ def draw_progress(group: Group, kind: str) -> Figure | str:
     cost, metric = COSTS[kind], group.section.metric
     paths = [(member, *path) for member in group.members if (path := path_of(member, cost))[0]]
     if not any(len(xs) > 1 for _, xs, _ in paths):
-        return "no row has two validations"
+        return "no row has two validations" if kind == BYTES else "no row has two validations whose times are known"
     values = [x for _, xs, _ in paths for x in xs]
     if not any(values):
         return "nothing was spent"
@@ -102,7 +104,7 @@ def draw_progress(group: Group, kind: str) -> Figure | str:
         f"Score on validation against {cost.words}; {group.place}.", f"Means over {seeds_of(member.row for member in members)}.",
         f"Dashed: {target_words(group)}." if in_reach else "",
         "With one rank nothing is sent: what it would send." if kind == BYTES and group.section.ranks == 1 else "",
-        f"Without validations: {listed(missing)}." if missing else "")
+        f"Without {'times that are known' if kind == TIME else 'validations'}: {listed(missing)}." if missing else "")
     return group.figure(kind, f"Score on validation against {'time' if kind == TIME else 'bytes sent'}", caption, figure, members)
 
 
@@ -119,6 +121,10 @@ def with_count(member: Member, reached: Reached) -> str:
     return member.name + ("" if count == all_seeds else f" ({count} of {all_seeds} seeds)" if count else " (not reached)")
 
 
+def costs_of(reached: Reached, kind: str) -> list[float]:
+    return [COSTS[kind].value(each) for each in reached.first.values()]
+
+
 def draw_target(group: Group) -> Figure | str:
     """Time and bytes to the target, a marker per seed and a bar at the mean; a row in which a seed did not reach it has no mean."""
     if group.target is None:
@@ -126,26 +132,31 @@ def draw_target(group: Group) -> Figure | str:
     found = [(member, each) for member in group.members if (each := reach(member.row, group.target))]
     if not any(each.first for _, each in found):
         return "no run reaches the target"
+    kinds = [kind for kind in (TIME, BYTES) if any(finite(costs_of(reached, kind)) for _, reached in found)]  # times of disturbed runs are not known
     names = [with_count(*each) for each in found]
     with applied():
-        figure, ((left, right),) = new_figure(PAGE, 0.6 + 0.19 * sum(name.count("\n") + 1 for name in names), 1, 2, sharey=True)
-        for axes, kind in ((left, TIME), (right, BYTES)):
-            value = COSTS[kind].value
-            unit = scale(axes, "x", kind, [value(each) for _, reached in found for each in reached.first.values()])
+        width = PAGE if len(kinds) > 1 else COLUMN
+        figure, panels = new_figure(width, 0.6 + 0.19 * sum(name.count("\n") + 1 for name in names), 1, len(kinds), sharey=True)
+        for axes, kind in zip(panels.flat, kinds):
+            unit = scale(axes, "x", kind, finite(cost for _, reached in found for cost in costs_of(reached, kind)))
             for y, (member, reached) in enumerate(found):
-                costs = [unit * value(each) for each in reached.first.values()]
+                costs = [unit * cost for cost in finite(costs_of(reached, kind))]
                 axes.plot(costs, [y] * len(costs), linestyle="", zorder=3, **member.look.point)
                 if costs and len(costs) == len(reached.seeds):
                     middle = sum(costs) / len(costs)
                     axes.plot([middle, middle], [y - 0.3, y + 0.3], color=INK, linewidth=1.2, zorder=2)
             axes.grid(axis="y", visible=False)
-            axes.set_xlabel(COSTS[kind].label if kind == BYTES else axes.get_xlabel().replace("since the first step", "to the target"))
+            axes.set_xlabel(axes.get_xlabel().replace("since the first step", "to the target"))
             axes.tick_params(axis="y", length=0)
-        left.set_yticks(range(len(found)), names)
-        left.set_ylim(len(found) - 0.5, -0.5)
+        panels[0, 0].set_yticks(range(len(found)), names)
+        panels[0, 0].set_ylim(len(found) - 0.5, -0.5)
         settle(figure)
+    missing = group.without(member for member, _ in found)
+    unknown = any(not math.isfinite(cost) for _, reached in found for cost in costs_of(reached, TIME))
     caption = sentences(
-        f"Time since the first step, and bytes that a rank has sent until then, at the first validation that reached {target_words(group)}; {group.place}.",
+        f"What was spent when a validation first reached {target_words(group)}: {'; '.join(COSTS[kind].words for kind in kinds)}; {group.place}.",
         "A marker per seed; bars: means, where all seeds reach it. What lies between two validations is not known.",
-        f"Without validations: {listed(missing)}." if (missing := group.without(member for member, _ in found)) else "")
+        "With one rank nothing is sent: what it would send." if BYTES in kinds and group.section.ranks == 1 else "",
+        "Times of runs that other work disturbed are not known." if unknown else "",
+        f"Without validations: {listed(missing)}." if missing else "")
     return group.figure("target", "Time and bytes to a score on validation", caption, figure, [member for member, _ in found])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..load.runs import Run
@@ -70,22 +70,21 @@ def load_of(row: Row, kind: str) -> tuple[float, float]:
     return number(row.first, BATCH) / share, number(row.first, SHARDS) / share
 
 
-def find_families(rows: Iterable[Row]) -> list[Family]:
-    """Whatever was run on two or more numbers of ranks. A row can be in a strong and in a weak series."""
+def find_families(rows: Iterable[Row], is_known: Callable[[Row], bool], looks: Looks) -> list[Family]:
+    """Of the rows of which that is known what is to be shown, those on two or more numbers of ranks. A row can be in a strong and in a weak series."""
     found: dict[tuple, list[list[Row]]] = {}
-    rows = list(rows)
+    rows = [row for row in rows if is_known(row)]
     for kind in (STRONG, WEAK):
         alike: dict[tuple, dict[int, Row]] = {}
         for row in rows:
             batch, shards = load_of(row, kind)
-            if math.isfinite(batch) and math.isfinite(shards) and math.isfinite(row.mean["step_s"]):
+            if math.isfinite(batch) and math.isfinite(shards):
                 alike.setdefault((setting_of(row), batch, shards), {}).setdefault(row.first.ranks, row)
         for (_, batch, _), members in alike.items():
             if len(members) > 1:
                 series = [members[ranks] for ranks in sorted(members)]
                 section = series[0].section
                 found.setdefault((kind, batch, section.task, section.dataset, section.model, section.threads), []).append(series)
-    looks = Looks(row.first.method for row in rows)
     return [make_family(kind, batch, several, looks, [key for key in found if key[0] == kind]) for (kind, batch, *_), several in found.items()]
 
 

@@ -124,7 +124,7 @@ def draw_scaling(family: Family) -> Figure:
         settle(figure)
         names.settle()
     strong = family.kind == STRONG
-    marked = [series.name for series in family.series if any(run.contaminated for run in runs_of(series.rows))]
+    marked = [series.name for series in family.series if any(run.contaminated and run.step_s > 0 for run in runs_of(series.rows))]
     caption = sentences(
         f"{family.kind.capitalize()} scaling, {family.words}; {family.place}.",
         "Left: speed-up of the median step" if strong else "Left: median time of a step",
@@ -146,18 +146,19 @@ def payload_of(row: Row) -> float:
     return float(np.mean([run.sent_bytes_with_head for run in row.runs]))
 
 
-def draw_wire(family: Family) -> Figure | str:
-    measured: list[Line] = []
-    payloads: list[Line] = []
-    for series in family.series:
-        rows = [row for row in series.rows if row.first.ranks > 1 and wire_of(row) > 0 and payload_of(row) > 0]
-        if rows:
-            counts = [row.first.ranks for row in rows]
-            measured.append((series, counts, [wire_of(row) for row in rows]))
-            payloads.append((series, counts, [payload_of(row) for row in rows]))
+def has_wire(row: Row) -> bool:
+    return row.first.ranks > 1 and wire_of(row) > 0 and payload_of(row) > 0
+
+
+def has_times(row: Row) -> bool:
+    return row.mean["step_s"] > 0
+
+
+def draw_wire(family: Family) -> Figure:
+    """family: of rows that have it."""
+    measured: list[Line] = [(series, series.ranks, [wire_of(row) for row in series.rows]) for series in family.series]
+    payloads: list[Line] = [(series, series.ranks, [payload_of(row) for row in series.rows]) for series in family.series]
     ranks = sorted({count for _, counts, _ in measured for count in counts})
-    if len(ranks) < 2:
-        return "bytes on the wire were measured on fewer than two numbers of ranks above one"
     with applied():
         figure, ((left, right),) = new_figure(PAGE, height_of(len(measured)), 1, 2)
         ratios: list[Line] = []
@@ -179,10 +180,8 @@ def draw_wire(family: Family) -> Figure | str:
         names = end_names(right, ratios)
         settle(figure)
         names.settle()
-    missing = [series.name for series in family.series if all(series is not other for other, _, _ in measured)]
     caption = sentences(
         "Bytes that rank 0 puts on the wire for the sum over ranks of a step, MPI's headers in it, and its payload; "
         f"{family.kind} scaling, {family.words}; {family.place}.",
-        "Left: measured (markers) and payload (dotted). Right: their quotient; dashed grey: 2 (n - 1) / n, a ring's.",
-        f"Not measured: {listed(missing)}." if missing else "")
+        "Left: measured (markers) and payload (dotted). Right: their quotient; dashed grey: 2 (n - 1) / n, a ring's.")
     return Figure(name_of("wire", family), f"Bytes on the wire: {family.kind} scaling, {family.place}", caption, figure, ids_of(runs_of(family.rows)), "wire")

@@ -26,18 +26,23 @@ HEIGHT = 2.55
 @dataclass(frozen=True)
 class Size:
     label: str
-    words: str
+    title: str
+    words: str  # in the caption
     value: Callable[[Run], float]
     form: Callable[[float, int], str]
 
 
 SIZES = {
-    "score-trainable": Size("numbers trained, head apart", "numbers trained", lambda run: run.trainable, short_count),
-    "score-stored": Size("stored, head apart (bytes)", "stored bytes", lambda run: run.stored_bytes, short_bytes),
-    "score-sent": Size("sent per step, head apart (bytes)", "bytes that a rank gives to the sum over ranks in a step", lambda run: run.sent_bytes, short_bytes),
-    "score-message": Size("sent per step, with head (bytes)", "bytes of a rank's whole message in a step, the task head's among them",
-                          lambda run: run.sent_bytes_with_head, short_bytes),
+    "score-trainable": Size("numbers trained, head apart", "numbers trained", "the numbers that a method trains, the task head's apart",
+                            lambda run: run.trainable, short_count),
+    "score-stored": Size("stored, head apart (bytes)", "stored bytes", "the bytes of a method's result, the task head's apart",
+                         lambda run: run.stored_bytes, short_bytes),
+    "score-sent": Size("sent per step, head apart (bytes)", "bytes sent per step", "the bytes that a rank gives to the sum over ranks in a step, the task "
+                       "head's apart", lambda run: run.sent_bytes, short_bytes),
+    "score-message": Size("sent per step, with head (bytes)", "bytes sent per step with the head", "the bytes of a rank's whole message in a step, the task "
+                          "head's among them", lambda run: run.sent_bytes_with_head, short_bytes),
 }
+SENT = ("score-sent", "score-message")
 
 
 def front_of(points: Sequence[tuple[float, float]], lower_is_better: bool = False) -> list[int]:
@@ -82,12 +87,14 @@ def name_or_list(axes: Axes, points: Sequence[tuple[float, float]], members: Seq
     name_points(axes, points, numbers, colours, lines, crowd)
 
 
-def caption_of(group: Group, shown: Sequence[Member], front: Sequence[int], size: Size, linear: float, beyond: bool) -> str:
+def caption_of(group: Group, kind: str, shown: Sequence[Member], front: Sequence[int], linear: float, beyond: bool) -> str:
+    size = SIZES[kind]
     spans = [member for member in shown if whisker(member)]
     level = f"{100 * spans[0].statistics.score.level:g} %" if spans else ""
     unknown, fewer = group.without(shown), "a lower" if group.section.metric in LOWER_IS_BETTER else "a higher"
     return sentences(
         f"Test score against {size.words}; {group.place}.",
+        "With one rank nothing is sent: what it would send." if kind in SENT and group.section.ranks == 1 else "",
         f"Points: means over {seeds_of(member.row for member in shown)}.",
         f"Whiskers: {level} t intervals over seeds{', which go on where they meet the frame' if beyond else ''}." if spans else "",
         f"No interval: {listed([member.name for member in shown if not whisker(member)])}." if len(spans) < len(shown) else "",
@@ -131,4 +138,4 @@ def draw_score(group: Group, kind: str) -> Figure | str:
             axes.plot([x], [y], linestyle="", zorder=4, **member.look.point)
         settle(figure)
         name_or_list(axes, points, shown, lines)
-    return group.figure(kind, f"Test score against {size.words}", caption_of(group, shown, front, size, linear, beyond), figure, shown)
+    return group.figure(kind, f"Test score against {size.title}", caption_of(group, kind, shown, front, linear, beyond), figure, shown)

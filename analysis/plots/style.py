@@ -19,7 +19,7 @@ COLUMN, PAGE = 3.4, 7.0  # inches: of a printed column, of two
 SMALL, USUAL = 7.0, 8.0  # points at these widths; nothing is smaller
 MARKER = 4.5  # points
 SCALE = {"*": 1.6, "P": 1.25, "X": 1.25, "^": 1.15, "v": 1.15, "<": 1.15, ">": 1.15, "D": 0.95}  # so that all look equally large
-INK, FAINT, PALE = "#222222", "#808080", "#c8c8c8"
+INK, FAINT = "#222222", "#808080"
 
 RC = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": USUAL, "axes.labelsize": USUAL, "axes.titlesize": USUAL,

@@ -2,7 +2,6 @@
 """Figures: what is drawn is what the runs say, every text can be read, colours are safe, files are the same each time. Run: python3 tests/analysis/test_plots.py
 [-v]"""
 
-import io
 import itertools
 import math
 import os
@@ -28,16 +27,16 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
-from figure_checks import contrast, distance, label_problems, lightness, svg_ids, svg_problems, svg_texts, text_problems  # noqa: E402
+from figure_checks import label_problems, svg_ids, svg_problems, svg_texts, text_problems  # noqa: E402
 from made_runs import analyse, series, write_index, write_run  # noqa: E402
 from scipy.stats import t as student  # noqa: E402
 
+from analysis.load.allowed import ALLOWED  # noqa: E402
 from analysis.load.collect import collect  # noqa: E402
 from analysis.load.study import read_study  # noqa: E402
 from analysis.load.summary import summarise  # noqa: E402
 from analysis.plots import make_figures, save  # noqa: E402
-from analysis.plots import labels, ranks, score, style  # noqa: E402
-from analysis.plots.axes import log_axis, new_figure, round_ticks  # noqa: E402
+from analysis.plots import ranks, scaling, score, style  # noqa: E402
 from analysis.plots.options import KINDS, OF_MODEL  # noqa: E402
 from analysis.stats import compare  # noqa: E402
 
@@ -74,11 +73,15 @@ class Runs(unittest.TestCase):
                             "steps": series([made.pop("step_s", 0.1)] * steps, loss=loss, payload_bytes=4 * size + 9256, wait_s=0.004,
                                             wire_bytes=made.pop("wire", -1), **{f"{name}_s": value for name, value in PARTS.items()}), **made})
 
+    def collect(self):
+        """Nothing is refused: figures must bear whatever they are given."""
+        return collect([self.place], frozenset(ALLOWED), use_cache=False)
+
     def rows(self, **options):
-        return summarise(collect([self.place]).runs, **options)
+        return summarise(self.collect().runs, **options)
 
     def draw(self, only=(), control="lora", targets=None, source=None, rows=None):
-        source = source or collect([self.place])
+        source = source or self.collect()
         rows = summarise(source.runs) if rows is None else rows
         sections = {}
         for row in rows:
@@ -128,8 +131,8 @@ class Figures(Runs):
         self.ten_methods()
         figures = self.check(self.draw())
         self.assertEqual([figure.kind for figure in figures], [kind for kind in KINDS if kind not in (*OF_MODEL, "rates", "scaling", "wire")])
-        self.assertEqual(figures.left_out, ["rates: no study, so no trials", "scaling: no row was run on several numbers of ranks",
-                                            "wire: no row was run on several numbers of ranks"])
+        self.assertEqual(figures.left_out, ["rates: no study, so no trials", "scaling: no row has times on two or more numbers of ranks",
+                                            "wire: no row has bytes on the wire on two or more numbers of ranks above one"])
         for figure in figures:
             self.assertEqual(set(figure.run_ids), {f"{number:032x}" for number in range(1, 31)})
             texts = " ".join(filter(None, svg_texts(save(figure, ["svg"])["svg"]))).split()
@@ -370,7 +373,7 @@ class Figures(Runs):
         self.assertTrue(np.allclose(line(weak[1], "lora").get_ydata(), [100, 160, 200]))
         self.assertIn("64 examples a step on any number of ranks", figures[0].caption)
         self.assertIn("16 examples a step and rank", figures[1].caption)
-        self.assertEqual([(family.kind, len(family.series)) for family in ranks.find_families(self.rows(ranks_in_column=True))], [("strong", 10), ("weak", 10)])
+        self.assertEqual([(family.kind, len(family.series)) for family in ranks.find_families(self.rows(ranks_in_column=True), scaling.has_times, style.Looks(METHODS))], [("strong", 10), ("weak", 10)])
 
     def test_wire(self):
         for count in (1, 2, 3, 4, 8):
@@ -388,34 +391,15 @@ class Figures(Runs):
             self.assertTrue(np.allclose(own[1].get_ydata(), payload))
         self.assertTrue(any(line.get_label() == "ring" for line in right.lines))
 
-
-class Checks(unittest.TestCase):
-    """The checks above see what they look for."""
-
-    def test_texts(self):
-        with style.applied():
-            figure, ((axes,),) = new_figure(3.4, 2)
-            axes.set_xlabel("x")
-            axes.set_ylabel("y")
-            self.assertEqual(text_problems(figure) + label_problems(figure), [])
-            axes.text(0.5, 0.5, "one")
-            axes.text(0.52, 0.5, "other", fontsize=6)
-            axes.text(0.9, 0.9, "far out of the figure", in_layout=False)
-            axes.set_ylabel("")
-            self.assertEqual(sorted(text_problems(figure)), ["'far out of the figure' leaves the figure", "'one' meets 'other'", "'other' has 6 points"])
-            self.assertEqual(label_problems(figure), ["y axis without a label"])
-
-    def test_svg(self):
-        with style.applied():
-            figure, _ = new_figure(3.4, 2)
-            out = io.BytesIO()
-            figure.savefig(out, format="svg")
-        problems = " ".join(svg_problems(out.getvalue(), 3))
-        for words in ("declaration", "no role", "not labelled", "wide", "style", "metadata"):
-            self.assertIn(words, problems)
-        twice = b'<svg xmlns="http://www.w3.org/2000/svg" width="216pt"><g id="a"/><g id="a"/><path fill="url(#b)"/></svg>'
-        problems = " ".join(svg_problems(twice, 3))
-        self.assertTrue("an id twice" in problems and "refers to {'b'}" in problems, problems)
+    def test_times_that_do_not_count(self):
+        """Of runs that other work disturbed; their bytes do."""
+        for count in (2, 4):
+            self.add(ranks=count, wire=1000, contaminated=1, settings={"train.batch": 64, "shards": 8})
+        figures = self.check(self.draw(["score-time", "target", "scaling", "wire", "phases"], source=collect([self.place], use_cache=False)))
+        self.assertEqual([figure.name for figure in figures], ["target-2-ranks", "target-4-ranks", "wire-strong"])
+        self.assertEqual(figures.left_out, ["score-time: no row has two validations whose times are known", "phases: no time of a step's parts",
+                                            "scaling: no row has times on two or more numbers of ranks"])
+        self.assertEqual((len(figures[0].figure.axes), "Times of runs that other work disturbed are not known." in figures[0].caption), (1, True))
 
 
 class Trials(Runs):
@@ -464,109 +448,6 @@ class Trials(Runs):
         figures = self.check_study(self.study([self.trial("lora", "1e-3", state="failed", reason="no luck")]))
         self.assertEqual((figures, figures.left_out), ([], ["rates: no trial has a score"]))
         self.assertEqual(self.check_study(self.study([{"role": "run", "state": "missing", "method": "lora"}])).left_out, ["rates: no trials"])
-
-
-class Colours(unittest.TestCase):
-    def test_methods(self):
-        """Any two: another marker, a colour that is told apart in all kinds of vision, and dashes or a lightness of their own."""
-        self.assertEqual(set(METHODS), set(style.LOOKS))
-        for (one, first), (other, second) in itertools.combinations(style.LOOKS.items(), 2):
-            self.assertNotEqual(first.marker, second.marker, (one, other))
-            self.assertGreater(distance(first.colour, second.colour), 15, (one, other))
-            if first.dash == second.dash:
-                self.assertGreater(abs(lightness(first.colour) - lightness(second.colour)), 10, (one, other))
-        for method, look in style.LOOKS.items():
-            self.assertGreater(contrast(look.colour), 2.2, method)
-
-    def test_methods_that_are_not_known(self):
-        names = [f"m{number}" for number in range(5)]
-        looks = style.Looks([*METHODS, *names]).methods
-        self.assertEqual(len({look.marker for look in looks.values()}), 15)
-        self.assertEqual({name: style.Looks(["m1", "lora"]).methods[name] for name in METHODS}, style.LOOKS, "known ones look the same always")
-
-    def test_parts_of_a_step(self):
-        for (one, first), (other, second) in itertools.combinations(style.PARTS.items(), 2):
-            self.assertGreater(distance(first.colour, second.colour), 15, (one, other))
-        names = list(style.PARTS)
-        for stack in (names, [name for name in names if name != "wait"]):
-            for one, other in itertools.pairwise(stack):
-                self.assertGreater(abs(lightness(style.PARTS[one].colour) - lightness(style.PARTS[other].colour)), 8, (one, other))
-
-    def test_the_measure(self):
-        """Red and green of equal lightness are one colour to most colour-blind readers; the check would see it."""
-        self.assertLess(distance("#a06020", "#787820"), 15)
-        self.assertAlmostEqual(lightness("#ffffff"), 100, places=3)
-        self.assertAlmostEqual(contrast("#000000"), 21, places=2)
-
-
-class Labels(unittest.TestCase):
-    def test_front(self):
-        random = np.random.default_rng(1)
-        for lower in (False, True):
-            for _ in range(200):
-                points = [tuple(map(float, point)) for point in random.integers(0, 6, (random.integers(1, 9), 2))]
-                sign = 1 if lower else -1
-                best = {point for point in points if not any(other[0] <= point[0] and sign * other[1] <= sign * point[1] and other != point for other in points)}
-                self.assertEqual({points[index] for index in score.front_of(points, lower)}, best)
-
-    def test_lengths_in_boxes(self):
-        random = np.random.default_rng(2)
-        boxes = np.sort(random.random((6, 2, 2)), axis=1).reshape(6, 4)
-        segments = random.random((9, 2, 2)) * 1.4 - 0.2
-        segments[0, 1, 0], segments[1, 1, 1] = segments[0, 0, 0], segments[1, 0, 1]  # upright, level
-        segments[2, 1] = segments[2, 0]  # a point
-        found = labels.inside(boxes, segments)
-        along = np.linspace(0, 1, 20001)
-        for row, box in enumerate(boxes):
-            for column, (start, end) in enumerate(segments):
-                places = start + along[:, None] * (end - start)
-                share = ((places >= box[:2]) & (places <= box[2:])).all(axis=1).mean()
-                self.assertAlmostEqual(found[row, column], share * np.hypot(*(end - start)), delta=2e-4)
-
-    def test_places(self):
-        """Whatever the points: no two names meet, each lies in the frame, and the same input gives the same places."""
-        random = np.random.default_rng(3)
-        for count in (1, 2, 5, 10, 14):
-            for _ in range(5):
-                points = random.random((count, 2)) * [500, 300] + 20
-                sizes = [(20 + 60 * random.random(), 14) for _ in range(count)]
-                lines = np.stack([points - [0, 30], points + [0, 30]], axis=1)
-                boxes = labels.place(points, sizes, lines, np.empty((0, 2)), (0, 0, 540, 340))
-                self.assertIsNotNone(boxes)
-                shared = labels.overlap(boxes, boxes)
-                np.fill_diagonal(shared, 0)
-                self.assertEqual(shared.max(), 0)
-                self.assertTrue((boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [540, 340]).all())
-                self.assertTrue(np.array_equal(boxes, labels.place(points, sizes, lines, np.empty((0, 2)), (0, 0, 540, 340))))
-        crowded = np.full((30, 2), 20.0)
-        self.assertIsNone(labels.place(crowded, [(38, 14)] * 30, np.empty((0, 2, 2)), np.empty((0, 2)), (0, 0, 40, 40)))
-
-    def test_spread(self):
-        random = np.random.default_rng(4)
-        for _ in range(100):
-            wanted = random.random(random.integers(1, 8)) * 10
-            placed = labels.spread(wanted, 1.0, 0.0, 10.0)
-            order = np.argsort(wanted, kind="stable")
-            self.assertTrue((np.diff(np.array(placed)[order]) >= 1 - 1e-9).all())
-            self.assertTrue(min(placed) >= 0 and max(placed) <= 10)
-            cost = np.square(placed - wanted).sum()
-            for _ in range(50):  # no other feasible place is nearer
-                other = np.array(placed) + 0.1 * random.standard_normal(len(placed))
-                ordered = other[order]
-                if (np.diff(ordered) >= 1).all() and other.min() >= 0 and other.max() <= 10:
-                    self.assertGreaterEqual(np.square(other - wanted).sum(), cost - 1e-9)
-
-    def test_ticks(self):
-        for low, high in ((1, 1e9), (3, 7), (950, 1050), (1, 10), (1e-7, 1e-2), (4, 4.4), (0.999, 1.001)):
-            ticks = round_ticks(low, high)
-            self.assertTrue(all(low <= tick <= high * (1 + 1e-9) for tick in ticks), (low, high, ticks))
-            self.assertLessEqual(len(ticks), 6)
-            self.assertTrue(len(ticks) >= 2 or high / low < 1.2, (low, high, ticks))
-        with style.applied():
-            _, ((axes,),) = new_figure(3, 2)
-            self.assertEqual(log_axis(axes, "x", [0, 70, 3000], str), 10.0)
-            self.assertEqual(axes.get_xscale(), "symlog")
-            self.assertEqual(log_axis(axes, "y", [5, 5], str), 0.0)
 
 
 class Program(Runs):
@@ -628,7 +509,7 @@ class Program(Runs):
     def test_usage(self):
         self.add()
         for words, reason in ((["--only", "scoer"], "did you mean 'score"), (["--format", "gif"], "'gif' is none of"), (["--stage", "1"], "need"),
-                              (["--target", "x"], "is no score"), (["--study", self.place], "takes the place")):
+                              (["--target", "x"], "is no score"), (["--target", "7"], "is no accuracy"), (["--study", self.place], "takes the place")):
             self.assertIn(reason, self.plot(self.place, "--out-dir", self.place / "o", *words, code=2).err)
         self.plot("--out-dir", self.place / "o", code=2)
         self.plot(self.place, code=2)
