@@ -115,6 +115,8 @@ def unpack_read(entry: list[Any], path: Path) -> Read:
             raise ValueError("not a pair")
         member, run = pair
         found.append((member, run if type(run) is str else unpack_run(run, path, member)))
+    if not is_archive and not reason and [member for member, _ in found] != [""]:
+        raise ValueError("not one run")
     return Read(is_archive, found, reason)
 
 

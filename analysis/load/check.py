@@ -131,6 +131,9 @@ def check_predictions(content: Content, split: str, metric: str, score: float) -
     rows, final = content.predictions[split], final_row(content, split)
     if rows is None or not len(rows):
         return
+    if final is not None and "count" in final.dtype.names and int(final["count"]) != len(rows):
+        yield f"{len(rows)} predictions for {split}, of {int(final['count'])} examples"
+        return
     is_class = metric in ("accuracy", "f1", "matthews") or metric == "loss" and final is not None and not math.isnan(recorded(final, "accuracy"))
     classes = int(np.prod(rows["score"].shape[1:], dtype=np.int64))
     if not 1 <= classes <= MOST_CLASSES:
@@ -142,9 +145,6 @@ def check_predictions(content: Content, split: str, metric: str, score: float) -
     if metric in METRICS and differ(score, found.get(metric, math.nan), SCORE_TOLERANCE):
         yield f"{split}_metric of /result is {score:.9g}, but the predictions give {found.get(metric, math.nan):.9g}"
     if final is None:
-        return
-    if "count" in final.dtype.names and int(final["count"]) != len(rows):
-        yield f"{len(rows)} predictions for {split}, of {int(final['count'])} examples"
         return
     loss = cross_entropy(rows["score"].reshape(len(rows), -1), rows["label"]) if is_class else squared_error(rows["label"], rows["prediction"])
     if differ(float(final["loss"]), loss, LOSS_TOLERANCE):

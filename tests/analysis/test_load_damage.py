@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
+# timeout: 600
 """Files that are damaged, cut, foreign or no files at all: each is named with a reason, the others are read, nothing hangs.
 
 Run: python3 tests/analysis/test_load_damage.py [-v]
-timeout: 300
 """
 
 import os
