@@ -53,7 +53,8 @@ def caption_of(group: Group, shown: Sequence[tuple[Member, Difference]], beyond:
         f"Thick: {level} t interval over seeds." if level else "",
         f"Thin: {level} interval over seeds and examples." if any(known(each.wide) for _, each in shown) else "",
         "Intervals go on where they meet the frame." if beyond else "",
-        "Shapes are verdicts, which hold for all comparisons together (Holm): a row that is not separated may have an interval beside zero.",
+        "Shapes are verdicts, which hold for all comparisons together (Holm).",
+        "So a row that is not separated may have an interval beside zero." if level else "",
         f"Without a difference: {listed(missing)}." if missing else "")
 
 
