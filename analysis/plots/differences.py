@@ -54,6 +54,7 @@ def caption_of(group: Group, shown: Sequence[tuple[Member, Difference]], beyond:
         f"Thin: {level} interval over seeds and examples." if any(known(each.wide) for _, each in shown) else "",
         "Intervals go on where they meet the frame." if beyond else "",
         "Shapes are verdicts, which hold for all comparisons together (Holm).",
+        "So a row that is not separated may have an interval beside zero." if level else "",
         f"Without a difference: {listed(missing)}." if missing else "")
 
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# timeout: 600
 """Figures: what is drawn is what the runs say, every text can be read, colours are safe, files are the same each time. Run: python3 tests/analysis/test_plots.py
 [-v]"""
 
