@@ -136,7 +136,7 @@ class Report(unittest.TestCase):
         self.assertEqual(len(self.reader.all("script")), 1)
         self.assertEqual(self.reader.all("img"), [])
         for text in ("A study of <script>window.hacked = 1</script> and \"><img src=x onerror='window.hacked = 2'>", "Is <b>this</b> \"safe\" & sound?",
-                     "glora r=<script>window.hacked = 1</script>"):
+                     "glora r=<script>window.hacked = 1</script>", "onerror='window.hacked = 2'> $\\frac{$"):
             self.assertIn(text, self.reader.said())
         self.assertIn(f"Study {NAME}", self.reader.said())
 

@@ -5,6 +5,7 @@ from made_runs import series, write_index, write_run
 
 SCRIPT = "<script>window.hacked = 1</script>"
 IMAGE = "\"><img src=x onerror='window.hacked = 2'>"
+FORMULA = "$\\frac{$"  # that matplotlib would try to set
 NAME = "a \"study\" & <more>"
 SEEDS = (1, 2, 3)
 METHODS = {  # trained numbers, rate, score on trec6, on cola
@@ -46,7 +47,7 @@ class MadeStudy:
         if state in ("done", "stale"):
             line["file"] = f"runs/{task}-{method}-{role}-s{seed}-{number:04}.h5"
             line["validation"] = score - 0.01
-            options = {"rank": 8, "modules": "q,v"} if method == "lora" else {"rank": SCRIPT, "modules": IMAGE} if method == "glora" else {}
+            options = {"rank": 8, "modules": "q,v"} if method == "lora" else {"rank": SCRIPT, "modules": f"{IMAGE} {FORMULA}"} if method == "glora" else {}
             write_run(self.place / line["file"], seed=seed, test=score, validation=score - 0.01, method=method, options=options, settings={"train.lr": rate},
                       task=task, metric=metric, trainable=trained, head=2310, stored=4 * trained, sent=trained, message=4 * (trained + 2314),
                       steps=steps_of(method, seed), run_id=identity, request_id=line["request_id"],
@@ -66,7 +67,7 @@ class MadeStudy:
                 for seed in SEEDS:
                     noise = np.sin(7 * seed + 2 * list(METHODS).index(method) + place)
                     self.add(task, method, seed, rate=f"{float(values[1]):g}", score=values[place] + 0.01 * noise)
-        self.add("trec6", "red", 4, state="failed", reason=f"diverged at step 12: loss nan {IMAGE}{SCRIPT}")
+        self.add("trec6", "red", 4, state="failed", reason=f"diverged at step 12: loss nan {IMAGE}{SCRIPT}\x1b[2J\x00")
         self.add("trec6", "red", 5, state="missing")
         write_index(self.place, self.lines, remarks=(f"# title: A study of {SCRIPT} and {IMAGE}", "# question: Is <b>this</b> \"safe\" & sound?",
                                                       "# columns: test validation tuned trainable stored sent step"))
