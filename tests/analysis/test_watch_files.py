@@ -376,7 +376,8 @@ class Pictures(unittest.TestCase):
                                 tokens_per_s=10 ** dice.randrange(8), fault=dice.choice(("", "", "broken: " + "x" * 300)))
             outcome = Outcome("accuracy", dice.random(), dice.random(), 10.0 ** dice.randrange(6)) if state in ("done", "stale") else None
             entries.append(Entry(key=str(number), label=dice.choice(self.LABELS), state=state, reason="because " * dice.randrange(60),
-                                 host=dice.choice(("node1", "n" * 60)), attempts=dice.randrange(4), progress=progress, outcome=outcome, changed_s=dice.choice((time.time() - 100, math.nan)),
+                                 host=dice.choice(("node1", "n" * 60)), attempts=dice.randrange(4), progress=progress, outcome=outcome,
+                                 changed_s=dice.choice((time.time() - 100, math.nan)),
                                  quiet_s=dice.choice((0, 1e5))))
         return Snapshot("study", "/a/long/place/" * 20, entries, True, time.time(), ["a note " * 50] * dice.randrange(5))
 
@@ -437,7 +438,8 @@ class Cost(Base):
             path.write_bytes(b"not read, since the index knows it")
             now = path.stat()
             lines.append({"request_id": f"{number:032x}", "role": "run", "state": "done", "file": f"runs/{path.name}", "task": "trec6", "method": "lora",
-                          "seed": number, "ranks": 2, "test": 0.5, "validation": 0.5, "metric": "accuracy", "train_s": 10, "bytes": now.st_size, "written_ns": now.st_mtime_ns})
+                          "seed": number, "ranks": 2, "test": 0.5, "validation": 0.5, "metric": "accuracy", "train_s": 10, "bytes": now.st_size,
+                          "written_ns": now.st_mtime_ns})
         writers = []
         for line in lines[:8]:
             path = self.folder / line["file"]
