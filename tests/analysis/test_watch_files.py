@@ -326,6 +326,8 @@ class Places(Base):
         text[2] += f"\t{now.st_size}\t{now.st_mtime_ns}"
         (self.folder / "index.tsv").write_text("\n".join(text) + "\n")
         self.assertEqual(Study(self.folder).look().entries[0].outcome.test, 0.5)
+        (self.folder / "index.tsv").write_text("\n".join(text).replace("\t0.5\t", "\tmuch\t") + "\n")
+        self.assertTrue(math.isnan(Study(self.folder).look().entries[0].outcome.test))
 
     def test_run_files_of_every_kind(self):
         runs = self.run_path.parent
