@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .allowed import NOTHING
 from .files import SUFFIXES, read_files
-from .refuse import sift
+from .refuse import check_valid, sift
 from .runs import Collection, Run
 
 
@@ -42,37 +42,52 @@ def member_path(archive: Path, name: str) -> Path:
     return archive.with_name(f"{archive.name}:{name}")
 
 
-def take(path: Path, run: Run | str, seen: dict[str, Path], collection: Collection) -> None:
-    """A run of a file of its own."""
-    if isinstance(run, str):
-        collection.left_out.append((path, run))
-        return
-    if run.run_id in seen:
-        collection.left_out.append((path, f"the same run as {seen[run.run_id]}"))
-        return
-    seen[run.run_id] = path
-    collection.runs.append(run)
+class Taking:
+    """A collection in the making: each run counts once."""
+
+    def __init__(self, allow: frozenset[str]):
+        self.collection, self.allow, self.seen = Collection(), allow, {}
+
+    def refuse(self, place: Path, run: Run | str) -> bool:
+        """Whether it is of no use."""
+        reason = run if isinstance(run, str) else check_valid(run, self.allow)
+        if reason:
+            self.collection.left_out.append((place, reason))
+        return bool(reason)
+
+    def take(self, path: Path, run: Run) -> None:
+        self.seen[run.run_id] = path
+        self.collection.runs.append(run)
+
+    def file(self, path: Path, run: Run | str) -> None:
+        if self.refuse(path, run):
+            return
+        if run.run_id in self.seen:
+            self.collection.left_out.append((path, f"the same run as {self.seen[run.run_id]}"))
+        else:
+            self.take(path, run)
+
+    def archive(self, path: Path, runs: list[tuple[str, Run | str]]) -> None:
+        for name, run in runs:
+            if self.refuse(member_path(path, name), run):
+                continue
+            if run.run_id in self.seen:
+                self.collection.twice[path] = self.collection.twice.get(path, 0) + 1
+            else:
+                self.take(path, run)
 
 
 def collect(places: Sequence[Path], allow: frozenset[str] = NOTHING, use_cache: bool = True) -> Collection:
-    """Files first, so that of a run which an archive has, too, the file counts. allow: what else may be among the runs (allowed.py)."""
-    collection = Collection()
-    seen: dict[str, Path] = {}
+    """Files first, so that of a run which an archive has, too, the file counts. allow: what else may be among the runs (allowed.py). Raises
+    FileNotFoundError."""
+    taking = Taking(allow)
     archives = []
-    for folder, paths in find_files(places, collection.left_out).items():
+    for folder, paths in find_files(places, taking.collection.left_out).items():
         for path, found in zip(paths, read_files(paths, folder, use_cache)):
-            if found.reason:
-                collection.left_out.append((path, found.reason))
-            elif found.is_archive:
+            if found.is_archive:
                 archives.append((path, found))
             else:
-                take(path, found.runs[0][1], seen, collection)
+                taking.file(path, found.reason or found.runs[0][1])
     for path, found in archives:
-        for name, run in found.runs:
-            if isinstance(run, str):
-                collection.left_out.append((member_path(path, name), run))
-            elif run.run_id in seen:
-                collection.twice[path] = collection.twice.get(path, 0) + 1
-            else:
-                take(path, run, seen, collection)
-    return sift(collection, allow)
+        taking.archive(path, found.runs)
+    return sift(taking.collection, allow)

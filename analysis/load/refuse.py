@@ -27,9 +27,9 @@ def most_used(runs: Iterable[Run]) -> str:
     return max(versions, key=lambda version: (len(versions[version]), max(versions[version]), version))
 
 
-def refuse_invalid(collection: Collection) -> None:
-    collection.left_out += [(place_of(run), f"{INVALID}: {run.invalid}") for run in collection.runs if run.invalid]
-    collection.runs = [run for run in collection.runs if not run.invalid]
+def check_valid(run: Run, allow: frozenset[str]) -> str:
+    """Why it must not be compared; "": it may. Asked before anything else, so that a damaged copy of a run takes nobody's place."""
+    return f"{INVALID}: {run.invalid}" if run.invalid and INVALID not in allow else ""
 
 
 def refuse_mixed(collection: Collection) -> None:
@@ -53,10 +53,8 @@ def without_times(run: Run) -> Run:
 
 
 def sift(collection: Collection, allow: frozenset[str]) -> Collection:
-    """The same collection, with what may be compared."""
+    """The same collection, of valid runs, with what may be compared."""
     collection.allowed = allow
-    if INVALID not in allow:
-        refuse_invalid(collection)
     if MIXED not in allow:
         refuse_mixed(collection)
     if CONTAMINATED not in allow:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import h5py
 
+from .archive import load_run
 from .cache import Read
 from .files import read_files
+from .guard import call
 from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, BadIndex, Index, Line, read_index
 from .runs import Run, read_group
@@ -38,6 +40,13 @@ def check_identity(run: Run, line: Line) -> None:
     for what, found, expected in (("run", run.run_id, line.cells["run_id"]), ("request", run.request_id, line.request_id)):
         if found and expected and found != expected:
             raise Unusable(f"is {what} {found[:8]}, not {expected[:8]} as the index says")
+
+
+def load_file(path: Path) -> None:
+    """Reads all that there is. Raises Unusable."""
+    with open_file(path) as file:
+        read_group(path, "", file)
+        load_run(file)
 
 
 class Reader:
@@ -85,6 +94,7 @@ class Reader:
             check_identity(run, line)
             yield run, group
             return
+        call(load_file, path)  # damage that the HDF5 library does not survive ends another process
         with open_file(path) as file:
             run = read_group(path, "", file)
             check_identity(run, line)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .allowed import NOTHING
 from .index import RUN, TRIAL, Line
-from .refuse import sift
+from .refuse import check_valid, sift
 from .runs import Collection
 from .source import find_index, of_stage, read_lines
 from .summary import Row
@@ -47,10 +47,11 @@ def read_study(folder: Path, stage: str | None = None, allow: frozenset[str] = N
     study = Study(folder.resolve().name, path, runs, trials, index.shown, index.title, index.question)
     collection = study.collection
     for line, run in read_lines(folder, [line for line in study.runs if line.is_finished], use_cache):
-        if not isinstance(run, str) and run.run_id in study.line_of:
-            run = f"the same run as {study.line_of[run.run_id].cells['file']}"
-        if isinstance(run, str):
-            collection.left_out.append((folder / line.cells["file"], run))
+        reason = run if isinstance(run, str) else check_valid(run, allow)
+        if not reason and run.run_id in study.line_of:
+            reason = f"the same run as {study.line_of[run.run_id].cells['file']}"
+        if reason:
+            collection.left_out.append((folder / line.cells["file"], reason))
             continue
         study.line_of[run.run_id] = line
         collection.runs.append(run if run.source_hash else replace(run, source_hash=line.cells["source_hash"]))
