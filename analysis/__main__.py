@@ -15,10 +15,10 @@ from .watch import options as watch
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables, figures and reports from run files (results/ if nothing is named), "
-                                     "archives of them, and the model of communication times.", epilog=tables.EXAMPLES,
+                                     "archives of them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, plots, report, watch, published, load, comm):
+    for package in (tables, plots, report, published, load, comm, watch):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:

@@ -1,4 +1,4 @@
-"""The chapters on how to make it again, how it is to be cited, and how its intervals are computed."""
+"""The chapters on how to make it again, and how it is to be cited."""
 
 import os
 import shlex
@@ -68,7 +68,7 @@ def read_citation() -> dict[str, str]:
     """What CITATION.cff says; empty where it does not lie beside the program."""
     try:
         found = yaml.safe_load(CITATION.read_text(encoding="utf-8"))
-        return {"title": str(found["title"]), "version": str(found["version"]), "license": str(found["license"]),
+        return {"title": str(found["title"]), "version": str(found["version"]),
                 "authors": " and ".join(author.get("name") or f"{author['family-names']}, {author['given-names']}" for author in found["authors"])}
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         return {}

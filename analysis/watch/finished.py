@@ -36,8 +36,11 @@ def read(path: Path) -> Outcome:
 
 def read_outcomes(paths: Sequence[Path]) -> Iterator[tuple[Path, Outcome]]:
     """As they come, from processes of their own, which a damaged file may end. Of a file that is gone there is nothing."""
-    for number, answer in read_all(read, paths, LIMIT_S):
-        if not isinstance(answer, Unusable):
-            yield paths[number], answer
-        elif paths[number].exists():
-            yield paths[number], Outcome(fault=str(answer))
+    try:
+        for number, answer in read_all(read, paths, LIMIT_S):
+            if not isinstance(answer, Unusable):
+                yield paths[number], answer
+            elif paths[number].exists():
+                yield paths[number], Outcome(fault=str(answer))
+    except OSError:  # no more processes are to be had: at the next look, then
+        pass

@@ -4,19 +4,19 @@ import math
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 from h5py import h5g, h5o
 
+from ..common.text import printable
 from ..load.content import Attributes, check_kind, check_size, open_data, open_group, read_text
 from ..load.guard import call
 from ..load.hdf5 import BROKEN, Unusable, reasons
 from ..load.live import planned_steps
 from ..load.runs import split_settings
-from .owners import printable
 from .swmr import open_live
 
 Stamp = tuple[int, int, int]
@@ -36,7 +36,6 @@ SCORE_COLUMNS = ("attempt", "step", "split", "metric", "seconds")
 class Progress:
     """How far a run is, as its partial file tells."""
     status: str = ""  # running; how it ended
-    settings: dict[str, str] = field(default_factory=dict)  # of /config_canonical
     host: str = ""
     attempt: int = 0
     steps: int = 0  # of the run; 0: not known
@@ -105,7 +104,7 @@ class Follower:
                 self.is_sound = True
             self.read_patiently()
             self.progress.fault = ""
-        except Unusable as reason:
+        except (Unusable, OSError) as reason:  # OSError: no more processes are to be had
             self.progress.fault = str(reason)
             self.is_sound = False
         return replace(self.progress)
@@ -134,10 +133,9 @@ class Follower:
 
     def read_head(self, run: h5g.GroupID) -> None:
         check_kind(Attributes(run, "/"))
-        progress = self.progress
-        progress.settings = split_settings(read_text(run, "config_canonical"))
-        progress.metric = printable(progress.settings.get("task.metric", ""))
-        progress.steps = planned_steps(progress.settings)
+        progress, settings = self.progress, split_settings(read_text(run, "config_canonical"))
+        progress.metric = printable(settings.get("task.metric", ""))
+        progress.steps = planned_steps(settings)
         progress.host = Attributes(open_group(run, "provenance"), "/provenance").text("host", "")
 
     def read_steps(self, table: h5py.Dataset) -> None:

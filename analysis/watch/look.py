@@ -2,16 +2,16 @@
 (src/sweep/plan.c), found without its lock or claim."""
 
 import math
-import os
 import time
 from collections.abc import Container, Iterable
 from pathlib import Path
 
+from ..common.text import printable
 from ..load.hdf5 import PARTIAL
 from ..load.index import Line
 from .finished import Outcome, read_outcomes
 from .follow import Follower, Progress, Stamp, stamp_of
-from .owners import KILLED, KILLED_MOST, STOPPED, Attempts, Owner, find_writer, printable, read_attempts, read_claim, utc_seconds
+from .owners import KILLED, KILLED_MOST, STOPPED, Attempts, Owner, find_writer, read_attempts, read_claim, utc_seconds
 from .snapshot import DONE, FAILED, INTERRUPTED, MISSING, RUNNING, STALE, Entry
 from .snapshot import STOPPED as STATE_STOPPED
 
@@ -96,8 +96,9 @@ class Looker:
 
     def take_progress(self, entry: Entry, run: Path) -> None:
         entry.progress = self.progress(run)
-        grown_s = written_at(partial_of(run))
-        entry.changed_s, entry.quiet_s = grown_s, max(0.0, time.time() - grown_s) if math.isfinite(grown_s) else 0.0
+        if stamp := stamp_of(partial_of(run)):
+            entry.changed_s = stamp[2] / 1e9
+            entry.quiet_s = max(0.0, time.time() - entry.changed_s)
 
     def take_partial(self, entry: Entry, run: Path) -> None:
         """Of a run that no sweep has claimed: the file itself says how it stands."""
@@ -129,13 +130,6 @@ def take_attempts(entry: Entry, tried: Attempts) -> None:
 
 def partial_of(run: Path) -> Path:
     return run.with_name(run.name + PARTIAL)
-
-
-def written_at(path: Path) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return math.nan
 
 
 def number_of(text: str) -> float:

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..common.text import printable
 from ..load.live import find_lock
 
 LEASE_S = 120.0  # a sign of life holds so long, where the owner cannot be looked up
@@ -20,11 +21,6 @@ KILLED, STOPPED = "killed", "stopped"
 MOST_BYTES = 1 << 20
 CLAIM = re.compile(r"peftscale claim 1\nhost (\S{1,99})\nprocess (\d{1,18}) (\d{1,20})\nspace (\S{1,63})\nboot (\S{1,63})\njob (\S{1,63})\nsince (\S{1,31})\n"
                    r"(?:progress +(\d{1,18}) of +(\d{1,18})\n)?")
-
-
-def printable(text: str) -> str:
-    """Without what would move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def read_small(path: Path) -> tuple[str, float] | None:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..common.text import printable
 from ..load.hdf5 import NO_RUN, PARTIAL
 from ..load.index import ARCHIVE, ARCHIVE_INDEX, INDEX, RUN, SUFFIX, TRIAL, BadIndex, Line, read_index
 from .follow import Stamp, stamp_of
 from .look import Looker, outcome_of
-from .owners import printable
 from .snapshot import FAILED, WAITING, Entry, Snapshot
 
 KIND = ("role", "stage", "task", "ranks", "method")  # runs that have these in common take about as long

@@ -87,6 +87,8 @@ def run_watch(options: argparse.Namespace) -> int:
     except (FileNotFoundError, ValueError, BadIndex) as reason:
         print(f"analysis: {reason}", file=sys.stderr)
         return 1
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # names of runs may hold letters that the terminal has not
     if options.once:
         snapshot = place.look()
         print("\n".join(whole_picture(snapshot, is_unicode())))

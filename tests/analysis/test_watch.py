@@ -124,7 +124,7 @@ class Watch(SweepCase):
         self.assertFalse(place.look().has_ended)
 
     def test_a_run_that_kills_itself_and_one_that_diverges(self):
-        self.write("grid:\n  method:\n    - {method: full, train.lr: 1000, train.decay: 100, train.warmup: 0, label: wild}\n    - lora\nseeds: [1]\n", epochs=QUICK)
+        self.write("grid:\n  method:\n    - {method: full, train.lr: 1000, train.decay: 100, train.warmup: 0, label: wild}\n    - lora\nseeds: [1]\n", QUICK)
         with self.sweeping("-j1") as process:
             place = self.watched()
             self.until(lambda: process.poll() is not None, "the sweep ends")
@@ -154,7 +154,8 @@ class Watch(SweepCase):
             self.agree(place)
 
     def test_tuned_runs_get_names_that_the_index_lacks(self):
-        self.write("grid:\n  method: [lora, red]\nseeds: [1, 2]\ntune:\n  key: train.lr\n  values: [1e-3, 2e-2]\n  set: {train.epochs: 1}\n  seed: 1\n", epochs=QUICK)
+        self.write("grid:\n  method: [lora, red]\nseeds: [1, 2]\n"
+                   "tune:\n  key: train.lr\n  values: [1e-3, 2e-2]\n  set: {train.epochs: 1}\n  seed: 1\n", QUICK)
         with self.sweeping("-j1") as process:
             place = self.watched()
             self.assertEqual(len(place.look().entries), 8)
@@ -169,7 +170,7 @@ class Watch(SweepCase):
     # ---- plain lines ----
 
     def test_a_line_per_change(self):
-        self.write(GRID, epochs=10 * QUICK)
+        self.write(GRID, epochs=200)
         with self.sweeping("-j1"):
             self.watched()
             lines = harness.call([*WATCH, self.results, "--interval", "0.2"], timeout_s=120)
@@ -180,7 +181,7 @@ class Watch(SweepCase):
         self.assertEqual(len(done), 3)
         self.assertIn("[3/3]", done[-1])
         self.assertRegex(done[0], r"validation accuracy \d+\.\d\d, test \d+\.\d\d, 0:\d\d  \[1/3\]$")
-        self.assertTrue(any(re.search(r"  running +\w+ s1: validation accuracy \d+\.\d\d after step \d+/2400$", line) for line in changes), lines.out)
+        self.assertTrue(any(re.search(r"  running +\w+ s1: validation accuracy \d+\.\d\d after step \d+/800$", line) for line in changes), lines.out)
         self.assertRegex(last, "^results: 3 runs: 3 done$")
 
     def test_once(self):
@@ -201,7 +202,8 @@ class Watch(SweepCase):
     # ---- the terminal ----
 
     def terminal(self, columns, lines, *words, changes=None):
-        return screens.Terminal([*WATCH, self.results, "--interval", "0.3", *words], columns, lines, environment({"TERM": "xterm-256color", **(changes or {})}), harness.ROOT)
+        changes = {"TERM": "xterm-256color", **(changes or {})}
+        return screens.Terminal([*WATCH, self.results, "--interval", "0.3", *words], columns, lines, environment(changes), harness.ROOT)
 
     def check_fits(self, terminal, columns, lines):
         pictures = terminal.pictures()[:-1]

@@ -32,7 +32,7 @@ except ImportError:
 
 from pathlib import Path  # noqa: E402
 
-from made_runs import analyse, write_index, write_run  # noqa: E402
+from made_runs import COLUMNS, analyse, write_index, write_run  # noqa: E402
 
 from analysis.watch import words  # noqa: E402
 from analysis.watch.finished import Outcome  # noqa: E402
@@ -46,12 +46,13 @@ from analysis.watch.view import Picture  # noqa: E402
 SEED = int(os.environ.get("WATCH_SEED", "1"))
 STEP = np.dtype([("attempt", "<i4"), ("step", "<i8"), ("loss", "<f8"), ("tokens", "<i8"), ("step_s", "<f8")])
 SCORE = np.dtype([("attempt", "<i4"), ("step", "<i8"), ("split", "S12"), ("metric", "<f8"), ("seconds", "<f8")])
-CLAIM = "peftscale claim 1\nhost {host}\nprocess {pid} {started}\nspace {space}\nboot {boot}\njob {job}\nsince 2026-05-04T03:02:01Z\nprogress {done:>19} of {steps:>19}\n"
+CLAIM = ("peftscale claim 1\nhost {host}\nprocess {pid} {started}\nspace {space}\nboot {boot}\njob {job}\nsince 2026-05-04T03:02:01Z\n"
+         "progress {done:>19} of {steps:>19}\n")
 
 
 class Writer:
-    """A partial file as the program writes it: all objects first, then SWMR. It is written elsewhere, and its bytes put in the place of those at `path`, since HDF5
-    knows a file that one process opens twice."""
+    """A partial file as the program writes it: all objects first, then SWMR. It is written elsewhere, and its bytes put in the place of those at `path`, since
+    HDF5 knows a file that one process opens twice."""
 
     def __init__(self, path, steps=100, status="running"):
         self.path, self.own = path, path.with_name(path.name + ".own")
@@ -275,8 +276,8 @@ def started(pid):
 
 class Places(Base):
     def index(self, *lines):
-        write_index(self.folder, [{"request_id": f"{number:032x}", "role": "run", "state": "missing", "task": "trec6", "method": "lora", "seed": 1, "ranks": 2, **line}
-                                  for number, line in enumerate(lines)])
+        plain = {"role": "run", "state": "missing", "task": "trec6", "method": "lora", "seed": 1, "ranks": 2}
+        write_index(self.folder, [{"request_id": f"{number:032x}", **plain, **line} for number, line in enumerate(lines)])
 
     def test_finished_under_the_view(self):
         self.index({"file": "runs/" + self.run_path.name}, {"file": "runs/other.h5", "method": "red"})
@@ -325,6 +326,8 @@ class Places(Base):
         text[2] += f"\t{now.st_size}\t{now.st_mtime_ns}"
         (self.folder / "index.tsv").write_text("\n".join(text) + "\n")
         self.assertEqual(Study(self.folder).look().entries[0].outcome.test, 0.5)
+        (self.folder / "index.tsv").write_text("\n".join(text).replace("\t0.5\t", "\tmuch\t") + "\n")
+        self.assertTrue(math.isnan(Study(self.folder).look().entries[0].outcome.test))
 
     def test_run_files_of_every_kind(self):
         runs = self.run_path.parent
@@ -351,8 +354,8 @@ class Places(Base):
     def test_what_cannot_be_watched_is_one_line(self):
         (self.folder / "study.yaml").write_text("title: x\n")
         os.rmdir(self.folder / "runs")
-        for words_, part in (([self.folder / "nowhere"], "no such file or folder; `peftscale sweep run` makes"), ([self.folder], "holds a study, not its results")):
-            out = analyse("watch", *words_, "--once")
+        for place, part in ((self.folder / "nowhere", "no such file or folder; `peftscale sweep run` makes"), (self.folder, "holds a study, not its results")):
+            out = analyse("watch", place, "--once")
             self.assertEqual((out.status, out.out, out.err.count("\n")), (1, "", 1))
             self.assertIn(part, out.err)
         (self.folder / "runs").mkdir()
@@ -370,11 +373,13 @@ class Pictures(unittest.TestCase):
         for number in range(many * len(STATES)):
             state = STATES[number % len(STATES)]
             progress = Progress(steps=10 ** dice.randrange(1, 8), done=dice.randrange(10), loss=dice.choice((0.5, 1e9, math.nan, math.inf)), metric="accuracy",
-                                curve=tuple(dice.random() for _ in range(dice.randrange(128))), score=dice.random(), score_step=1, left_s=dice.choice((5, 1e6, math.nan)),
+                                curve=tuple(dice.random() for _ in range(dice.randrange(128))), score=dice.random(), score_step=1,
+                                left_s=dice.choice((5, 1e6, math.nan)),
                                 tokens_per_s=10 ** dice.randrange(8), fault=dice.choice(("", "", "broken: " + "x" * 300)))
             outcome = Outcome("accuracy", dice.random(), dice.random(), 10.0 ** dice.randrange(6)) if state in ("done", "stale") else None
-            entries.append(Entry(key=str(number), label=dice.choice(self.LABELS), state=state, reason="because " * dice.randrange(60), host=dice.choice(("node1", "n" * 60)),
-                                 attempts=dice.randrange(4), progress=progress, outcome=outcome, changed_s=dice.choice((time.time() - 100, math.nan)),
+            entries.append(Entry(key=str(number), label=dice.choice(self.LABELS), state=state, reason="because " * dice.randrange(60),
+                                 host=dice.choice(("node1", "n" * 60)), attempts=dice.randrange(4), progress=progress, outcome=outcome,
+                                 changed_s=dice.choice((time.time() - 100, math.nan)),
                                  quiet_s=dice.choice((0, 1e5))))
         return Snapshot("study", "/a/long/place/" * 20, entries, True, time.time(), ["a note " * 50] * dice.randrange(5))
 
@@ -411,7 +416,8 @@ class Pictures(unittest.TestCase):
         def entry(state, method="lora", role="run", **more):
             return Entry(key=str(random.random()), label="x", state=state, kind=(role, "", "trec6", "2", method), **more)
 
-        done = [entry("done", outcome=Outcome(train_s=10)), entry("done", "full", outcome=Outcome(train_s=100)), entry("done", role="trial", outcome=Outcome(train_s=1))]
+        done = [entry("done", outcome=Outcome(train_s=10)), entry("done", "full", outcome=Outcome(train_s=100)),
+                entry("done", role="trial", outcome=Outcome(train_s=1))]
         half = entry("running", progress=Progress(steps=10, done=5, left_s=7.0))
         self.assertAlmostEqual(Snapshot("", "", [*done, entry("missing")], True, 0).left_s, 10)
         self.assertAlmostEqual(Snapshot("", "", [*done, entry("missing", "red"), entry("missing", role="trial")], True, 0).left_s, 55 + 1)
@@ -422,6 +428,9 @@ class Pictures(unittest.TestCase):
         self.assertTrue(math.isnan(Snapshot("", "", [*done, entry("failed")], True, 0).left_s))
 
 
+HEADER = (*COLUMNS, "bytes", "written_ns")
+
+
 class Cost(Base):
     def test_a_look_is_cheap(self):
         """Less than 3 % of a core at a look every 2 s: 60 ms, with 1,000 runs."""
@@ -430,8 +439,9 @@ class Cost(Base):
             path = self.run_path.with_name(f"trec6-lora-s{number}-0123abcd.h5")
             path.write_bytes(b"not read, since the index knows it")
             now = path.stat()
-            lines.append({"request_id": f"{number:032x}", "role": "run", "state": "done", "file": f"runs/{path.name}", "task": "trec6", "method": "lora", "seed": number,
-                          "ranks": 2, "test": 0.5, "validation": 0.5, "metric": "accuracy", "train_s": 10, "bytes": now.st_size, "written_ns": now.st_mtime_ns})
+            lines.append({"request_id": f"{number:032x}", "role": "run", "state": "done", "file": f"runs/{path.name}", "task": "trec6", "method": "lora",
+                          "seed": number, "ranks": 2, "test": 0.5, "validation": 0.5, "metric": "accuracy", "train_s": 10, "bytes": now.st_size,
+                          "written_ns": now.st_mtime_ns})
         writers = []
         for line in lines[:8]:
             path = self.folder / line["file"]
@@ -459,14 +469,11 @@ class Cost(Base):
         self.assertLess(statistics.median(spent), 0.06)
 
 
-HEADER = ("request_id stage role state file task method seed ranks tuned validation test metric train_s tokens_per_s experiment_id run_id source_hash attempts reason "
-          "bytes written_ns").split()
-
-
 class Killed(harness.Case):
     def test_a_training_that_no_sweep_started(self):
-        words_ = self.settings("alone", method="lora", train__epochs="5000")
-        process = subprocess.Popen([*command("train", "--quiet", *words_)], env=environment(), cwd=harness.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        settings = self.settings("alone", method="lora", train__epochs="5000")
+        process = subprocess.Popen([*command("train", "--quiet", *settings)], env=environment(), cwd=harness.ROOT, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         partial = Path(self.at("runs")) / "alone.h5.partial"
