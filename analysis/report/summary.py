@@ -53,8 +53,9 @@ def name_difference(each: RowStatistics, metric: str) -> str:
     """lora r=8 q,v by +1.20 (95 % interval +0.40 to +2.00, with other test examples -0.10 to +2.50; p 0.012 after Holm)"""
     found = each.difference
     p = "below 0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}"
-    ends = [f"{signed(each.low, metric)} to {signed(each.high, metric)}" if each else "" for each in (found.interval, found.wide)]
-    inside = [f"{100 * found.interval.level:g} % interval {ends[0]}"] * bool(ends[0]) + [f"with other test examples {ends[1]}"] * bool(ends[1])
+    inside = [f"{words} {signed(interval.low, metric)} to {signed(interval.high, metric)}"
+              for words, interval in ((f"{100 * found.interval.level:g} % interval", found.interval), ("with other test examples", found.wide))
+              if interval and math.isfinite(interval.low)]
     return f"{each.row.label} by {signed(found.mean, metric)}{unit(metric)} ({', '.join(inside)}; p {p} after Holm)"
 
 
