@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..load.series import Predictions
     from ..load.summary import Row
 
+MOST_BYTES = 256 << 20
 Reader = Callable[["Run"], "Predictions | None"]
 
 
@@ -26,6 +27,24 @@ class Examples:
     """Pseudo-values of one row, in the order of example ids."""
     ids: np.ndarray
     by_seed: dict[int, np.ndarray]
+
+
+def remember(read: Reader) -> Reader:
+    """A reader that keeps what it has read, up to MOST_BYTES: means over tasks look at the same predictions once more."""
+    kept: dict[str, Predictions | None] = {}
+    room = MOST_BYTES
+
+    def reader(run: Run) -> Predictions | None:
+        nonlocal room
+        if run.run_id in kept:
+            return kept[run.run_id]
+        found = read(run)
+        room -= 0 if found is None else sum(each.nbytes for each in (found.example, found.label, found.prediction, found.score))
+        if room >= 0:
+            kept[run.run_id] = found
+        return found
+
+    return reader
 
 
 def is_near(found: float, stored: float, metric: str) -> bool:
