@@ -6,16 +6,18 @@ import sys
 
 from .comm import options as comm
 from .load import options as load
+from .plots import options as plots
+from .published import options as published
 from .stats import options as stats
 from .tables import options as tables
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables from run files (results/ if nothing is named), archives of them, and the "
-                                     "model of communication times.", epilog=tables.EXAMPLES,
+    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables and figures from run files (results/ if nothing is named), archives of "
+                                     "them, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, stats, load, comm):
+    for package in (tables, stats, plots, published, load, comm):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:
@@ -33,6 +35,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     try:
         sys.exit(main(sys.argv[1:]))
     except BrokenPipeError:

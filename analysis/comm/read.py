@@ -9,7 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..load.hdf5 import PARTIAL, Unusable, as_text, need
+from ..load.guard import call
+from ..load.hdf5 import PARTIAL, Unusable, as_text, check_place, need
 
 SCHEMA_VERSION = 1
 KIND = "peftscale comm"
@@ -137,11 +138,13 @@ def read_open(file: h5py.File, found: Measurements) -> None:
         found.notes.append(f"{untimed} case{'s' if untimed > 1 else ''} without a time")
 
 
-def read_measurements(path: Path, found: Measurements) -> None:
-    """Adds one file. Raises Unusable with the reason."""
+def read_measurements(path: Path) -> Measurements:
+    """Of one file. Raises Unusable with the reason."""
+    found = Measurements(files=[path])
     if path.name.endswith(PARTIAL):
         raise Unusable("not finished (still measuring, stopped or failed)")
     try:
+        check_place(path)
         file = h5py.File(path, "r")
     except OSError as error:
         if error.errno:
@@ -152,7 +155,7 @@ def read_measurements(path: Path, found: Measurements) -> None:
             read_open(file, found)
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
             raise Unusable(f"broken: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
-    found.files.append(path)
+    return found
 
 
 def merge_points(points: list[Point]) -> list[Point]:
@@ -172,9 +175,14 @@ def collect(paths: list[Path]) -> Measurements:
     found = Measurements()
     for path in dict.fromkeys(path.resolve() for path in paths):
         try:
-            read_measurements(path, found)
+            one = call(read_measurements, path)
         except Unusable as reason:
             raise Unusable(f"{path}: {reason}") from None
+        for network, points in one.points.items():
+            found.points.setdefault(network, []).extend(points)
+        found.payloads |= one.payloads
+        found.files += one.files
+        found.notes += one.notes
     found.points = {network: merge_points(points) for network, points in sorted(found.points.items())}
     return found
 

@@ -35,4 +35,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    write_bytes(path, text.encode("utf-8"))
+    """In UTF-8. A file's name may hold bytes that are no text: they are shown as such."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))

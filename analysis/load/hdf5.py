@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,15 @@ ARCHIVE_KIND = "peftscale archive"  # one group per run (src/store/SCHEMA.md)
 ARCHIVE_VERSION = 1
 SEAL = re.compile(rb"\npeftscale archive sha256 ([0-9a-f]{64})\n")  # an archive's last line, behind HDF5's own bytes, which HDF5 does not look at
 SEAL_BYTES = 91
+BLOCK_BYTES = 1 << 20
 MOST_PACKED = 1100  # bytes that one byte of a file can stand for: deflate reaches 1032
+MOST_PLAIN = 2  # likewise where nothing is compressed; more than 1, because a chunk need not be full
+CHUNK_ROOM = 1 << 20
 # How reasons begin.
 NOT_FINISHED = "not finished"
 BROKEN = "broken"
+NO_RUN = "not a run file"
+NOT_OPENED = "cannot be opened"
 
 
 class Unusable(Exception):
@@ -46,7 +52,8 @@ def newest(rows: np.ndarray, *key: str) -> np.ndarray:
 
 def check_claim(data: h5py.Dataset) -> None:
     """A damaged file may claim more numbers than it can hold. Raises Unusable."""
-    if data.size and data.size * data.id.get_type().get_size() > MOST_PACKED * data.file.id.get_filesize():
+    most = MOST_PACKED if data.id.get_create_plist().get_nfilters() else MOST_PLAIN
+    if data.size and data.size * data.id.get_type().get_size() > most * data.file.id.get_filesize() + CHUNK_ROOM:
         raise Unusable(f"{BROKEN}: {data.name} claims more than the file can hold")
 
 
@@ -74,16 +81,6 @@ def check_version(group: h5py.Group, known: int) -> None:
         raise Unusable(f"written by a newer version (schema {version}, known: {known})")
 
 
-def check_kind(run: h5py.Group) -> None:
-    kind = kind_of(run)
-    if kind != KIND:
-        raise Unusable(f"not a run file but a {kind.removeprefix('peftscale ')}" if kind.startswith("peftscale ") else "not a run file")
-    check_version(run, SCHEMA_VERSION)
-    status = as_text(need(run, "/", "status"))
-    if status != "complete":
-        raise Unusable(f"{NOT_FINISHED} ({status})")
-
-
 @contextmanager
 def reasons() -> Iterator[None]:
     """What h5py raises of a damaged file becomes Unusable."""
@@ -98,15 +95,26 @@ def make_seal(content: bytes) -> bytes:
     return b"\npeftscale archive sha256 %s\n" % hashlib.sha256(content).hexdigest().encode()
 
 
+def check_place(path: Path) -> None:
+    """What is no file is never opened: a pipe would wait for its writer. Raises Unusable, OSError."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise Unusable("a folder, not a file" if stat.S_ISDIR(mode) else "not a file: a pipe, a socket or a device")
+
+
 def is_sealed(path: Path) -> bool:
     """Whether a file ends as an archive does. Raises Unusable if it is not what was sealed: not all damage is survived by the HDF5 library. Raises OSError."""
     with open(path, "rb") as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(max(0, length - SEAL_BYTES))
-        if not SEAL.fullmatch(seal := file.read()):
+        if not (seal := SEAL.fullmatch(file.read())):
             return False
         file.seek(0)
-        if make_seal(file.read(length - SEAL_BYTES)) != seal:
+        digest, left = hashlib.sha256(), length - SEAL_BYTES
+        while left > 0 and (block := file.read(min(left, BLOCK_BYTES))):
+            digest.update(block)
+            left -= len(block)
+        if digest.hexdigest().encode() != seal[1]:
             raise Unusable(f"{BROKEN}: its content is not what was written (another SHA-256)")
         return True
 
@@ -116,11 +124,14 @@ def open_file(path: Path) -> h5py.File:
     if path.name.endswith(PARTIAL):
         raise Unusable(f"{NOT_FINISHED} (still running, stopped or failed)")
     try:
+        check_place(path)
         is_sealed(path)
         return h5py.File(path, "r")
     except OSError as error:
         if error.errno:
-            raise Unusable(f"cannot be opened: {os.strerror(error.errno)}") from None
+            raise Unusable(f"{NOT_OPENED}: {os.strerror(error.errno)}") from None
+        raise Unusable(f"{BROKEN}: not a whole HDF5 file") from None
+    except RuntimeError:  # how h5py says what else the library finds wrong
         raise Unusable(f"{BROKEN}: not a whole HDF5 file") from None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-PHASES = ("expand", "forward", "backward", "gather", "communication", "optimizer")  # of a step, in the order in which they happen
+from .fields import PHASES
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .allowed import CONTAMINATED, INVALID, MIXED
 from .hdf5 import BROKEN, NOT_FINISHED
 from .runs import Collection, Run
 from .summary import Section, section_of
@@ -11,13 +12,16 @@ NAMED = 3
 
 # Of all runs of a table: what is said, and where it is read.
 SAME: dict[str, Callable[[Run], str]] = {
+    "versions (source_hash)": lambda run: run.source_hash[:8],
     "programs (binary_hash)": lambda run: run.binary_hash[:8],
     "commits": lambda run: run.commit[:8],
     "kinds of BLAS kernels": lambda run: run.blas_core,
     "base weights": lambda run: run.weights_hash[:8],
     "data sets": lambda run: run.dataset_hash[:8],
 }
-MARKS: dict[str, Callable[[Run], bool]] = {"dirty build": lambda run: run.dirty == "1", "contaminated": lambda run: run.contaminated}
+MARKS: dict[str, Callable[[Run], bool]] = {INVALID: lambda run: bool(run.invalid), "dirty build": lambda run: run.dirty == "1",
+                                           CONTAMINATED: lambda run: run.contaminated}
+SCORES_ALONE = "; their scores count, their times do not (--allow contaminated)"
 
 
 def name_files(names: list[str]) -> str:
@@ -70,8 +74,9 @@ def find_mixtures(collection: Collection) -> list[str]:
         found += unlike_orders(place, runs)
     for kind, has in MARKS.items():
         if marked := [run for run in collection.runs if has(run)]:
-            found.append(f"{kind.capitalize()}: {count_runs(marked)}")
-    for kind in (NOT_FINISHED, BROKEN):
+            scores_alone = SCORES_ALONE if kind == CONTAMINATED and CONTAMINATED not in collection.allowed else ""
+            found.append(f"{kind.capitalize()}: {count_runs(marked)}{scores_alone}")
+    for kind in (NOT_FINISHED, BROKEN, INVALID, MIXED):
         if paths := [path for path, reason in collection.left_out if reason.startswith(kind)]:
             found.append(f"{kind.capitalize()}: {len(paths)} file{'' if len(paths) == 1 else 's'}: {name_files([path.name for path in paths])}")
     return found

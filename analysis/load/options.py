@@ -1,8 +1,15 @@
-"""Options of the verbs `pack` and `unpack`."""
+"""Options of the verbs `runs`, `pack` and `unpack`."""
 
 import argparse
 from pathlib import Path
 
+from .allowed import add_reading
+from .fields import COLUMNS
+
+RUNS_EXAMPLES = """examples (from the project's root):
+  python3 -m analysis runs results/quickstart/runs
+  python3 -m analysis runs --study results/minilm-glue --format csv --out runs.csv
+"""
 EXAMPLES = """examples (from the project's root):
   python3 -m analysis pack results/minilm-glue
   python3 -m analysis unpack results/minilm-glue                                  lists the runs
@@ -10,7 +17,36 @@ EXAMPLES = """examples (from the project's root):
 """
 
 
+def describe_columns() -> str:
+    lines = [f"  {name:<22} {unit or 'text':<7} {meaning}".rstrip() for name, (unit, meaning) in COLUMNS.items()]
+    head = "columns of CSV and Markdown, their units, and what is not plain; behind them the settings by their own names (method.rank, train.lr):"
+    return "\n".join([head, *lines])
+
+
+def check_runs(options: argparse.Namespace) -> None:
+    if options.study and options.places:
+        options.parser.error("--study takes the place of files and folders")
+    if options.stage is not None and not options.study:
+        options.parser.error("--stage needs --study")
+
+
+def add_runs(verbs: argparse._SubParsersAction) -> None:
+    runs = verbs.add_parser("runs", help="list finished runs, one a row, with every number", epilog=f"{describe_columns()}\n\n{RUNS_EXAMPLES}",
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="One row per finished run, nothing averaged. What is left out is named on stderr, with the reason.\n"
+                            "Exit status: 0 listed, 1 no run that can be compared, or no index of a study, 2 wrong usage.")
+    runs.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
+                      "(default: results)")
+    runs.add_argument("--study", type=Path, metavar="DIR", help="the runs that a study's index lists, never trials, instead")
+    runs.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
+    runs.add_argument("--format", choices=("text", "csv", "markdown"), default="text", help="text has a few columns, the others have all (default: text)")
+    runs.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
+    add_reading(runs)
+    runs.set_defaults(module=".load.listing", function="run_runs", check=check_runs, parser=runs)
+
+
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    add_runs(verbs)
     pack = verbs.add_parser("pack", help="put a study's finished runs into one small file", epilog=EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Copies every finished run of a study's index.tsv, trials too, into archive.h5: all but theta, compressed, for a "

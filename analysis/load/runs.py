@@ -7,8 +7,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from .hdf5 import as_text, check_kind, need, newest, open_file, reasons
+from .check import find_fault
+from .content import Attributes, Content, one_line, read_content
+from .hdf5 import BROKEN, Unusable, newest, open_file, reasons
 from .measure import Validation, find_validations, measure_steps
+
+# Fields of a run that was disturbed by other work which say nothing of the method; the parts of a step and the seconds of its validations do not, either.
+DISTURBED = ("step_s", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Run:
     tokens_per_s: float
     wire_bytes: float  # mean per step, of all steps in which it was measured: what rank 0 handed to the network, MPI's headers in it
     train_s: float  # first to last step; NaN: the file does not tell
+    energy_j: float  # of all nodes, first to last step, by the machines' counters; NaN: not measured
     steps: int
     nodes: int  # 0: the file does not tell
     activation_bytes: int | None  # workspaces of rank 0
@@ -78,11 +84,21 @@ class Collection:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     twice: dict[Path, int] = field(default_factory=dict)  # per archive: its runs that are also among the others, and count once
     notes: list[str] = field(default_factory=list)  # what else is to be said below the table
+    allowed: frozenset[str] = frozenset()  # of what is left out, or not counted, as a rule (refuse.py)
 
 
 def split_settings(text: str) -> dict[str, str]:
     """The lines KEY=VALUE of /config_canonical."""
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {one_line(key): one_line(value) for key, value in pairs}
+
+
+def take_seed(settings: dict[str, str]) -> int:
+    """Out of the settings. Raises Unusable."""
+    seed = settings.pop("seed", "")
+    if not (seed.isascii() and seed.isdigit() and len(seed) < 20):
+        raise Unusable(f"{BROKEN}: /config_canonical {f'says seed={seed}' if seed else 'lacks seed'}")
+    return int(seed)
 
 
 def find_names(text: str) -> dict[str, str]:
@@ -93,51 +109,59 @@ def find_names(text: str) -> dict[str, str]:
         if line and not line[0].isspace():
             section = key
         elif key.strip() == "name":
-            names[section] = value.strip().strip("\"'")
+            names[section] = one_line(value.strip().strip("\"'"))
     return names
 
 
-def optional(attributes, name: str) -> int | None:
-    return None if name not in attributes else int(attributes[name])
+def last_attempt(rows: np.ndarray, provenance: Attributes) -> tuple[int, int, int]:
+    """Ranks, threads of a rank, and nodes (0: not told). Raises Unusable."""
+    rows = rows[rows["attempt"] > 0]
+    if not len(rows):
+        raise Unusable(f"{BROKEN}: /attempts has no rows")
+    last = rows[np.argmax(rows["attempt"])]
+    nodes = str(last["nodes"]) if "nodes" in rows.dtype.names else provenance.text("nodes", "")
+    found = int(last["ranks"]), int(last["threads"]), int(nodes) if nodes.isascii() and nodes.isdigit() else 0
+    if min(found[:2]) < 1:
+        raise Unusable(f"{BROKEN}: /attempts says {found[0]} ranks x {found[1]} threads")
+    return found
 
 
-def most_resident(run: h5py.Group) -> int | None:
+def most_resident(rows: np.ndarray | None) -> int | None:
     """Of all ranks and times; files of older versions do not tell."""
-    if "series/ranks" not in run or "peak_bytes" not in (run["series/ranks"].dtype.names or ()):
+    if rows is None or "peak_bytes" not in rows.dtype.names:
         return None
-    rows = need(run, "series/ranks")
     known = rows["peak_bytes"][(rows["attempt"] > 0) & (rows["peak_bytes"] > 0)]
     return int(known.max()) if len(known) else None
+
+
+def make_run(path: Path, member: str, content: Content) -> Run:
+    """Raises Unusable."""
+    root, provenance, accounting, result = content.root, content.provenance, content.accounting, content.result
+    settings, names = split_settings(content.canonical), find_names(content.config)
+    if not settings.get("method.name"):
+        raise Unusable(f"{BROKEN}: /config_canonical lacks method.name")
+    ranks, threads, nodes = last_attempt(content.attempts, provenance)
+    steps = newest(content.steps, "step")
+    dataset, message = provenance.text("dataset", ""), accounting.needed("sent_bytes_per_step")
+    return Run(
+        path=path, member=member, run_id=root.text("run_id"), request_id=root.text("request_id", ""), seed=take_seed(settings), settings=settings,
+        task=names.get("task", "") or dataset, dataset=dataset, model=names.get("model", ""), method=settings["method.name"], ranks=ranks, threads=threads,
+        nodes=nodes, metric=result.text("metric"), test=result.real("test_metric"), validation=result.real("validation_metric"),
+        trainable=accounting.needed("trainable") - accounting.needed("trainable_head"), head=accounting.needed("trainable_head"),
+        stored_bytes=accounting.needed("stored_bytes"), regenerated_bytes=accounting.whole("regenerated_bytes"),
+        sent_bytes=4 * accounting.needed("sent_floats"), sent_bytes_with_head=message, **measure_steps(steps), steps=len(steps),
+        train_s=result.real("train_s", math.nan), energy_j=result.real("energy_j", math.nan),
+        activation_bytes=accounting.whole("activation_bytes"), memory_bytes=most_resident(content.ranks),
+        validations=find_validations(content.evaluation, steps, ranks, message), created=root.text("created", ""),
+        contaminated=bool(result.real("contaminated", 0)), invalid=find_fault(content, steps, ranks),
+        **{name: provenance.text(name, "") for name in ("weights_hash", "dataset_hash", "source_hash", "binary_hash", "commit", "dirty", "blas_core",
+                                                        "order_hash")})
 
 
 def read_group(path: Path, member: str, run: h5py.Group) -> Run:
     """A run that is open: a whole file, or a group of an archive. Raises Unusable."""
     with reasons():
-        check_kind(run)
-        settings = split_settings(as_text(need(run, "config_canonical")))
-        names = find_names(as_text(need(run, "config")))
-        provenance = run["provenance"].attrs if "provenance" in run else {}
-        attempts = need(run, "attempts")
-        last = attempts[np.argmax(attempts["attempt"])]
-        ranks, nodes = int(last["ranks"]), int(last["nodes"]) if "nodes" in last.dtype.names else int(provenance.get("nodes", 0))
-        series = newest(need(run, "series/steps"), "step")
-        counts = {name: int(need(run, "accounting", name)) for name in ("trainable", "trainable_head", "stored_bytes", "sent_floats", "sent_bytes_per_step")}
-        accounting, result = run["accounting"].attrs, run["result"].attrs
-        scores = {name: float(need(run, "result", name)) for name in ("test_metric", "validation_metric")}
-        evaluation = need(run, "evaluation") if "evaluation" in run else None
-        dataset = as_text(provenance.get("dataset", ""))
-        return Run(
-            path=path, member=member, run_id=as_text(need(run, "/", "run_id")), request_id=as_text(run.attrs.get("request_id", "")),
-            seed=int(settings.pop("seed")), settings=settings, task=names.get("task", "") or dataset, dataset=dataset,
-            dataset_hash=as_text(provenance.get("dataset_hash", "")), model=names.get("model", ""), weights_hash=as_text(provenance.get("weights_hash", "")),
-            method=settings["method.name"], ranks=ranks, threads=int(last["threads"]), metric=as_text(need(run, "result", "metric")),
-            test=scores["test_metric"], validation=scores["validation_metric"], trainable=counts["trainable"] - counts["trainable_head"],
-            head=counts["trainable_head"], stored_bytes=counts["stored_bytes"], regenerated_bytes=optional(accounting, "regenerated_bytes"),
-            sent_bytes=4 * counts["sent_floats"], sent_bytes_with_head=counts["sent_bytes_per_step"], **measure_steps(series),
-            train_s=float(result.get("train_s", math.nan)), steps=len(series), nodes=nodes, activation_bytes=optional(accounting, "activation_bytes"),
-            memory_bytes=most_resident(run), validations=find_validations(evaluation, series, ranks, counts["sent_bytes_per_step"]),
-            created=as_text(run.attrs.get("created", "")), contaminated=bool(result.get("contaminated", 0)), invalid="",
-            **{name: as_text(provenance.get(name, "")) for name in ("source_hash", "binary_hash", "commit", "dirty", "blas_core", "order_hash")})
+        return make_run(path, member, read_content(run))
 
 
 def read_run(path: Path) -> Run:

@@ -1,11 +1,15 @@
 """From a study's folder to its index, and from a line of an index to the run that it names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
+from .archive import load_run
+from .cache import Read
+from .files import read_files
+from .guard import call
 from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, BadIndex, Index, Line, read_index
 from .runs import Run, read_group
@@ -36,6 +40,13 @@ def check_identity(run: Run, line: Line) -> None:
     for what, found, expected in (("run", run.run_id, line.cells["run_id"]), ("request", run.request_id, line.request_id)):
         if found and expected and found != expected:
             raise Unusable(f"is {what} {found[:8]}, not {expected[:8]} as the index says")
+
+
+def load_file(path: Path) -> None:
+    """Reads all that there is. Raises Unusable."""
+    with open_file(path) as file:
+        read_group(path, "", file)
+        load_run(file)
 
 
 class Reader:
@@ -83,12 +94,34 @@ class Reader:
             check_identity(run, line)
             yield run, group
             return
+        call(load_file, path)  # damage that the HDF5 library does not survive ends another process
         with open_file(path) as file:
             run = read_group(path, "", file)
             check_identity(run, line)
             yield run, file
 
-    def read(self, line: Line) -> Run:
-        """Raises Unusable."""
-        with self.opened(line) as (run, _):
-            return run
+
+def choose(line: Line, member: str, found: Read) -> Run:
+    """Of what a file holds, what the line names. Raises Unusable."""
+    if found.reason:
+        raise Unusable(found.reason)
+    if bool(member) != found.is_archive:
+        raise Unusable("not an archive of runs" if member else "not a run file but a archive")
+    run = dict(found.runs).get(member, "not in the archive")
+    if isinstance(run, str):
+        raise Unusable(run)
+    check_identity(run, line)
+    return run
+
+
+def read_lines(folder: Path, lines: Sequence[Line], use_cache: bool = True) -> Iterator[tuple[Line, Run | str]]:
+    """The run that each line names, or why it is of no use."""
+    with Reader(folder) as reader:
+        places = [reader.find(line) for line in lines]
+    paths = list(dict.fromkeys(path for path, _ in places))
+    contents = dict(zip(paths, read_files(paths, folder, use_cache)))
+    for line, (path, member) in zip(lines, places):
+        try:
+            yield line, choose(line, member, contents[path])
+        except Unusable as reason:
+            yield line, str(reason)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .hdf5 import Unusable
+from .allowed import NOTHING
 from .index import RUN, TRIAL, Line
+from .refuse import check_valid, sift
 from .runs import Collection
-from .source import Reader, find_index, of_stage
+from .source import find_index, of_stage, read_lines
 from .summary import Row
 
 MOST_NAMES, MOST_REASONS, LONGEST_REASON = 3, 12, 200
@@ -37,25 +38,26 @@ class Study:
         return len({line.cells["task"] for line in self.runs + self.trials}) > 1
 
 
-def read_study(folder: Path, stage: str | None = None) -> Study:
-    """Raises BadIndex, FileNotFoundError. A run whose file is of no use is left out of the collection, with the reason."""
+def read_study(folder: Path, stage: str | None = None, allow: frozenset[str] = NOTHING, use_cache: bool = True) -> Study:
+    """Raises BadIndex, FileNotFoundError. A run whose file is of no use, or that must not be compared (refuse.py; allow: what may), is left out of the
+    collection, with the reason."""
     path, index = find_index(folder)
     lines = of_stage(index.lines, stage, path)
-    study = Study(folder.resolve().name, path, *([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL)), index.shown, index.title, index.question)
+    runs, trials = ([line for line in lines if line.cells["role"] == role] for role in (RUN, TRIAL))
+    study = Study(folder.resolve().name, path, runs, trials, index.shown, index.title, index.question)
     collection = study.collection
-    with Reader(folder) as reader:
-        for line in study.runs:
-            if not line.is_finished:
-                continue
-            try:
-                run = reader.read(line)
-                if run.run_id in study.line_of:
-                    raise Unusable(f"the same run as {study.line_of[run.run_id].cells['file']}")
-            except Unusable as reason:
-                collection.left_out.append((folder / line.cells["file"], str(reason)))
-                continue
-            study.line_of[run.run_id] = line
-            collection.runs.append(run)
+    for line, run in read_lines(folder, [line for line in study.runs if line.is_finished], use_cache):
+        reason = run if isinstance(run, str) else check_valid(run, allow)
+        if not reason and run.run_id in study.line_of:
+            reason = f"the same run as {study.line_of[run.run_id].cells['file']}"
+        if reason:
+            collection.left_out.append((folder / line.cells["file"], reason))
+            continue
+        study.line_of[run.run_id] = line
+        collection.runs.append(run if run.source_hash else replace(run, source_hash=line.cells["source_hash"]))
+    sift(collection, allow)
+    kept = {run.run_id for run in collection.runs}
+    study.line_of = {run_id: line for run_id, line in study.line_of.items() if run_id in kept}
     return study
 
 
@@ -131,8 +133,10 @@ def describe(study: Study, rows: list[Row]) -> list[str]:
         if missing := [line for line in lines if not line.is_finished]:
             notes += [f"{head}: {len(missing)}", *unfinished_notes(missing, columns)]
     shown = {study.line_of[run.run_id].group for row in rows for run in row.runs}
-    if nothing := [line for line in study.runs if line.group not in shown]:
-        notes.append(f"No row, because no run is finished: {names_of(nothing, columns[:-1], len(nothing))}.")
+    finished = {line.group for line in study.runs if line.is_finished}
+    for why, is_so in (("no run is finished", lambda group: group not in finished), ("all that is finished is left out", finished.__contains__)):
+        if nothing := [line for line in study.runs if line.group not in shown and is_so(line.group)]:
+            notes.append(f"No row, because {why}: {names_of(nothing, columns[:-1], len(nothing))}.")
     if stale := [line for line in study.runs + study.trials if line.state == "stale"]:
         notes += [f"Stale: {len(stale)}", *stale_notes(stale, columns)]
     return notes

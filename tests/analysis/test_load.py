@@ -64,7 +64,7 @@ class Fields(unittest.TestCase):
     def test_validations_of_a_run_that_went_on(self):
         """Steps and validations that were made again count once; the final evaluation repeats that of the step that was kept."""
         first, second = series([9.0] * 12, attempt=1, payload_bytes=10), series([1.0] * 20, attempt=2, payload_bytes=1000)
-        self.run_of(steps=np.concatenate([first, second[8:]]))
+        self.run_of(steps=np.concatenate([first, second[8:]]), validation=0.3)
         rows = [(1, 4, 0.1, 5.0), (1, 12, 0.2, 7.0), (2, 12, 0.3, 1.0), (2, 20, 0.25, 2.0), (2, 12, 0.3, 64.0), (0, 0, 0.0, 0.0)]
         with h5py.File(self.place / "a.h5", "r+") as file:
             kind = [("attempt", "<i4"), ("step", "<i8"), ("epoch", "<i4"), ("split", "S12"), ("loss", "<f8"), ("metric", "<f8"), ("seconds", "<f8")]

@@ -24,7 +24,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
-from made_runs import COLUMNS, analyse, index_text, write_index, write_run  # noqa: E402
+from made_runs import COLUMNS, analyse, index_text, series, write_index, write_run  # noqa: E402
 
 
 class Study(unittest.TestCase):
@@ -152,21 +152,80 @@ class Study(unittest.TestCase):
         self.assertLess(len(lines), 70)
         self.assertIn("8 more, for 8 other reasons", " ".join(lines))
 
+    def stale(self, name, **cells):
+        return self.add(name, state="stale", source_hash="abcd1234" + "0" * 24, **cells)
+
     def test_stale(self):
-        self.add("a1", seed=1, test=0.5)
-        self.add("a2", seed=2, test=0.7, state="stale", source_hash="abcd1234" + "0" * 24)
-        self.add("t1", role="trial", state="stale", source_hash="abcd1234" + "0" * 24, tuned="train.lr=0.1")
+        """All of one older version: a table like others, marked."""
+        self.stale("a1", seed=1, test=0.5)
+        self.stale("a2", seed=2, test=0.7)
+        self.stale("t1", role="trial", tuned="train.lr=0.1")
         (row,) = self.rows()
         self.assertEqual((row["seeds"], row["marks"]), ("1 2", "stale"))
         self.assertAlmostEqual(float(row["test_mean"]), 0.6)
-        self.assertIn("Stale: 2 2 runs by another version of the program: source_hash abcd1234 (lora, lora train.lr=0.1)", self.flat())
+        text = self.flat()
+        self.assertIn("Stale: 3 3 runs by another version of the program: source_hash abcd1234 (lora, lora train.lr=0.1)", text)
+        self.assertNotIn("Left out", text)
+
+    def test_versions_are_not_mixed(self):
+        """In a table those of the version that made most of it count; of each task they may be others."""
+        self.add("a1", seed=1, test=0.5)
+        self.add("a2", seed=2, test=0.7)
+        self.stale("a3", seed=3, test=0.9)
+        self.stale("b1", task="cola", made={"metric": "matthews"})
+        self.stale("c1", task="cola", method="red", made={"metric": "matthews"})
+        self.add("d1", task="cola", method="vera", made={"metric": "matthews"})
+        rows = {(row["task"], row["method"]): row for row in self.rows()}
+        self.assertEqual({key: (row["seeds"], row["seeds_planned"], row["marks"]) for key, row in rows.items()},
+                         {("trec6", "lora"): ("1 2", "3", ""), ("cola", "lora"): ("1", "1", "stale"), ("cola", "red"): ("1", "1", "stale")})
+        text = self.flat()
+        for words in ("Left out: 2", "runs/a3.h5: mixed: by source_hash abcd1234, but most of its table (2) by 55555555",
+                      "runs/d1.h5: mixed: by source_hash 55555555, but most of its table (2) by abcd1234", "Mixed: 2 files: a3.h5, d1.h5",
+                      "No row, because all that is finished is left out: cola vera.", "Stale: 3 3 runs by another version"):
+            self.assertIn(words, text)
+        self.table("--strict", code=1)
+        rows = {(row["task"], row["method"]): row for row in self.rows("--allow", "mixed")}
+        self.assertEqual((len(rows), rows["trec6", "lora"]["seeds"], rows["trec6", "lora"]["marks"]), (4, "1 2 3", "stale"))
+        text = self.flat("--allow", "mixed")
+        self.assertNotIn("Left out", text)
+        self.assertIn("Mixture in trec6, accuracy, 2 x 1: 2 versions (source_hash): 55555555 (2 runs: a1.h5, a2.h5); abcd1234 (1 run: a3.h5)", text)
+
+    def test_of_two_versions_with_as_many_runs_the_newer_counts(self):
+        self.add("a1", seed=1, made={"created": "2024-05-01T00:00:00Z"})
+        self.stale("a2", seed=2, made={"created": "2024-04-30T00:00:00Z"})
+        self.assertEqual([(row["seeds"], row["marks"]) for row in self.rows()], [("1", "")])
+
+    def test_invalid_runs_are_refused(self):
+        self.add("a1", seed=1, test=0.5)
+        self.add("a2", seed=2, test=1.5)
+        (row,) = self.rows()
+        self.assertEqual((row["seeds"], row["seeds_planned"], float(row["test_mean"])), ("1", "2", 0.5))
+        text = self.flat()
+        for words in ("runs/a2.h5: invalid: the validation score is 1.4, which no accuracy is (and 1 more)", "Invalid: 1 file: a2.h5"):
+            self.assertIn(words, text)
+        (row,) = self.rows("--allow", "mixed, invalid")
+        self.assertEqual((row["seeds"], row["marks"]), ("1 2", "invalid"))
+        done = analyse("table", "--study", self.place, "--allow", "broken")
+        self.assertEqual(done.status, 2)
+        self.assertIn("'broken' is none of invalid, mixed, contaminated", done.err)
 
     def test_mixtures_and_contaminated_as_ever(self):
         self.add("a1", made={"binary_hash": "b" * 32, "contaminated": 1})
         self.add("a2", seed=2, made={"binary_hash": "c" * 32})
         text = self.flat()
         self.assertIn("Mixture: 2 programs (binary_hash): bbbbbbbb (1 run: a1.h5); cccccccc (1 run: a2.h5)", text)
-        self.assertIn("Contaminated: 1 run: a1.h5", text)
+        self.assertIn("Contaminated: 1 run: a1.h5; their scores count, their times do not (--allow contaminated)", text)
+
+    def test_times_of_contaminated_runs_do_not_count(self):
+        for seed, time_s, disturbed in ((1, 0.1, 0), (2, 0.3, 0), (3, 8.0, 1)):
+            self.add(f"a{seed}", seed=seed, test=seed / 10, made={"steps": series([time_s] * 20), "train_s": 20 * time_s, "contaminated": disturbed})
+        self.add("b1", method="red", made={"contaminated": 2, "train_s": 7.0})
+        rows = {row["method"]: row for row in self.rows()}
+        self.assertEqual([round(float(rows["lora"][name]), 9) for name in ("test_mean", "step_s", "train_s")], [0.2, 0.2, 4.0])
+        self.assertEqual((rows["red"]["step_s"], rows["red"]["tokens_per_s"], rows["red"]["train_s"], rows["red"]["test_mean"]), ("", "", "", "0.5"))
+        rows = {row["method"]: row for row in self.rows("--allow", "contaminated")}
+        self.assertEqual((round(float(rows["lora"]["step_s"]), 9), float(rows["red"]["train_s"])), (2.8, 7.0))
+        self.assertNotIn("their times do not", self.flat("--allow", "contaminated"))
 
     def test_strict(self):
         self.add("a1")
@@ -300,7 +359,7 @@ class Study(unittest.TestCase):
         self.assertEqual((self.out / "table.csv").read_text(encoding="utf-8"), csv_before)
         self.assertIn("| method | stored | seeds | valid. |\n", (self.out / "table.md").read_text(encoding="utf-8"))
         # The command line has the last word, of any table.
-        self.assertEqual(self.cells("--columns", "test, sent"), [["method", "test", "sent per step"], ["lora", "55.00 ±7.07", "3.60 kB"]])
+        self.assertEqual(self.cells("--columns", "test, sent"), [["method", "test", "sent per step"], ["lora", "55.00 ±63.53", "3.60 kB"]])
         self.assertIn("| method | sent per step |\n", analyse("table", self.place / "runs", "--columns", "sent", "--format", "markdown").out)
         for words, reason in (("tset", "there is no column 'tset'; did you mean 'test'?"), ("", "there is no column ''; there are: ranks, test"),
                               ("test,test", "the column 'test' is there twice"), ("all,test", "there is no column 'all'")):
@@ -324,7 +383,7 @@ class Study(unittest.TestCase):
             self.add(f"b{seed}", seed=seed, tuned="train.lr=2e-2", method="vera", made={"train_s": time_s, "regenerated": 49_152, "trainable": 900})
             self.add(f"c{seed}", seed=seed, tuned="train.lr_head=5e-3", method="head", made={"trainable": 0})
         heads, *rows = self.cells("--columns", "all")
-        self.assertEqual(len(heads), 16)
+        self.assertEqual(len(heads), 33)
         shown = [{name: row[heads.index(name)] for name in ("method", "ranks", "tuned", "numbers of head", "regenerated", "train time")} for row in rows]
         self.assertEqual([list(row.values()) for row in shown], [["lora", "2", "0.003", "5,775", "0 B", "12.00 s"],
                                                                 ["vera", "2", "2e-2", "100", "49.2 kB", "12.00 s"], ["head", "2", "5e-3", "100", "-", "-"]])
@@ -344,12 +403,13 @@ class Study(unittest.TestCase):
         for ranks in (4, 1, 2):
             for seed in (1, 2):
                 self.add(f"a{ranks}{seed}", seed=seed, ranks=ranks, test=ranks / 10, made={"ranks": ranks})
-        self.assertEqual(self.table().out.count("lora"), 3)
+        self.assertEqual(self.table().out.count("\nlora "), 3)
         self.assertEqual(self.table("--format", "markdown").out.count("| method |"), 3)
         self.remarks = ["# columns: ranks test"]
         text = self.table().out
         self.assertTrue(text.startswith("trec6 (data wordnet-verb), minilm-l6: accuracy in %\n"), text)
-        rows = [["1", "10.00 ±0.00"], ["2", "20.00 ±0.00"], ["4", "40.00 ±0.00"]]
+        rows = [["1", "10.00"], ["2", "20.00"], ["4", "40.00"]]  # no interval without a spread over seeds
+        self.assertIn("no interval without a spread over seeds: lora ranks=1, lora ranks=2, lora ranks=4.", self.flat())
         self.assertEqual(self.cells(), [["method", "ranks", "test"], *(["lora", *row] for row in rows)])
         self.assertEqual([row["ranks"] for row in self.rows()], ["1", "2", "4"])
         self.add("b", ranks=4, test=0.7, made={"ranks": 4, "settings": {"train.batch": 64}})
@@ -410,7 +470,7 @@ class Study(unittest.TestCase):
     def test_curves_in_files(self):
         self.curves()
         self.table("--curves", "--out-dir", self.out)
-        self.assertEqual(sorted(path.name for path in self.out.iterdir()), ["curves.csv", "table.csv", "table.md"])
+        self.assertEqual(sorted(path.name for path in self.out.iterdir()), ["curves.csv", "table.cells.tsv", "table.csv", "table.md", "table.tex"])
         with open(self.out / "curves.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         self.assertEqual(len(rows), 17)
@@ -427,7 +487,7 @@ class Study(unittest.TestCase):
         self.add("a1")
         self.assertEqual(self.table("--curves").out, self.table().out)
         self.table("--curves", "--out-dir", self.out)
-        self.assertEqual(sorted(path.name for path in self.out.iterdir()), ["table.csv", "table.md"])
+        self.assertEqual(sorted(path.name for path in self.out.iterdir()), ["table.cells.tsv", "table.csv", "table.md", "table.tex"])
 
     # ---- form ----
 
@@ -436,7 +496,7 @@ class Study(unittest.TestCase):
             for seed in (1, 2):
                 self.add(f"a{number}{seed}", seed=seed, method=method, tuned="train.lr=0.000333333", test=-0.987 if seed == 1 else 0.987, metric="spearman",
                          made={"options": {"rank": 1024, "modules": "q,k,v,o,up,down"}, "trainable": size, "stored": 4 * size, "sent": size,
-                               "message": 4 * size, "metric": "spearman"})
+                               "message": 4 * size, "metric": "spearman", "validation": -0.987})
             self.add(f"f{number}", seed=3, method=method, state="failed", tuned="train.lr=0.000333333", reason="diverged at step 12: loss nan")
             for rate in range(1, 8):
                 self.add(f"t{number}{rate}", role="trial", method=method, tuned=f"train.lr=0.000{rate}33333", validation=-0.5, metric="spearman", file=False)
@@ -456,13 +516,13 @@ class Study(unittest.TestCase):
                          test=-0.987 if seed == 1 else 0.987,
                          made={"options": {"rank": 1024, "modules": "q,k,v,o,up,down"}, "trainable": 124_645_632, "stored": 498_582_528,
                                "sent": 124_645_632, "message": 498_612_345, "regenerated": 98_765_432_100, "head": 1_234_567, "train_s": 12_345.6,
-                               "metric": "spearman", "ranks": 1024})
+                               "metric": "spearman", "ranks": 1024, "validation": -0.999})
             for width in (100, 80):
                 lines = self.table("--columns", "all", "--width", width).out.splitlines()
                 self.assertLessEqual(max(map(len, lines)), width, "\n".join(lines))
                 said = " ".join(lines)
-                self.assertIn(f"{width} columns have no room for: regenerated, train time, numbers of head, stored", said)
-                self.assertEqual("tuned" in lines[2], number == 0, said)
+                self.assertIn(f"{width} columns have no room for: regenerated, train time, numbers of head, energy, wait share, expand, gather,", said)
+                self.assertEqual("tuned" in lines[2], number == 0 and width == 100, said)
                 self.assertEqual([heading in lines[2] for heading in ("ranks", "test", "numbers", "sent per", "seeds")], [True] * 5, said)
             self.lines.clear()
 

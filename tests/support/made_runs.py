@@ -11,6 +11,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from analysis.load.check import BACKEND  # noqa: E402
+from analysis.load.metrics import cross_entropy  # noqa: E402
+from analysis.load.xxh3 import hash_texts  # noqa: E402
+
 PHASES = ("expand", "forward", "backward", "gather", "communication", "optimizer")
 STEP = np.dtype([("attempt", "<i4"), ("step", "<i8"), ("step_s", "<f8"), ("communication_s", "<f8"), ("tokens", "<i8")])
 ATTEMPT = np.dtype([("attempt", "<i4"), ("started", "S24"), ("ranks", "<i4"), ("threads", "<i4"), ("nodes", "<i4"), ("first_step", "<i8")])
@@ -31,12 +35,12 @@ def series(times, share=0.1, tokens=300, attempt=1, **columns):
 
 
 def evaluation(rows, metric, attempt=1):
-    """/evaluation of rows (step, epoch, split, score, loss, seconds); the score stands in the metric's own column, too."""
+    """/evaluation of rows (step, epoch, split, score, loss, seconds, examples); the score stands in the metric's own column, too."""
     made = np.zeros(len(rows), EVALUATION)
     for name in ("accuracy", "f1", "matthews", "pearson", "spearman"):
         made[name] = np.nan
-    for row, (step, epoch, split, score, loss, seconds) in zip(made, rows):
-        for name, value in {"attempt": attempt, "step": step, "epoch": epoch, "split": split.encode(), "loss": loss, "count": 100, "metric": score,
+    for row, (step, epoch, split, score, loss, seconds, examples) in zip(made, rows):
+        for name, value in {"attempt": attempt, "step": step, "epoch": epoch, "split": split.encode(), "loss": loss, "count": examples, "metric": score,
                             "seconds": seconds, **({metric: score} if metric in EVALUATION.names else {})}.items():
             row[name] = value
     return made
@@ -58,9 +62,9 @@ def predictions(right, count, seed):
 def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=None, settings=None, model="minilm-l6", task="wordnet-verbs", metric="accuracy",
               ranks=2, threads=1, nodes=1, trainable=1000, head=100, stored=4000, sent=900, message=4016, steps=None, status="complete", version=1, run_id=None,
               regenerated=None, train_s=None, weights="w" * 32, data="d" * 32, kind="peftscale run", contaminated=None, request_id=None,
-              created="2024-01-01T00:00:00Z", activation=None, memory=None, validations=None, examples=None, **more):
+              created="2024-01-01T00:00:00Z", activation=None, memory=None, validations=None, examples=None, energy=None, **more):
     """A finished run with what the analysis reads, laid out as src/store/SCHEMA.md says. more: texts of /provenance (source_hash, commit, dirty ...).
-    validations: rows (step, epoch, score, loss, seconds); memory: peak bytes per rank; examples: that many predictions for the test split, of two classes;
+    validations: rows (step, epoch, score, loss, seconds), at least one; memory: peak bytes per rank; examples: that many predictions for the test split, of two classes;
     `test` is then the nearest accuracy that so many can have."""
     canonical = {"seed": seed, "method.name": method, "train.lr": "0.001", "train.batch": 32}
     canonical |= {f"method.{key}": value for key, value in (options or {}).items()} | (settings or {})
@@ -70,14 +74,15 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
         right = round(test * examples)
         test = right / examples
     path.parent.mkdir(parents=True, exist_ok=True)
+    experiment_id = hash_texts([text, weights, data, more.get("backend", BACKEND)]) or "e" * 32
     with h5py.File(path, "w") as file:
         identity = run_id or f"{abs(hash((path.name, text, ranks))):032x}"
-        for name, value in {"kind": kind, "status": status, "run_id": identity, "experiment_id": "e" * 32, "created": created,
+        for name, value in {"kind": kind, "status": status, "run_id": identity, "experiment_id": experiment_id, "created": created,
                             "request_id": request_id}.items():
             if value is not None:
                 file.attrs[name] = np.bytes_(value)
         file.attrs["schema_version"] = version
-        file["config"] = np.bytes_(config)
+        file["config"] = np.bytes_(config.encode())
         file["config_canonical"] = np.bytes_(text)
         provenance = file.create_group("provenance").attrs
         for name, value in {"dataset": "wordnet-verb", "weights_hash": weights, "dataset_hash": data, **more}.items():
@@ -89,7 +94,7 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
                 accounting[name] = value
         result = file.create_group("result").attrs
         for name, value in {"metric": np.bytes_(metric), "test_metric": test, "validation_metric": validation, "contaminated": contaminated,
-                            "train_s": train_s}.items():
+                            "train_s": train_s, "energy_j": energy}.items():
             if value is not None:
                 result[name] = value
         file["attempts"] = np.array([(1, b"2024-01-01T00:00:00Z", ranks, threads, nodes, 0)], ATTEMPT)
@@ -97,10 +102,14 @@ def write_run(path, seed=1, test=0.5, validation=0.4, method="lora", options=Non
         tables["steps"] = series([0.1] * 20) if steps is None else steps
         if memory is not None:
             tables["ranks"] = np.array([(1, 20, rank, peak) for rank, peak in enumerate(memory)], RANK)
-        if validations is not None:
-            file["evaluation"] = evaluation([(step, epoch, "validation", *rest) for step, epoch, *rest in validations], metric)
+        told = predictions(right, examples, seed) if examples else None
         if examples:
-            file["predictions/test"] = predictions(right, examples, seed)
+            file["predictions/test"] = told
+        if validations is not None:
+            rows = [(step, epoch, "validation", *rest, 100) for step, epoch, *rest in validations]
+            loss = cross_entropy(told["score"], told["label"]) if examples else 0.5
+            final = [(*rows[-1][:3], validation, *rows[-1][4:]), (*rows[-1][:2], "test", test, loss, 0.1, examples or 100)]  # as when a training ends
+            file["evaluation"] = evaluation(rows + final, metric)
     return path
 
 

@@ -1,0 +1,96 @@
+"""The verb `runs`: one row per run, every number that the analysis knows of it."""
+
+import argparse
+import csv
+import io
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..common.files import write_file
+from ..common.text import lay_out, markdown_line
+from .collect import collect
+from .frame import to_frame
+from .index import BadIndex
+from .runs import Collection
+from .study import read_study
+
+RESULTS = Path("results")
+# What a terminal has room for.
+SHORT = ("name", "task", "model", "method", "seed", "ranks", "test", "validation", "trainable", "step_s", "verdict")
+
+
+def read(options: argparse.Namespace) -> Collection:
+    """Raises OSError, BadIndex."""
+    if options.study:
+        return read_study(options.study, options.stage, options.allow, options.use_cache).collection
+    return collect(options.places or [RESULTS], options.allow, options.use_cache)
+
+
+def show(value: Any) -> str:
+    """For people: what is not known is a dash."""
+    if value is pd.NA or isinstance(value, float) and math.isnan(value):
+        return "-"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def exact(value: Any) -> str:
+    """For programs: what is not known is empty, numbers are whole to the last bit."""
+    if value is pd.NA or isinstance(value, float) and math.isnan(value):
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def as_text(frame: pd.DataFrame) -> str:
+    cells = [[show(value) for value in row] for row in frame[list(SHORT)].itertuples(index=False)]
+    widest = max([len(row[0]) for row in cells] + [len(SHORT[0])])
+    width = widest + sum(2 + max([len(row[column]) for row in cells] + [len(name)]) for column, name in enumerate(SHORT) if column)
+    return "\n".join(lay_out(cells, width, [("", name) for name in SHORT])) + "\n"
+
+
+def as_markdown(frame: pd.DataFrame) -> str:
+    lines = [markdown_line(list(frame.columns)), markdown_line(["---"] * len(frame.columns))]
+    return "\n".join([*lines, *(markdown_line([show(value) for value in row]) for row in frame.itertuples(index=False))]) + "\n"
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([list(frame.columns), *([exact(value) for value in row] for row in frame.itertuples(index=False))])
+    return out.getvalue()
+
+
+FORMS = {"text": as_text, "markdown": as_markdown, "csv": as_csv}
+
+
+def run_runs(options: argparse.Namespace) -> int:
+    try:
+        collection = read(options)
+    except OSError as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    except BadIndex as reason:
+        print(f"analysis: {reason}", file=sys.stderr)
+        return 1
+    for path, reason in collection.left_out:
+        print(f"analysis: left out: {path}: {reason}", file=sys.stderr)
+    for path, count in collection.twice.items():
+        print(f"analysis: {path}: {count} of its runs are files, too, and count once", file=sys.stderr)
+    if not collection.runs:
+        place = options.study or " ".join(map(str, options.places or [RESULTS]))
+        print(f"analysis: no run in {place} that can be compared", file=sys.stderr)
+        return 1
+    text = FORMS[options.format](to_frame(collection.runs))
+    if not options.out:
+        print(text, end="")
+        return 0
+    try:
+        write_file(options.out, text)
+    except OSError as error:
+        print(f"analysis: {options.out}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"Written: {options.out}")
+    return 0
