@@ -16,6 +16,7 @@ from .multiple import holm
 from .pairs import LEAST_SEEDS, Paired, paired, rounding_spread
 
 BETTER, WORSE, NOT_SEPARATED, TOO_FEW, NO_SPREAD = "better", "worse", "not separated", "too few seeds", "no spread"
+MOST_GROUPED = 100  # rows: the pairs of them grow with the square, and letters of more tell nobody anything
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,10 @@ def judge_against(entries: Sequence[Entry], control: int, level: float, lower_is
 
 
 def find_groups(entries: Sequence[Entry], level: float) -> tuple[list[str] | None, int]:
-    """Letters, and how many pairs were tested."""
+    """Letters (None: too many), and how many pairs were tested."""
     compared = [index for index, entry in enumerate(entries) if entry.scores]
+    if len(compared) > MOST_GROUPED:
+        return None, 0
     pairs = [pair_of(entries[first], entries[second], level) for place, first in enumerate(compared) for second in compared[place + 1:]]
     has_seeds = np.array([len(pair.seeds) >= LEAST_SEEDS for pair in pairs], bool)
     separated = np.zeros(len(pairs), bool)

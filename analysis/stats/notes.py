@@ -90,7 +90,7 @@ def about_verdicts(found: Judgement, entries: Sequence[Entry]) -> list[str]:
 
 def about_letters(found: Judgement, level: float) -> list[str]:
     if found.too_many_groups:
-        return ["No letters: there are too many groups to show."]
+        return ["No groups: there are too many rows or groups to show."]
     if not found.pairs:
         return []
     return [f"Group: rows that share a letter cannot be separated (Holm over {count(found.pairs, 'pair')} of rows, {percent(1 - level)} for all of them: it "

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..common.arguments import real_number, whole_number
+from ..load.allowed import add_reading
 
 CONTROL = "lora"
 FORMATS = ("text", "markdown", "csv", "json")
@@ -43,4 +44,5 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     stats.add_argument("--format", type=formats, metavar="LIST", help=f"of {','.join(FORMATS)} (default: text, and with --out-dir all). Text is printed; the "
                        "others are written to --out-dir, or printed where there is none")
     stats.add_argument("--width", type=whole_number(60, 1000), metavar="N", help="columns of text (default: the terminal's, from 80 to 100)")
+    add_reading(stats)
     stats.set_defaults(module=".stats.verb", function="run_stats", check=check, parser=stats)

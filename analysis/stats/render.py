@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..common.text import NARROWEST, lay_out, markdown_line, wrap
-from ..common.units import PERCENT, score
+from ..common.units import score
 from ..load.summary import Row, Section
 from .intervals import Interval
 from .judge import Difference
@@ -46,17 +46,6 @@ class Sheet:
     pooled: float
     smallest: float
     more: list[str] = field(default_factory=list)  # notes that answer what was asked on the command line
-
-
-def place(section: Section) -> str:
-    ranks = f"{section.ranks} rank{'' if section.ranks == 1 else 's'}" if section.ranks else ""
-    threads = f"{section.threads} threads" if section.threads > 1 else ""
-    return ", ".join(filter(None, [section.model or "a model without a name", " x ".join(filter(None, [ranks, threads]))]))
-
-
-def title_of(section: Section) -> str:
-    data = "" if section.dataset in ("", section.task) else f" (data {section.dataset})"
-    return f"{section.task}{data}, {place(section)}: {section.metric}{' in %' if section.metric in PERCENT else ''}"
 
 
 # ---- cells ----
