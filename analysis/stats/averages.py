@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..load.summary import Row
 from .comparison import Parts, find_control
-from .examples import Reader, count_examples, scores_by_seed, step_of
+from .examples import Reader, scores_by_seed, step_of
 from .intervals import Interval, no_interval, t_interval
 from .judge import Difference, Entry, judge
 from .metrics import LOWER_IS_BETTER
@@ -50,7 +50,7 @@ def average_entry(rows: Sequence[Row], predictions: Reader | None) -> Entry:
     """The rounding of a mean of T scores of steps h is that of one score of step sqrt(sum h^2) / T."""
     scores = [scores_by_seed(row) for row in rows]
     seeds = sorted(set.intersection(*map(set, scores)))
-    steps = [step_of(row.section.metric, count_examples(row, predictions)) for row in rows]
+    steps = [step_of(row, predictions) for row in rows]
     return Entry(rows[0].label, {seed: math.fsum(each[seed] for each in scores) / len(rows) for seed in seeds},
                  math.sqrt(sum(step * step for step in steps)) / len(rows))
 

@@ -9,6 +9,7 @@ import math
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
 import unittest
 import warnings
@@ -20,7 +21,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 sys.path[:0] = [str(ROOT / "tests/support"), str(Path(__file__).resolve().parent), str(ROOT)]
 
 try:
-    import h5py  # noqa: F401
+    import h5py
     import numpy as np
     import pandas  # noqa: F401
     from scipy import stats as scipy_stats
@@ -30,7 +31,7 @@ except ImportError as e:
 
 import stats_simulation as proof  # noqa: E402
 import tap  # noqa: E402
-from made_runs import analyse  # noqa: E402
+from made_runs import analyse, write_index, write_run  # noqa: E402
 
 from analysis import stats  # noqa: E402
 from analysis.load.series import Predictions  # noqa: E402
@@ -619,6 +620,27 @@ class Compare(unittest.TestCase):
         self.assertFalse(any(each.difference.wide for each in found.rows if each.difference))
         self.has_note(found, "No interval over examples (all): of the control: no predictions of the test split are stored.")
 
+    def test_two_seeds(self):
+        """A t interval, but none over examples."""
+        rows = rows_of({"lora": [0.80, 0.82], "full": [0.92, 0.96], "red": [0.81, 0.84]})
+        found = stats.compare(rows, "lora", Store().fill(rows))
+        self.assertTrue(found.rows[1].difference.interval.is_known)
+        self.assertIsNone(found.rows[1].difference.wide)
+        self.has_note(found, "No interval over examples (full, red): two seeds are too few.")
+
+    def test_nothing_has_a_spread(self):
+        found = stats.compare(rows_of({"lora": [0.8, 0.8, 0.8], "full": [0.9, 0.9, 0.9]}), "lora")
+        self.assertEqual(self.verdicts(found)["full"], "no spread")
+        self.assertTrue(math.isnan(found.smallest))
+        self.assertIsNone(found.rows[0].score)
+
+    def test_more_rows_than_letters_can_show(self):
+        rng = np.random.default_rng(5)
+        rows = rows_of({f"lora r={rank}": rng.normal(0.8, 0.01, 3) for rank in range(120)})
+        found = stats.compare(rows, "lora r=0")
+        self.assertEqual((found.family, {each.letters for each in found.rows}), (119, {""}))
+        self.has_note(found, "No groups: there are too many rows")
+
     def test_rows_of_several_sections_are_refused(self):
         with self.assertRaises(ValueError):
             stats.compare([*rows_of(TABLE), *rows_of(TABLE, make_section("cola"))], "lora")
@@ -698,6 +720,103 @@ class Averages(unittest.TestCase):
 
 def run_verb(*words):
     return analyse("stats", *words)
+
+
+class MadeStudies(unittest.TestCase):
+    """Studies of made run files: what a file holds, or fails to, never ends in a traceback."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.place = Path(folder.name) / "study"
+        self.place.mkdir()
+        self.lines = []
+
+    def add(self, method, seed, test, task="trec6", state="done", **made):
+        name = f"{task}-{method}-s{seed}"
+        line = {"request_id": f"q-{name}", "run_id": f"r-{name}", "stage": "1", "role": "run", "state": state, "task": task, "method": method, "seed": seed,
+                "ranks": 1, "metric": "accuracy", "attempts": 1, "file": f"runs/{name}.h5" if state == "done" else "", "source_hash": "5" * 16,
+                "validation": test - 0.1, "reason": "" if state == "done" else "diverged at step 7: loss nan"}
+        if state == "done":
+            usual = {name: line[name] for name in ("seed", "method", "task", "validation", "ranks", "run_id", "request_id", "source_hash")}
+            write_run(self.place / line["file"], **{**usual, "test": test, "examples": 200, **made})
+        self.lines.append(line)
+        return self.place / f"runs/{name}.h5"
+
+    def fill(self, tasks=("trec6",)):
+        for task in tasks:
+            for method, scores in {"lora": (0.80, 0.81, 0.79), "full": (0.90, 0.92, 0.895), "head": (0.5, 0.53, 0.51)}.items():
+                for seed, score in enumerate(scores, 1):
+                    self.add(method, seed, score, task)
+
+    def run_verb(self, *words, status=0):
+        write_index(self.place, self.lines)
+        done = run_verb("--study", self.place, *words)
+        self.assertEqual(done.status, status, done.out + done.err)
+        return done
+
+    def tables(self, *words):
+        return json.loads(self.run_verb("--format", "json", *words).out)["tables"]
+
+    def test_a_whole_study(self):
+        self.fill(("trec6", "cola"))
+        first, second, mean = self.tables()
+        for table in (first, second):
+            verdicts = {row["label"]: row["verdict"] for row in table["rows"]}
+            self.assertEqual((verdicts["full"], verdicts["head"]), ("better", "worse"))
+        self.assertTrue(all(row["with_examples_df"] for row in first["rows"] if row["label"] != "lora"))
+        self.assertEqual(mean["tasks"], ["cola", "trec6"])
+
+    def test_out_dir(self):
+        self.fill()
+        done = self.run_verb("--out-dir", self.place / "out")
+        self.assertEqual(sorted(path.name for path in (self.place / "out").iterdir()), ["stats.csv", "stats.json", "stats.md"])
+        self.assertIn("Written:", done.out)
+        self.assertIn("Control: lora", done.out)
+
+    def test_failed_seeds_are_said(self):
+        self.fill()
+        self.add("full", 4, 0.9, state="failed")
+        text = " ".join(self.run_verb().out.split())
+        self.assertIn("Seeds that are missing are not looked at, whatever ended their runs: full 3 of 4.", text)
+        self.assertIn("1 failed: diverged at step 7", text)
+
+    def test_damaged_files(self):
+        self.fill()
+        path = self.place / "runs/trec6-full-s2.h5"
+        path.write_bytes(path.read_bytes()[:3000])
+        (self.place / "runs/trec6-head-s1.h5").unlink()
+        (table,) = self.tables()
+        found = {row["label"]: row for row in table["rows"]}
+        self.assertEqual((found["full"]["common_seeds"], found["head"]["common_seeds"]), ([1, 3], [2, 3]))
+        self.assertIsNone(found["full"]["with_examples_low"])  # two seeds
+        self.assertIn("Left out:", self.run_verb().out)
+
+    def test_predictions_that_are_broken(self):
+        self.fill()
+        with h5py.File(self.place / "runs/trec6-full-s2.h5", "r+") as file:
+            del file["predictions/test"]
+        with h5py.File(self.place / "runs/trec6-head-s1.h5", "r+") as file:
+            del file["predictions/test"]
+            file["predictions/test"] = np.zeros(5)
+        (table,) = self.tables("--allow", "invalid")
+        found = {row["label"]: row for row in table["rows"]}
+        self.assertIsNone(found["full"]["with_examples_low"])
+        self.assertIsNotNone(found["full"]["difference_low"])
+        self.assertTrue(any(note.startswith("No interval over examples (full): no predictions") for note in table["notes"]), table["notes"])
+
+    def test_another_version_is_no_part_of_it(self):
+        self.fill()
+        self.add("full", 4, 0.9, source_hash="6" * 16)
+        self.add("lora", 4, 0.8)
+        (table,) = self.tables()
+        self.assertEqual({row["label"]: row["seeds"] for row in table["rows"]}["full"], [1, 2, 3])
+        (table,) = self.tables("--allow", "mixed")
+        self.assertEqual({row["label"]: row["seeds"] for row in table["rows"]}["full"], [1, 2, 3, 4])
+
+    def test_nothing_finished(self):
+        self.add("lora", 1, 0.8, state="failed")
+        self.assertIn("no finished run", self.run_verb(status=1).err)
 
 
 class Verb(unittest.TestCase):
