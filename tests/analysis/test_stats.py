@@ -34,6 +34,7 @@ import tap  # noqa: E402
 from made_runs import analyse, write_index, write_run  # noqa: E402
 
 from analysis import stats  # noqa: E402
+from analysis.load import metrics as loaded  # noqa: E402
 from analysis.load.series import Predictions  # noqa: E402
 from analysis.load.summary import Row, Section  # noqa: E402
 from analysis.stats.crossed import crossed_df, crossed_interval, crossed_parts  # noqa: E402
@@ -283,6 +284,18 @@ class AgainstDefinitions(unittest.TestCase):
                 np.testing.assert_allclose(pseudo, expected + whole - expected.mean(), atol=1e-10, err_msg=f"{metric} {trial}")
                 seen[metric] += 1
         self.assertTrue(all(seen[metric] > 80 for metric in seen if metric != "loss"), seen)
+
+    def test_scores_are_the_loaders(self):
+        """load/metrics.py, by which run files are checked, forms the same scores."""
+        rng = np.random.default_rng(10)
+        for classes in (2, 3, 6):
+            label = rng.integers(0, classes, 80)
+            prediction = np.where(rng.random(80) < 0.6, label, rng.integers(0, classes, 80))
+            for metric, value in loaded.classify(label, prediction, classes).items():
+                self.assertAlmostEqual(stats.pseudo_values(metric, label, prediction, np.zeros((80, classes)))[0], value, places=12)
+        x, y = np.round(rng.normal(size=(2, 80)), 1)
+        for metric, value in loaded.regress(x, y).items():
+            self.assertAlmostEqual(stats.pseudo_values(metric, x, y, np.zeros((80, 1)))[0], value, places=12)
 
     def test_losses(self):
         rng = np.random.default_rng(6)
