@@ -10,14 +10,15 @@ from .plots import options as plots
 from .published import options as published
 from .stats import options as stats
 from .tables import options as tables
+from .watch import options as watch
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables and figures from run files (results/ if nothing is named), archives of "
-                                     "them, and the model of communication times.", epilog=tables.EXAMPLES,
+                                     "them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, stats, plots, published, load, comm):
+    for package in (tables, stats, plots, published, load, comm, watch):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:
