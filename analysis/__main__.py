@@ -9,6 +9,7 @@ from .load import options as load
 from .plots import options as plots
 from .published import options as published
 from .report import options as report
+from .stats import options as stats
 from .tables import options as tables
 from .watch import options as watch
 
@@ -18,7 +19,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                                      "archives of them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, plots, report, published, load, comm, watch):
+    for package in (tables, stats, plots, report, published, load, comm, watch):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:
