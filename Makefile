@@ -331,7 +331,7 @@ bench-%: $(B)/bench/bench_%
 
 tables: ## tables of the run files and archives under results/; STUDY=NAME is one study
 	@found=; for study in results/$(or $(STUDY),*); do \
-	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" --curves; \
+	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" --curves --layout both; \
 	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
 	  else continue; fi; \
 	  found=1; echo "== $$study"; $(PYTHON) -m analysis table "$$@" --out-dir "$$study" || exit 1; \

@@ -6,6 +6,7 @@ import sys
 
 from .comm import options as comm
 from .load import options as load
+from .published import options as published
 from .tables import options as tables
 
 
@@ -14,7 +15,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                                      "model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, load, comm):
+    for package in (tables, published, load, comm):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:

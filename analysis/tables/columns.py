@@ -1,75 +1,102 @@
-"""The columns of a comparison table: by the names that a study file's `columns` and --columns take, how each is headed and what it shows of a row."""
+"""The columns of a comparison table: by the names that a study file's `columns` and --columns take, how each is headed, what it means and what shows it."""
 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ..common.units import human_bytes, human_time, number, score
+from ..common.units import human_time
+from . import shown
+from .entry import Entry
+from .model import Cell, Heading
 
-if TYPE_CHECKING:  # names alone need no pandas
-    from ..load.summary import Row
-
-UNKNOWN = "-"
 MOST_NAMED = 10
-
-
-def show_test(row: Row) -> str:
-    metric = row.section.metric
-    spread = "" if row.deviation is None or not math.isfinite(row.deviation) else f" ±{score(row.deviation, metric)}"
-    return score(row.mean["test"], metric) + spread
-
-
-def show_tuned(row: Row) -> str:
-    """The value alone: of which setting is said below the table."""
-    return " ".join(text.partition("=")[2] for text in row.tuned) or UNKNOWN
-
-
-def show_regenerated(row: Row) -> str:
-    return UNKNOWN if row.first.regenerated_bytes is None else human_bytes(row.first.regenerated_bytes)
-
-
-def show_seeds(row: Row) -> str:
-    return f"{len(row.seeds)} of {row.planned}" if row.planned > len(row.seeds) else str(len(row.seeds))
 
 
 @dataclass(frozen=True)
 class Column:
     heading: tuple[str, str]  # one above the other
-    show: Callable[[Row], str]
+    show: Callable[[Entry], Cell]
+    formula: str  # in words, with the unit
 
     @property
     def title(self) -> str:
         return " ".join(filter(None, self.heading))
 
 
-METHOD = Column(("", "method"), lambda row: row.label)  # of every table the first
+METHOD = Column(("", "method"), lambda entry: Cell(entry.row.label, (), entry.runs), "method, and the settings that tell its row from others")  # the first
 
+TIMED = "of the steps that count: all but the first min(5, a quarter)"
 # All others, in the order in which `all` shows them.
 COLUMNS = {
-    "ranks": Column(("ranks", ""), lambda row: str(row.first.ranks)),
-    "test": Column(("test", ""), show_test),
-    "validation": Column(("valid.", ""), lambda row: score(row.mean["validation"], row.section.metric)),
-    "tuned": Column(("tuned", ""), show_tuned),
-    "trainable": Column(("numbers", "trained"), lambda row: f"{row.first.trainable:,}"),
-    "head": Column(("numbers", "of head"), lambda row: f"{row.first.head:,}"),
-    "stored": Column(("stored", ""), lambda row: human_bytes(row.first.stored_bytes)),
-    "regenerated": Column(("regenerated", ""), show_regenerated),
-    "sent": Column(("sent per", "step"), lambda row: human_bytes(row.first.sent_bytes)),
-    "sent_with_head": Column(("with", "head"), lambda row: human_bytes(row.first.sent_bytes_with_head)),
-    "step": Column(("step", "time"), lambda row: human_time(row.mean["step_s"])),
-    "communication": Column(("comm.", "share"), lambda row: number(100 * row.mean["communication_share"], ".1f") + " %"),
-    "tokens_per_s": Column(("tokens", "/s"), lambda row: number(row.mean["tokens_per_s"], ",.0f")),
-    "train_s": Column(("train", "time"), lambda row: human_time(row.mean["train_s"])),
-    "seeds": Column(("seeds", ""), show_seeds),
+    "ranks": Column(("ranks", ""), lambda entry: shown.plain(str(entry.row.first.ranks), entry, ("ranks", entry.row.first.ranks)), "MPI ranks"),
+    "test": Column(("test", ""), shown.show_test, "score of the final model on the test split: mean over seeds ± half of its 95 % t interval over seeds"),
+    "sd": Column(("test", "s.d."), shown.show_deviation, "standard deviation of the test score over seeds (n - 1)"),
+    "difference": Column(("minus", "control"), shown.show_difference,
+                         "test score minus the control's, paired by seed: mean over common seeds ± half of its 95 % t interval"),
+    "difference_examples": Column(("minus control,", "examples too"), shown.show_wide,
+                                  "the same difference with an interval over seeds and test examples, from the stored predictions"),
+    "compared": Column(("against", "control"), shown.show_verdict,
+                       "better or worse than the control after Holm's correction at 5 %, or why neither can be said"),
+    "p_value": Column(("p", "(Holm)"), shown.show_p, "p value of the paired t test against the control, Holm-corrected over the comparisons of its table"),
+    "smallest": Column(("could", "separate"), shown.show_smallest, "the smallest difference to the control that this design would separate with 80 % power"),
+    "letters": Column(("group", ""), shown.show_letters, "rows that share a letter cannot be separated"),
+    "validation": Column(("valid.", ""), shown.show_validation, "score on validation of the model that was kept: mean over seeds"),
+    "tuned": Column(("tuned", ""), shown.show_tuned, "value of the tuned setting, chosen on validation"),
+    "trainable": Column(("numbers", "trained"), shown.show_count(lambda run: run.trainable), "trained numbers of the method, the head apart"),
+    "head": Column(("numbers", "of head"), shown.show_count(lambda run: run.head), "trained numbers of the task head"),
+    "stored": Column(("stored", ""), shown.show_bytes(lambda run: run.stored_bytes), "bytes of the method's result, the head apart"),
+    "regenerated": Column(("regenerated", ""), shown.show_bytes(lambda run: run.regenerated_bytes), "bytes of frozen numbers that are made anew from a seed"),
+    "sent": Column(("sent per", "step"), shown.show_bytes(lambda run: run.sent_bytes),
+                   "bytes that a rank gives to the sum of a step: 4 x the method's numbers"),
+    "sent_with_head": Column(("with", "head"), shown.show_bytes(lambda run: run.sent_bytes_with_head),
+                             "bytes of a rank's whole message of a step, mean over ranks and steps"),
+    "wire": Column(("on the wire", "per step"), shown.show_mean(lambda run: run.wire_bytes, shown.as_bytes, "bytes", times=False),
+                   "bytes that rank 0 handed to the network per step, MPI's headers in it, as measured: mean over steps and seeds"),
+    "step": Column(("step", "time"), shown.show_mean(lambda run: run.step_s, human_time, "seconds"),
+                   f"median time of a step on rank 0 {TIMED}: mean over seeds"),
+    "expand": Column(("expand", ""), shown.show_phase("expand"), f"mean time per step for making the low-rank factors from theta, {TIMED}"),
+    "gather": Column(("gather", ""), shown.show_phase("gather"), f"mean time per step for the way back, gradients of factors to that of theta, {TIMED}"),
+    "communication": Column(("comm.", "share"), shown.show_mean(lambda run: run.communication_share, shown.as_share, "share"),
+                            f"share of communication in the time {TIMED}; not what backward hides, but waiting included"),
+    "wait": Column(("wait", "share"), shown.show_mean(lambda run: run.wait_share, shown.as_share, "share"),
+                   "part of the communication share in which rank 0 waited for the slowest rank, from sampled steps"),
+    "tokens_per_s": Column(("tokens", "/s"), shown.show_mean(lambda run: run.tokens_per_s, shown.as_speed, "tokens per second"),
+                           f"tokens of all ranks over the time {TIMED}"),
+    "train_s": Column(("train", "time"), shown.show_mean(lambda run: run.train_s, human_time, "seconds"),
+                      "time from the first step to the last, validations in between included: mean over seeds"),
+    "activation": Column(("activation", "memory"), shown.show_largest(lambda run: run.activation_bytes),
+                         "bytes of rank 0's workspaces (saved activations, scratch): the most of the row's runs"),
+    "memory": Column(("memory", "in all"), shown.show_largest(lambda run: run.memory_bytes),
+                     "most resident bytes of the rank that had most, shared memory in it: the most of the row's runs"),
+    "time_to_target": Column(("time to", "target"), shown.show_reached(lambda each: each.seconds, human_time, "seconds"),
+                             "time from the first step to the first validation that reached the target: mean over the seeds that did"),
+    "bytes_to_target": Column(("sent to", "target"), shown.show_reached(lambda each: each.sent_bytes, shown.as_bytes, "bytes"),
+                              "bytes that a rank had sent till then, the method's and the head's: mean over the seeds that reached it"),
+    "energy": Column(("energy", ""), shown.show_mean(lambda run: run.energy_j, shown.as_energy, "joules"),
+                     "joules of all nodes from the first step to the last, where the machines' counters could be read: mean over seeds"),
+    "seeds": Column(("seeds", ""), shown.show_seeds, "number of seeds, and of how many that were planned"),
+    "verdict": Column(("runs", ""), shown.show_runs, "ok, or what is wrong with the row's runs: contaminated, dirty build, stale, invalid"),
 }
 ALL = "all"
-USUAL = ("test", "validation", "trainable", "stored", "sent", "sent_with_head", "step", "communication", "tokens_per_s", "seeds")
+AGAINST = ("difference", "difference_examples", "compared", "p_value", "smallest", "letters")  # that need a comparison
+TARGETS = ("time_to_target", "bytes_to_target")
+USUAL = ("test", "difference", "letters", "validation", "trainable", "stored", "sent", "sent_with_head", "step", "communication", "tokens_per_s", "seeds")
+USUAL_ALONE = tuple(name for name in USUAL if name not in AGAINST)  # where nothing can be compared: one seed, one row
 # Where a terminal is narrow. The others are narrow themselves, and without `ranks` rows could not be told apart.
-DROPPED_FIRST = ("regenerated", "train_s", "head", "stored", "sent_with_head", "communication", "tokens_per_s", "validation", "step", "tuned")
+DROPPED_FIRST = ("regenerated", "train_s", "head", "energy", "wait", "expand", "gather", "activation", "memory", "wire", "bytes_to_target",
+                 "difference_examples", "stored", "sent_with_head", "communication", "tokens_per_s", "smallest", "p_value", "time_to_target", "sd",
+                 "validation", "step", "verdict", "compared", "tuned", "difference")
+
+
+def heading_of(name: str) -> Heading:
+    column = COLUMNS[name]
+    rank = len(DROPPED_FIRST) - DROPPED_FIRST.index(name) if name in DROPPED_FIRST else 0
+    return Heading(name, column.heading, column.formula, rank)
+
+
+METHOD_HEADING = Heading("method", METHOD.heading, METHOD.formula)
 
 
 def parse_columns(text: str) -> tuple[str, ...]:
@@ -87,52 +114,11 @@ def parse_columns(text: str) -> tuple[str, ...]:
 
 
 def sort_out(names: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The columns that are known, the usual ones if none is; and those that are not."""
-    known, unknown = [name for name in names if name in COLUMNS], [name for name in names if name not in COLUMNS]
-    return tuple(known) or USUAL, unknown
+    """The columns that are known, and those that are not."""
+    return tuple(name for name in names if name in COLUMNS), [name for name in names if name not in COLUMNS]
 
 
-# ---- what is said of them below the table ----
-
-def tuned_settings(rows: Sequence[Row]) -> str:
-    """train.lr (of head: train.lr_head), the setting that most methods tune first; "" where nothing was tuned."""
-    methods: dict[str, dict[str, None]] = {}  # by what they tune
-    for row in rows:
-        for text in row.tuned:
-            methods.setdefault(text.partition("=")[0], {})[row.first.method] = None
-    first, *others = sorted(methods, key=lambda setting: -len(methods[setting])) or [""]
-    exceptions = "; ".join(f"of {', '.join(methods[setting])}: {setting}" for setting in others)
-    return first + (f" ({exceptions})" if exceptions else "")
-
-
-def count_seeds(rows: Sequence[Row]) -> str:
-    """What the column `seeds` would say: a mean of fewer seeds than were planned must be seen."""
-    counts = sorted({len(row.seeds) for row in rows})
-    several_tasks = len({row.section.task for row in rows}) > 1
-    short = [" ".join([row.section.task] * several_tasks + [row.label, show_seeds(row)]) for row in rows if row.planned > len(row.seeds)]
-    more = f" and {len(short) - MOST_NAMED} more" if len(short) > MOST_NAMED else ""
-    fewer = f"; fewer than planned: {', '.join(short[:MOST_NAMED])}{more}" if short else ""
-    return f"seeds per row: {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''}{fewer}."
-
-
-def explain(columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """What headings do not tell. rows: at least one."""
-    own = [words for name, words in (("trainable", "numbers trained"), ("stored", "stored"), ("sent", "sent")) if name in columns]
-    parts = []
-    if own:
-        together = " and ".join(filter(None, [", ".join(own[:-1]), own[-1]]))
-        parts.append(f"{together} {'are' if len(own) > 1 or 'trainable' in columns else 'is'} the method's, the task head apart")
-    if "sent_with_head" in columns:
-        parts.append("with head: a rank's whole message of a step")
-    lines = [f"{'; '.join(parts)}."] if parts else []
-    if "regenerated" in columns:
-        lines.append("regenerated: frozen numbers that are made anew from a seed; - where a run file does not tell (`peftscale count` does).")
-    if "step" in columns:
-        lines.append("step time: median without the first steps.")
-    if "train_s" in columns:
-        lines.append("train time: from the first step to the last, validations in between included.")
-    if "tuned" in columns and (settings := tuned_settings(rows)):
-        lines.append(f"tuned: {settings}, chosen on validation.")
-    if "seeds" not in columns:
-        lines.append(count_seeds(rows))
-    return lines
+def usual(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """What is shown where nobody chose: how rows compare where anything could be compared."""
+    differences = [entry.statistics.difference for entry in entries if entry.statistics and entry.statistics.difference]
+    return USUAL if any(shown.has_interval(difference.interval) for difference in differences) else USUAL_ALONE

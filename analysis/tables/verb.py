@@ -4,21 +4,47 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.files import write_file
 from ..common.text import NARROW, WIDTH
 from ..load.collect import collect
+from ..load.hdf5 import Unusable
 from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
 from ..load.mixture import find_mixtures
-from ..load.runs import Collection
+from ..load.runs import Collection, Run
+from ..load.series import Predictions, read_predictions
 from ..load.study import Study, complete_rows, describe, read_study
-from ..load.summary import Row, summarise
-from .columns import USUAL, sort_out
+from ..load.summary import summarise
+from ..published.read import OWN, BadPublished, read_published
+from .beside import Beside, describe_beside, fields_of, put_beside
+from .build import Group, entries_of, make_groups, make_table
+from .columns import sort_out, usual
 from .curves import Curve, curves_csv, curves_markdown, curves_text, find_curves
-from .render import as_csv, as_markdown, as_text
+from .entry import Entry
+from .latex import as_latex
+from .markdown import as_markdown
+from .model import Table
+from .notes import count_runs, describe_collection, explain
+from .sheet import as_csv
+from .text import as_text
+from .trace import NAME as CELLS
+from .trace import as_trace
+from .wide import as_wide_csv, make_wide
 
 RESULTS = Path("results")
+MOST_READ = 1000  # runs whose predictions are looked at unasked: from them stand the number of test examples, and intervals over these, in the CSV file
+
+
+@dataclass
+class Made:
+    """All that a call shows, in no form yet."""
+    groups: list[Group]
+    long: Table | None
+    wide: Table | None
+    curves: list[Curve]
+    fields: dict[str, Callable[[Entry], str]]  # that the CSV file has beside its usual ones
 
 
 def width_of_terminal() -> int:
@@ -44,22 +70,7 @@ def refuse_unlike(collection: Collection, study: Study | None) -> bool:
     return bool(wrong)
 
 
-def emit(options: argparse.Namespace, chosen: list[str], files: dict[str, tuple[str, Callable[[], str]]]) -> int:
-    """Prints text; writes the others to --out-dir, or prints them where there is none. files: format to name and text."""
-    for form in chosen:
-        name, text = files[form]
-        if not name or not options.out_dir:
-            print(text(), end="")
-            continue
-        path = options.out_dir / name
-        try:
-            write_file(path, text())
-        except OSError as error:
-            print(f"analysis: {path} cannot be written: {error.strerror}", file=sys.stderr)
-            return 1
-        print(f"Written: {path}")
-    return 0
-
+# ---- what goes into it ----
 
 def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
     """Raises OSError, BadIndex."""
@@ -73,49 +84,135 @@ def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
     return collection, None
 
 
-def choose_columns(options: argparse.Namespace, study: Study | None) -> Sequence[str]:
-    """Those of the command line, else those of the study file, else the usual ones. A name that only a later version knows is told and left out."""
+def named_columns(options: argparse.Namespace, study: Study | None) -> tuple[str, ...]:
+    """Those of the command line, else those of the study file; none: the usual ones. A name that only a later version knows is told and left out."""
     if options.columns:
         return options.columns
-    columns, unknown = sort_out(study.shown) if study else (USUAL, [])
+    columns, unknown = sort_out(study.shown) if study else ((), [])
     if unknown:
         print(f"analysis: {study.index} asks for columns that are not known here: {', '.join(name[:40] for name in unknown)}", file=sys.stderr)
     return columns
 
 
-def output(options: argparse.Namespace, rows: list[Row], collection: Collection, curves: list[Curve], columns: Sequence[str]) -> int:
+def read_beside(options: argparse.Namespace) -> Beside | None:
+    """Raises BadPublished."""
+    if not options.published:
+        return None
+    return Beside(read_published([*OWN, *options.published_file]), tuple(options.published_source))
+
+
+def test_predictions(run: Run) -> Predictions | None:
+    try:
+        return read_predictions(run)
+    except Unusable:
+        return None
+
+
+def make(options: argparse.Namespace, collection: Collection, study: Study | None, beside: Beside | None) -> Made:
+    named = named_columns(options, study)
+    rows = summarise(collection.runs, ranks_in_column="ranks" in named)
+    if study:
+        complete_rows(study, rows)
+        collection.notes += describe(study, rows)
+    predictions = test_predictions if len(collection.runs) <= MOST_READ or "difference_examples" in named else None
+    groups = make_groups(rows, options.control, options.target, predictions)
+    columns = named or usual(entries_of(groups))
+    below = describe_collection(collection)
+    counted = count_runs(collection, len(rows))
+    long = wide = None
+    fields = {}
+    if options.layout != "wide" or not rows:
+        long = make_table(groups, columns)
+        shown = [(group, put_beside(block, group, beside)) for block, group in zip(long.blocks, groups)] if beside else []
+        fields = fields_of([source for _, sources in shown for source in sources], beside) if beside else {}
+        long.about = explain(columns, groups, bool(options.target)) if rows else []
+        long.counted, long.notes = counted, [*(describe_beside(shown, beside) if beside else []), *below]
+    if rows and (options.layout == "wide" or options.layout == "both" and len(groups) > 1):
+        wide = make_wide(groups, options.control)
+        if long is None:
+            wide.counted, wide.notes = counted, below
+    return Made(groups, long, wide, find_curves(study) if study and options.curves else [], fields)
+
+
+# ---- what comes out of it ----
+
+def emit(options: argparse.Namespace, chosen: Sequence[str], files: dict[str, tuple[str, Callable[[], str]]]) -> int:
+    """Prints text; writes the others to --out-dir, or prints them where there is none. files: format to name and text."""
+    for form in chosen:
+        name, text = files[form]
+        if not name or not options.out_dir:
+            print(text(), end="")
+            continue
+        if code := save(options.out_dir / name, text()):
+            return code
+    return 0
+
+
+def save(path: Path, text: str) -> int:
+    try:
+        write_file(path, text)
+    except OSError as error:
+        print(f"analysis: {path} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"Written: {path}")
+    return 0
+
+
+def forms_of(table: Table, name: str, options: argparse.Namespace, sheet: Callable[[], str], more: str = "") -> dict[str, tuple[str, Callable[[], str]]]:
+    """Its forms by format. more: Markdown below it."""
+    traced = options.trace.name if options.trace else ""
     width = options.width or width_of_terminal()
-    forms = [form for form in options.format if rows or form == "text"]  # an older table is worth more than an empty one
-    code = emit(options, forms, {"text": ("", lambda: as_text(rows, collection, width, columns)),
-                                 "markdown": ("table.md", lambda: as_markdown(rows, collection, columns) + (f"\n{curves_markdown(curves)}" if curves else "")),
-                                 "csv": ("table.csv", lambda: as_csv(rows))})
-    if code or not curves:
-        return code
-    forms = [form for form in options.format if form in ("text", "csv")]  # table.md has them
-    return emit(options, forms, {"text": ("", lambda: "\n" + curves_text(curves, width)), "csv": ("curves.csv", lambda: curves_csv(curves))})
+    return {"text": ("", lambda: as_text(table, width)),
+            "markdown": (f"{name}.md", lambda: as_markdown(table, traced) + (f"\n{more}" if more else "")),
+            "csv": (f"{name}.csv", sheet),
+            "latex": (f"{name}.tex", lambda: as_latex(table, traced, asked=bool(options.columns)))}
+
+
+def output(options: argparse.Namespace, made: Made) -> int:
+    forms = [form for form in options.format if entries_of(made.groups) or form == "text"]  # an older table is worth more than an empty one
+    curves = curves_markdown(made.curves) if made.curves else ""
+    parts = []
+    if made.long:
+        parts.append(forms_of(made.long, "table", options, lambda: as_csv(made.groups, made.fields), curves))
+    if made.wide:
+        parts.append(forms_of(made.wide, "wide", options, lambda: as_wide_csv(made.wide), "" if made.long else curves))
+    for number, files in enumerate(parts):
+        if number and "text" in forms:
+            print()
+        if code := emit(options, forms, files):
+            return code
+    if made.curves:
+        width = options.width or width_of_terminal()
+        files = {"text": ("", lambda: "\n" + curves_text(made.curves, width)), "csv": ("curves.csv", lambda: curves_csv(made.curves))}
+        if code := emit(options, [form for form in forms if form in files], files):  # table.md has them
+            return code
+    if options.trace and entries_of(made.groups):
+        return save(options.trace, as_trace([table for table in (made.long, made.wide) if table]))
+    return 0
 
 
 def run_table(options: argparse.Namespace) -> int:
     try:
+        beside = read_beside(options)
         collection, study = read(options)
     except OSError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
-    except BadIndex as reason:
+    except (BadIndex, BadPublished) as reason:
         print(f"analysis: {reason}", file=sys.stderr)
         return 1
     if options.strict and refuse_unlike(collection, study):
         return 1
-    columns = choose_columns(options, study)
-    rows = summarise(collection.runs, ranks_in_column="ranks" in columns)
-    curves = []
-    if study:
-        complete_rows(study, rows)
-        collection.notes += describe(study, rows)
-        curves = find_curves(study) if options.curves else []
-    if code := output(options, rows, collection, curves, columns):
+    if options.out_dir and not options.trace:
+        options.trace = options.out_dir / CELLS
+    try:
+        made = make(options, collection, study, beside)
+    except ValueError as reason:  # a target that no run could reach
+        print(f"analysis: {reason}", file=sys.stderr)
+        return 2
+    if code := output(options, made):
         return code
-    if not rows:
+    if not entries_of(made.groups):
         place = options.study or " ".join(map(str, options.places or [RESULTS]))
         print(f"analysis: no finished run in {place}", file=sys.stderr)
         return 1

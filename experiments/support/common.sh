@@ -58,15 +58,18 @@ trap 'stop 130' INT
 trap 'stop 143' TERM
 trap 'stop 129' HUP
 
-# train ARGUMENTS...: one training with RANKS ranks. The run file's path, last on standard output, is of no use to a reader here.
-train() {
+# run WORD...: a command that is stopped with the script.
+run() {
   local code=0
-  "${MPIRUN[@]}" -np "$RANKS" "$PEFTSCALE" train "$@" >/dev/null &
+  "$@" &
   running=$!
   wait "$running" || code=$?
   running=
   return "$code"
 }
+
+# train ARGUMENTS...: one training with RANKS ranks. The run file's path, last on standard output, is of no use to a reader here.
+train() { run "${MPIRUN[@]}" -np "$RANKS" "$PEFTSCALE" train "$@" >/dev/null; }
 
 # All methods that this build knows, in the order of its list.
 list_methods() {

@@ -195,12 +195,42 @@ static int read_stages(struct study_reader *r, const yaml_node_t *list, const st
 }
 
 /* What a table of runs or of counts can show. */
-static const char *const column_names[] = {"ranks",       "tuned", "validation",     "test", "seeds",         "trainable",    "head",   "stored",
-                                           "regenerated", "sent",  "sent_with_head", "step", "communication", "tokens_per_s", "train_s"};
+static const char *const column_names[] = {"ranks",
+                                           "test",
+                                           "sd",
+                                           "difference",
+                                           "difference_examples",
+                                           "compared",
+                                           "p_value",
+                                           "smallest",
+                                           "letters",
+                                           "validation",
+                                           "tuned",
+                                           "trainable",
+                                           "head",
+                                           "stored",
+                                           "regenerated",
+                                           "sent",
+                                           "sent_with_head",
+                                           "wire",
+                                           "step",
+                                           "expand",
+                                           "gather",
+                                           "communication",
+                                           "wait",
+                                           "tokens_per_s",
+                                           "train_s",
+                                           "activation",
+                                           "memory",
+                                           "time_to_target",
+                                           "bytes_to_target",
+                                           "energy",
+                                           "seeds",
+                                           "verdict"};
 
 static int check_column(struct study_reader *r, const yaml_node_t *node, const char *column) {
   enum { COUNT = sizeof column_names / sizeof *column_names };
-  char hint[256] = "one of:";
+  char hint[512] = "one of:";
   for (int i = 0; i < COUNT; i++)
     if (!strcmp(column_names[i], column)) return ERROR_NONE;
   int near = text_nearest(column, column_names, COUNT);

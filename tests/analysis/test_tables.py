@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
 from pathlib import Path
 
@@ -24,7 +25,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
-from made_runs import series, write_run  # noqa: E402
+from made_runs import analyse, series, write_run  # noqa: E402
 
 
 class Table(unittest.TestCase):
@@ -34,10 +35,18 @@ class Table(unittest.TestCase):
         self.out = self.place / "out"
 
     def analyse(self, *arguments, code=0):
-        done = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
-        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
-        return done
+        """In this process, which spares its start. What it does not catch reaches the test."""
+        done = analyse(*arguments)
+        self.assertEqual(done.status, code, done.out + done.err)
+        return types.SimpleNamespace(stdout=done.out, stderr=done.err)
+
+    def test_as_a_process(self):
+        self.run_file()
+        for words, code, expected in ((["table", self.place / "runs"], 0, "50.00"), (["table", self.place / "nowhere"], 2, "no such file")):
+            done = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(expected, done.stdout + done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
 
     def table(self, *places):
         """The rows of the CSV file, and what was printed."""
@@ -77,8 +86,10 @@ class Table(unittest.TestCase):
         self.assertAlmostEqual(float(row["validation_mean"]), 0.44)
         self.assertAlmostEqual(float(row["test_sd"]), statistics.stdev(scores.values()))
         self.assertEqual((float(row["test_min"]), float(row["test_max"]), row["seeds"], row["runs"]), (0.5, 0.59, "1 2 3", "3"))
-        self.assertIn("54.00 ±4.58", text)
-        self.assertIn("standard deviation", text)
+        # t(0.975; 2) = 4.302653: half of the interval is 4.302653 * 4.582576 / sqrt(3) = 11.3838
+        self.assertIn("54.00 ±11.38", text)
+        self.assertIn("half of its 95 % t interval", text)
+        self.assertEqual([round(float(row[name]), 5) for name in ("test_low", "test_high", "test_half")], [0.42616, 0.65384, 0.11384])
 
     def test_a_repeated_seed_weighs_once(self):
         for number, (seed, test) in enumerate([(1, 0.5), (1, 0.5), (1, 0.5), (2, 0.7)]):
@@ -147,7 +158,7 @@ class Table(unittest.TestCase):
         self.run_file("runs/a.h5", steps=series([0.3]))
         self.run_file("runs/b.h5", steps=series([]), settings={"train.lr": "0.1"})
         rows, text = self.table()
-        self.assertEqual([row["step_s"] for row in rows], ["0.3", "nan"])
+        self.assertEqual([row["step_s"] for row in rows], ["0.3", ""])
         self.assertNotIn("nan", text)
 
     def test_what_is_left_out(self):
@@ -185,6 +196,15 @@ class Table(unittest.TestCase):
             self.assertIn(f"{name}: {reason}", flat)
         self.assertIn("Left out: 14", text)
         self.assertIn("1 run,", text)
+
+    def test_many_that_are_left_out(self):
+        self.run_file("runs/good.h5")
+        for number in range(9):
+            self.run_file(f"runs/f{number}.h5", status="failed: out of memory")
+        text = " ".join(self.table()[1].split())
+        self.assertIn("Left out: 9 9 files: not finished (failed: out of memory):", text)
+        self.assertIn("f2.h5 and 6 more", text)
+        self.assertNotIn("f3.h5", text)
 
     # ---- mixtures ----
 
@@ -283,7 +303,7 @@ class Table(unittest.TestCase):
         self.out.mkdir()
         (self.out / "table.md").write_text("older")
         self.table()
-        self.assertEqual(sorted(os.listdir(self.out)), ["table.csv", "table.md"])
+        self.assertEqual(sorted(os.listdir(self.out)), ["table.cells.tsv", "table.csv", "table.md", "table.tex"])
         lines = (self.out / "table.md").read_text(encoding="utf-8").splitlines()
         rows = [line for line in lines if line.startswith("|")]
         self.assertEqual(len(rows), 3)

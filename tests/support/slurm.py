@@ -213,11 +213,14 @@ class Slurm:
         return found[0]
 
     def wait_for(self, job, condition, what, patience_s=PATIENCE_S):
-        """Until condition(jobs) is true; returns the jobs."""
+        """Until condition(jobs) is true; returns the jobs. Raises Broken when patience ends, or when they all have ended without it."""
         until = time.monotonic() + patience_s
+        has_ended = False
         while not condition(found := self.jobs(job)):
-            if time.monotonic() > until:
-                raise Broken(f"job {job}: {what}: not within {patience_s} s: {' '.join(each['JobState'] for each in found)}")
+            states = " ".join(each["JobState"] for each in found)
+            if has_ended or time.monotonic() > until:
+                raise Broken(f"job {job}: {what}: not {'before its end' if has_ended else f'within {patience_s} s'}: {states}")
+            has_ended = all(each["JobState"] in ENDS for each in found)  # what it did last may be seen at the next look
             time.sleep(0.1)
         return found
 

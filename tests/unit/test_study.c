@@ -545,7 +545,7 @@ static void test_refused_shapes(void **state) {
   REFUSE(AT("1:20"), "output.dir: a study's run files", "leave it out", "base: {output.dir: x}\n");
   REFUSE(AT("2:10"), "columns is a list", "", BASE "columns: test\n");
   REFUSE(AT("2:11"), "there is no column 'tset'", "'test'", BASE "columns: [tset]\n");
-  REFUSE(AT("2:11"), "there is no column 'q'", "ranks, tuned", BASE "columns: [q]\n");
+  REFUSE(AT("2:11"), "there is no column 'q'", "ranks, test, sd", BASE "columns: [q]\n");
   REFUSE(AT("2:17"), "the column 'test' is there twice", "", BASE "columns: [test, test]\n");
   REFUSE(AT("2:7"), "data is a mapping", "", BASE "data: [t.h5]\n");
   REFUSE(AT("2:14"), "t.h5: a text is expected", "", BASE "data: {t.h5: [a]}\n");

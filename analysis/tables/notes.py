@@ -1,0 +1,183 @@
+"""What is said below a table: what its columns mean, which runs are in it, and what became no number, with the reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..load.mixture import find_mixtures
+from ..load.runs import Collection
+from .build import Group, entries_of
+from .columns import AGAINST, MOST_NAMED, TARGETS
+from .entry import Entry
+from .shown import has_interval, seeds_of
+from .targets import describe_targets
+
+MOST_ALIKE = 3  # files of one reason that are named
+
+
+def enumerate_words(words: Sequence[str]) -> str:
+    """a, b and c"""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def some_of(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
+def names_of(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
+    """Labels, with task and ranks where the table has several."""
+    several = len({entry.row.section.task for entry in among}) > 1
+    return some_of([" ".join([entry.row.section.task] * several + [entry.row.label] + [f"ranks={entry.row.first.ranks}"] * (not entry.row.section.ranks))
+                    for entry in entries])
+
+
+def explain_scores(entries: Sequence[Entry]) -> str:
+    """n and interval: which rows have none."""
+    known = [entry for entry in entries if entry.statistics and has_interval(entry.statistics.score)]
+    single = [entry for entry in entries if len(entry.row.seeds) == 1]
+    several = [entry for entry in entries if entry.row.deviation is not None and math.isfinite(entry.row.deviation)]
+    flat = [entry for entry in several if not (entry.statistics and has_interval(entry.statistics.score))]
+    parts = [f"test: mean over seeds ± half of its {100 * known[0].statistics.score.level:g} % t interval"] if known else []
+    if single:
+        parts.append(f"no interval with one seed: {names_of(single, entries)}" if len(single) < len(entries) else "test: one seed, so no interval")
+    if flat:
+        parts.append(f"no interval without a spread over seeds: {names_of(flat, entries)}")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+# How notes of a comparison begin that matter only beside one of these columns.
+NEEDS = {"Control:": ("difference", "difference_examples", "compared", "p_value", "smallest"), "Family:": ("difference", "compared", "p_value", "smallest"),
+         "Smallest": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
+         "No interval over examples": ("difference_examples",), "Letters:": ("letters",), "No letters": ("letters",),
+         "Seeds that are missing": ()}  # is said with the planned ones
+
+
+def whole_notes(lines: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each with the lines that belong to it, which begin with two blanks."""
+    notes: list[list[str]] = []
+    for line in lines:
+        if line.startswith("  ") and notes:
+            notes[-1].append(line)
+        else:
+            notes.append([line])
+    return [tuple(note) for note in notes]
+
+
+def explain_comparison(columns: Sequence[str], groups: Sequence[Group]) -> list[str]:
+    if not any(name in columns for name in AGAINST):
+        return []
+    comparisons = [(group, comparison) for group in groups for comparison in group.comparisons]
+    unasked = tuple(beginning for beginning, needs in NEEDS.items() if not any(name in columns for name in needs))
+    found: dict[tuple[str, ...], list[str]] = {}  # a note with what belongs to it: tasks
+    for group, comparison in comparisons:
+        for note in whole_notes(comparison.notes):
+            if not note[0].startswith(unasked):
+                found.setdefault(note, []).append(group.section.task)
+    lines = []
+    for note, tasks in found.items():
+        place = f"{some_of(list(dict.fromkeys(tasks)))}: " if len(tasks) < len(comparisons) else ""
+        lines += [place + note[0], *note[1:]]
+    return lines
+
+
+def explain_targets(columns: Sequence[str], groups: Sequence[Group], given: bool) -> list[str]:
+    if not any(name in columns for name in TARGETS):
+        return []
+    lines = [describe_targets([(group.section, target) for group in groups for target in group.targets], not given),
+             "time and bytes to target: at the first validation that reached it, so no finer than validations are; 2/3: mean over the 2 of 3 seeds that did; "
+             "-: none did. With one rank, which sends nothing, bytes are what it would send."]
+    missed = [entry for entry in entries_of(groups) if entry.reached and len(entry.reached.first) < len(entry.reached.seeds)]
+    if missed:
+        count = sum(len(entry.reached.seeds) - len(entry.reached.first) for entry in missed)
+        lines.append(f"target not reached by {count} run{'' if count == 1 else 's'}: {names_of(missed, entries_of(groups))}.")
+    return lines
+
+
+def tuned_settings(entries: Sequence[Entry]) -> str:
+    """train.lr (of head: train.lr_head), the setting that most methods tune first; "" where nothing was tuned."""
+    methods: dict[str, dict[str, None]] = {}  # by what they tune
+    for entry in entries:
+        for text in entry.row.tuned:
+            methods.setdefault(text.partition("=")[0], {})[entry.row.first.method] = None
+    first, *others = sorted(methods, key=lambda setting: -len(methods[setting])) or [""]
+    exceptions = "; ".join(f"of {', '.join(methods[setting])}: {setting}" for setting in others)
+    return first + (f" ({exceptions})" if exceptions else "")
+
+
+def count_seeds(entries: Sequence[Entry]) -> str:
+    """What the column `seeds` would say: a mean of fewer seeds than were planned must be seen."""
+    counts = sorted({len(entry.row.seeds) for entry in entries})
+    several = len({entry.row.section.task for entry in entries}) > 1
+    short = [" ".join([entry.row.section.task] * several + [entry.row.label, seeds_of(entry)])
+             for entry in entries if entry.row.planned > len(entry.row.seeds)]
+    fewer = f"; fewer than planned: {some_of(short)}" if short else ""
+    return f"seeds per row: {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''}{fewer}."
+
+
+FIXED = {
+    "sd": "s.d.: standard deviation over seeds.",
+    "regenerated": "regenerated: frozen numbers that are made anew from a seed; - where a run file does not tell (`peftscale count` does).",
+    "wire": "on the wire: what rank 0 handed to the network, as measured; - where it could not be.",
+    "step": "step time: median without the first steps.",
+    "wait": "wait share: the part of the communication share in which rank 0 waited for the slowest rank.",
+    "train_s": "train time: from the first step to the last, validations in between included.",
+    "activation": "activation memory: rank 0's workspaces.",
+    "memory": "memory in all: most resident bytes of the rank that had most.",
+    "energy": "energy: of all nodes while training, by the machines' own counters; - where these cannot be read.",
+}
+
+
+def explain(columns: Sequence[str], groups: Sequence[Group], given_target: bool = False) -> list[str]:
+    """What headings do not tell. groups: with at least one row."""
+    entries = entries_of(groups)
+    lines = list(filter(None, [explain_scores(entries)])) if "test" in columns else []
+    lines += explain_comparison(columns, groups)
+    own = [words for name, words in (("trainable", "numbers trained"), ("stored", "stored"), ("sent", "sent")) if name in columns]
+    parts = []
+    if own:
+        parts.append(f"{enumerate_words(own)} {'are' if len(own) > 1 or 'trainable' in columns else 'is'} the method's, the task head apart")
+    if "sent_with_head" in columns:
+        parts.append("with head: a rank's whole message of a step")
+    lines += [f"{'; '.join(parts)}."] if parts else []
+    if "expand" in columns or "gather" in columns:
+        lines.append("expand, gather: mean per step of what theta costs on the way to the low-rank factors, and their gradients on the way back.")
+    lines += [text for name, text in FIXED.items() if name in columns]
+    lines += explain_targets(columns, groups, given_target)
+    if "tuned" in columns and (settings := tuned_settings(entries)):
+        lines.append(f"tuned: {settings}, chosen on validation.")
+    if "seeds" not in columns:
+        lines.append(count_seeds(entries))
+    return lines
+
+
+def count_runs(collection: Collection, rows: int) -> str:
+    count = len(collection.runs)
+    return f"{count} run{'' if count == 1 else 's'}, {rows} row{'' if rows == 1 else 's'}."
+
+
+def left_out_lines(left_out: Sequence[tuple[Path, str]]) -> list[str]:
+    """A line per file; what many files have in common is said once."""
+    reasons: dict[str, list[Path]] = {}
+    for path, reason in left_out:
+        reasons.setdefault(reason, []).append(path)
+    lines = []
+    for reason, paths in reasons.items():
+        if len(paths) <= MOST_ALIKE:
+            lines += [f"  {path}: {reason}" for path in paths]
+        else:
+            lines.append(f"  {len(paths)} files: {reason}: {', '.join(map(str, paths[:MOST_ALIKE]))} and {len(paths) - MOST_ALIKE} more")
+    return lines
+
+
+def describe_collection(collection: Collection) -> list[str]:
+    """Of the runs: what makes them unlike, and what is not among them."""
+    lines = list(collection.notes)
+    lines += [f"In {path} and in files, counted once: {number} run{'' if number == 1 else 's'}." for path, number in collection.twice.items()]
+    if mixtures := find_mixtures(collection):
+        lines += [f"Not alike: {len(mixtures)}", *(f"  {mixture}" for mixture in mixtures)]
+    if collection.left_out:
+        lines += [f"Left out: {len(collection.left_out)}", *left_out_lines(collection.left_out)]
+    return lines
