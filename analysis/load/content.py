@@ -36,9 +36,9 @@ SHOWN = 200  # of a text that is to be one line
 KINDS = {"i": "whole numbers", "f": "real numbers", "S": "texts"}
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = SHOWN) -> str:
     """Whatever a file holds goes to terminals and into tables."""
-    text = text[:SHOWN]
+    text = text[:most]
     return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

@@ -185,8 +185,8 @@ class Refusals(unittest.TestCase):
     def test_runs_in_other_forms(self):
         self.make("a.h5", task="a|b")
         text = analyse("runs", self.place).out.splitlines()
-        self.assertEqual(text[1].split(), ["name", "task", "model", "method", "seed", "ranks", "test", "validation", "trainable", "step_s", "verdict"])
-        self.assertEqual(text[3].split(), ["a.h5", "a|b", "minilm-l6", "lora", "1", "2", "0.5", "0.4", "1000", "0.1", "ok"])
+        self.assertEqual(text[0].split(), ["name", "task", "model", "method", "seed", "ranks", "test", "validation", "trainable", "step_s", "verdict"])
+        self.assertEqual(text[2].split(), ["a.h5", "a|b", "minilm-l6", "lora", "1", "2", "0.5", "0.4", "1000", "0.1", "ok"])
         out = self.place / "out/runs.md"
         self.assertEqual(analyse("runs", self.place, "--format", "markdown", "--out", out).out, f"Written: {out}\n")
         lines = out.read_text().splitlines()
