@@ -264,7 +264,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: bench-sweep stats-proof tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables report figures
+.PHONY: bench-sweep bench-analysis stats-proof tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables report figures
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -322,6 +322,9 @@ bench: ## all benchmarks; bench-NAME is one of them
 
 bench-sweep: all ## what a sweep costs beside its runs: planning, looking, starting
 	@PEFTSCALE='$(B)/peftscale' $(PYTHON) tests/bench/bench_sweep.py
+
+bench-analysis: ## how long 10,000 run files take to be read and tabulated, cold and from the cache
+	@$(PYTHON) tests/bench/bench_analysis.py
 
 stats-proof: ## coverage, family errors and power of the analysis' statistics by simulation, as the tables of analysis/stats/README.md; takes about an hour
 	@OPENBLAS_NUM_THREADS=1 $(PYTHON) tests/analysis/stats_simulation.py

@@ -7,7 +7,7 @@ from pathlib import Path
 from .allowed import NOTHING
 from .files import SUFFIXES, read_files
 from .refuse import check_valid, sift
-from .runs import Collection, Run
+from .runs import Collection, Run, member_path
 
 
 def list_folder(folder: Path, left_out: list[tuple[Path, str]]) -> list[Path]:
@@ -35,11 +35,6 @@ def find_files(places: Sequence[Path], left_out: list[tuple[Path, str]]) -> dict
         found.setdefault(below, []).extend(path for path in files if path not in seen)
         seen.update(files)
     return found
-
-
-def member_path(archive: Path, name: str) -> Path:
-    """As the column `file` of an index names it."""
-    return archive.with_name(f"{archive.name}:{name}")
 
 
 class Taking:

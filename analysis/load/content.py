@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5s, h5t
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
-from .hdf5 import BROKEN, CHUNK_ROOM, KIND, MOST_PACKED, MOST_PLAIN, NO_RUN, NOT_FINISHED, SCHEMA_VERSION, Unusable
+from .hdf5 import BROKEN, KIND, NO_RUN, NOT_FINISHED, SCHEMA_VERSION, Unusable, check_size
 
 # Columns that are read: whole numbers (i), real ones (f), texts (S). Those of older files lack some; what NEEDED names every file has.
 TABLES: Mapping[str, Mapping[str, str]] = {
@@ -36,9 +36,9 @@ SHOWN = 200  # of a text that is to be one line
 KINDS = {"i": "whole numbers", "f": "real numbers", "S": "texts"}
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = SHOWN) -> str:
     """Whatever a file holds goes to terminals and into tables."""
-    text = text[:SHOWN]
+    text = text[:most]
     return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -71,9 +71,6 @@ class Attributes:
         value = np.zeros(found.shape, kind.dtype)
         found.read(value)
         return value.reshape(())
-
-    def has(self, name: str) -> bool:
-        return self.raw(name) is not None
 
     def text(self, name: str, default: str | None = None) -> str:
         """default None: it must be there, and say something."""
@@ -154,20 +151,12 @@ def open_data(run: h5g.GroupID, place: str) -> h5d.DatasetID:
     return found
 
 
-def check_size(data: h5d.DatasetID, place: str) -> None:
-    """A damaged file may claim more than it can hold."""
-    count, size = data.get_space().get_simple_extent_npoints(), data.get_type().get_size()
-    most = MOST_PACKED if data.get_create_plist().get_nfilters() else MOST_PLAIN
-    if count and count * size > most * h5i.get_file_id(data).get_filesize() + CHUNK_ROOM:
-        raise Unusable(f"{BROKEN}: /{place} claims more than the file can hold")
-
-
 def read_text(run: h5g.GroupID, place: str) -> str:
     data = open_data(run, place)
     kind = data.get_type()
     if not isinstance(kind, h5t.TypeStringID) or data.get_space().get_simple_extent_npoints() != 1 or kind.get_size() > MOST_TEXT:
         raise Unusable(f"{BROKEN}: /{place} is not a text")
-    check_size(data, place)
+    check_size(data, f"/{place}")
     if kind.is_variable_str():
         value = h5py.Dataset(data)[()]
         return (value if isinstance(value, bytes) else bytes(value[0])).decode("utf-8", "surrogateescape")
@@ -212,7 +201,7 @@ def read_table(run: h5g.GroupID, place: str, optional: bool = True) -> np.ndarra
     data = open_data(run, place)
     if data.rank != 1:
         raise Unusable(f"{BROKEN}: /{place} is not a table")
-    check_size(data, place)
+    check_size(data, f"/{place}")
     kind = data.get_type()
     rows = np.zeros(data.shape, layout_of(kind, place))
     if len(rows):

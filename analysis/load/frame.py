@@ -10,7 +10,7 @@ from .fields import COLUMNS, PHASES
 from .runs import Run
 
 DERIVED: dict[str, Callable[[Run], Any]] = {
-    "place": lambda run: f"{run.path}:{run.member}" if run.member else str(run.path),
+    "place": lambda run: str(run.place),
     "validations": lambda run: len(run.validations),
     **{f"{name}_s": lambda run, name=name: run.phases.get(name, math.nan) for name in PHASES},
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5i
 
 SCHEMA_VERSION = 1
 PARTIAL = ".partial"
@@ -50,11 +51,16 @@ def newest(rows: np.ndarray, *key: str) -> np.ndarray:
     return rows[last]
 
 
-def check_claim(data: h5py.Dataset) -> None:
+def check_size(data: h5d.DatasetID, name: str) -> None:
     """A damaged file may claim more numbers than it can hold. Raises Unusable."""
-    most = MOST_PACKED if data.id.get_create_plist().get_nfilters() else MOST_PLAIN
-    if data.size and data.size * data.id.get_type().get_size() > most * data.file.id.get_filesize() + CHUNK_ROOM:
-        raise Unusable(f"{BROKEN}: {data.name} claims more than the file can hold")
+    count, size = data.get_space().get_simple_extent_npoints(), data.get_type().get_size()
+    most = MOST_PACKED if data.get_create_plist().get_nfilters() else MOST_PLAIN
+    if count and count * size > most * h5i.get_file_id(data).get_filesize() + CHUNK_ROOM:
+        raise Unusable(f"{BROKEN}: {name} claims more than the file can hold")
+
+
+def check_claim(data: h5py.Dataset) -> None:
+    check_size(data.id, data.name)
 
 
 def need(run: h5py.Group, place: str, attribute: str = "") -> Any:

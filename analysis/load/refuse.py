@@ -4,19 +4,14 @@ Of runs that were disturbed the scores count, the times do not. Each of the thre
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from .allowed import CONTAMINATED, INVALID, MIXED
 from .runs import DISTURBED, Collection, Run
 from .summary import Section, section_of
 
 
-def place_of(run: Run) -> Path:
-    return run.path.with_name(f"{run.path.name}:{run.member}") if run.member else run.path
-
-
-def version_of(run: Run) -> str:
-    return run.source_hash[:8] or "unknown"
+def short(version: str) -> str:
+    return version[:8] or "unknown"
 
 
 def most_used(runs: Iterable[Run]) -> str:
@@ -37,14 +32,14 @@ def refuse_mixed(collection: Collection) -> None:
     sections: dict[Section, list[Run]] = {}
     for run in collection.runs:
         sections.setdefault(section_of(run), []).append(run)
-    kept = {section: most_used(runs) for section, runs in sections.items()}
-    others = [run for run in collection.runs if run.source_hash != kept[section_of(run)]]
-    for run in others:
-        by = sum(each.source_hash == kept[section_of(run)] for each in sections[section_of(run)])
-        version = kept[section_of(run)][:8] or "unknown"
-        collection.left_out.append((place_of(run), f"{MIXED}: by source_hash {version_of(run)}, but most of its table ({by}) by {version}"))
-    names = {id(run) for run in others}
-    collection.runs = [run for run in collection.runs if id(run) not in names]
+    refused: set[int] = set()
+    for runs in sections.values():
+        kept = most_used(runs)
+        others = [run for run in runs if run.source_hash != kept]
+        against = f"most of its table ({len(runs) - len(others)}) by {short(kept)}"
+        collection.left_out += [(run.place, f"{MIXED}: by source_hash {short(run.source_hash)}, but {against}") for run in others]
+        refused.update(map(id, others))
+    collection.runs = [run for run in collection.runs if id(run) not in refused]
 
 
 def without_times(run: Run) -> Run:

@@ -12,6 +12,14 @@ from .content import Attributes, Content, one_line, read_content
 from .hdf5 import BROKEN, Unusable, newest, open_file, reasons
 from .measure import Validation, find_validations, measure_steps
 
+LONGEST = 1 << 16  # of a setting
+
+
+def member_path(archive: Path, name: str) -> Path:
+    """Of a run in an archive, or of what should be one."""
+    return archive.with_name(f"{archive.name}:{name}")
+
+
 # Fields of a run that was disturbed by other work which say nothing of the method; the parts of a step and the seconds of its validations do not, either.
 DISTURBED = ("step_s", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
 
@@ -73,6 +81,11 @@ class Run:
         return "; ".join(wrong) or "ok"
 
     @property
+    def place(self) -> Path:
+        """As the column `file` of an index names it."""
+        return member_path(self.path, self.member) if self.member else self.path
+
+    @property
     def name(self) -> str:
         """The same whether the run lies in a file of its own or in an archive."""
         return f"{self.member}.h5" if self.member else self.path.name
@@ -90,7 +103,7 @@ class Collection:
 def split_settings(text: str) -> dict[str, str]:
     """The lines KEY=VALUE of /config_canonical."""
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {one_line(key): one_line(value) for key, value in pairs}
+    return {one_line(key, LONGEST): one_line(value, LONGEST) for key, value in pairs}
 
 
 def take_seed(settings: dict[str, str]) -> int:
@@ -143,11 +156,14 @@ def make_run(path: Path, member: str, content: Content) -> Run:
     ranks, threads, nodes = last_attempt(content.attempts, provenance)
     steps = newest(content.steps, "step")
     dataset, message = provenance.text("dataset", ""), accounting.needed("sent_bytes_per_step")
+    trainable, head = accounting.needed("trainable"), accounting.needed("trainable_head")
+    if head > trainable:
+        raise Unusable(f"{BROKEN}: /accounting says that {trainable} numbers are trained, {head} of them the head's")
     return Run(
         path=path, member=member, run_id=root.text("run_id"), request_id=root.text("request_id", ""), seed=take_seed(settings), settings=settings,
         task=names.get("task", "") or dataset, dataset=dataset, model=names.get("model", ""), method=settings["method.name"], ranks=ranks, threads=threads,
         nodes=nodes, metric=result.text("metric"), test=result.real("test_metric"), validation=result.real("validation_metric"),
-        trainable=accounting.needed("trainable") - accounting.needed("trainable_head"), head=accounting.needed("trainable_head"),
+        trainable=trainable - head, head=head,
         stored_bytes=accounting.needed("stored_bytes"), regenerated_bytes=accounting.whole("regenerated_bytes"),
         sent_bytes=4 * accounting.needed("sent_floats"), sent_bytes_with_head=message, **measure_steps(steps), steps=len(steps),
         train_s=result.real("train_s", math.nan), energy_j=result.real("energy_j", math.nan),

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """What the analysis takes out of run files and archives. Run: python3 tests/analysis/test_load.py [-v]"""
 
+import csv
+import io
 import math
 import sys
 import tempfile
@@ -19,11 +21,12 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
-from made_runs import PHASES, series, write_run  # noqa: E402
+from made_runs import PHASES, analyse, series, write_index, write_run  # noqa: E402
 
 from analysis.load.collect import collect  # noqa: E402
 from analysis.load.frame import COLUMNS, to_frame  # noqa: E402
 from analysis.load.measure import Validation  # noqa: E402
+from analysis.load.runs import DISTURBED  # noqa: E402
 from analysis.load.series import read_predictions, read_steps  # noqa: E402
 
 
@@ -97,6 +100,117 @@ class Fields(unittest.TestCase):
         self.assertEqual((list(frame["seed"]), list(frame["method.rank"].fillna("-"))), ([1, 2], ["8", "-"]))
         self.assertEqual((frame["forward_s"][0], frame["memory_bytes"][1], frame["memory_bytes"].isna()[0]), (0.02, 5, True))
         self.assertEqual(list(to_frame([]).columns), list(COLUMNS))
+
+class Refusals(unittest.TestCase):
+    """What is left out, and the verb that lists the rest."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.place = Path(folder.name)
+
+    def make(self, name, **made):
+        return write_run(self.place / name, **{"source_hash": "5" * 16, "run_id": name, **made})
+
+    def names(self, *allow):
+        collection = collect([self.place], allow=frozenset(allow))
+        return [run.name for run in collection.runs], {path.name: reason for path, reason in collection.left_out}
+
+    def test_a_damaged_copy_takes_nobodys_place(self):
+        self.make("a.h5", run_id="same", test=7.0)
+        self.make("b.h5", run_id="same")
+        invalid = "invalid: the test score is 7, which no accuracy is"
+        self.assertEqual(self.names(), (["b.h5"], {"a.h5": invalid}))
+        self.assertEqual(self.names("invalid"), (["a.h5"], {"b.h5": f"the same run as {self.place / 'a.h5'}"}))
+        (run,) = collect([self.place / "a.h5"], allow=frozenset(["invalid"])).runs
+        self.assertEqual(run.verdict, invalid)
+
+    def test_versions(self):
+        """Per table: task, data, model, metric, ranks and threads."""
+        for number in range(3):
+            self.make(f"a{number}.h5", seed=number)
+        self.make("b.h5", seed=4, source_hash="7" * 16, created="2025-01-01T00:00:00Z")
+        self.make("c.h5", seed=4, source_hash="")
+        self.make("other-ranks.h5", ranks=4, source_hash="7" * 16)
+        self.make("other-task.h5", task="cola", metric="matthews", source_hash="9" * 16)
+        names, left_out = self.names()
+        self.assertEqual(names, ["a0.h5", "a1.h5", "a2.h5", "other-ranks.h5", "other-task.h5"])
+        self.assertEqual(left_out, {"b.h5": "mixed: by source_hash 77777777, but most of its table (3) by 55555555",
+                                    "c.h5": "mixed: by source_hash unknown, but most of its table (3) by 55555555"})
+        self.assertEqual((len(self.names("mixed")[0]), self.names("mixed")[1]), (7, {}))
+        # An invalid run has no vote.
+        for number in range(4):
+            self.make(f"x{number}.h5", source_hash="8" * 16, test=2.0)
+        self.assertEqual(self.names()[0], names)
+
+    def test_ties(self):
+        self.make("a.h5", source_hash="a" * 16, created="2024-01-02T00:00:00Z")
+        self.make("b.h5", source_hash="b" * 16, created="2024-01-01T00:00:00Z")
+        self.assertEqual(self.names()[0], ["a.h5"])
+        self.make("b.h5", source_hash="b" * 16, created="2024-01-03T00:00:00Z")
+        self.assertEqual(self.names()[0], ["b.h5"])
+
+    def test_times_of_disturbed_runs(self):
+        steps = series([0.1] * 20, forward_s=0.05, wait_s=0.01, wire_bytes=9)
+        self.make("a.h5", contaminated=3, steps=steps, train_s=9.0, energy=5.0, validations=[(20, 1, 0.4, 1.0, 0.5)])
+        (run,) = collect([self.place]).runs
+        for name in DISTURBED:
+            self.assertTrue(math.isnan(getattr(run, name)), name)
+        self.assertTrue(all(math.isnan(value) for value in run.phases.values()))
+        self.assertEqual((math.isnan(run.validations[0].seconds), run.validations[0].score), (True, 0.4))
+        self.assertEqual((run.test, run.wire_bytes, run.verdict), (0.5, 9.0, "contaminated"))
+        (run,) = collect([self.place], allow=frozenset(["contaminated"])).runs
+        found = run.train_s, run.energy_j, round(run.phases["forward"], 9), round(run.validations[0].seconds, 9), run.verdict
+        self.assertEqual(found, (9.0, 5.0, 0.05, 2.0, "contaminated"))
+
+    # ---- runs ----
+
+    def test_runs_as_csv(self):
+        self.make("a.h5", seed=3, test=1 / 3, options={"rank": 8}, memory=[5, 9])
+        self.make("b.h5", method="red", contaminated=1, source_hash="5" * 16)
+        self.make("c.h5", source_hash="7" * 16)
+        (self.place / "d.h5").write_text("text")
+        done = analyse("runs", self.place, "--format", "csv")
+        self.assertEqual(done.err.splitlines(), [
+            f"analysis: left out: {self.place / 'd.h5'}: broken: not a whole HDF5 file",
+            f"analysis: left out: {self.place / 'c.h5'}: mixed: by source_hash 77777777, but most of its table (2) by 55555555"])
+        first, second = csv.DictReader(io.StringIO(done.out))
+        self.assertEqual(list(first)[:len(COLUMNS)], list(COLUMNS))
+        self.assertEqual([first[name] for name in ("name", "seed", "memory_bytes", "method.rank", "verdict")], ["a.h5", "3", "9", "8", "ok"])
+        self.assertEqual((float(first["test"]), first["energy_j"], second["step_s"], second["method.rank"]), (1 / 3, "", "", ""))
+        self.assertEqual((second["verdict"], second["test"]), ("contaminated", "0.5"))
+        everything = analyse("runs", self.place, "--format", "csv", "--allow", "mixed,contaminated").out
+        self.assertEqual(len(everything.splitlines()), 4)
+
+    def test_runs_in_other_forms(self):
+        self.make("a.h5", task="a|b")
+        text = analyse("runs", self.place).out.splitlines()
+        self.assertEqual(text[0].split(), ["name", "task", "model", "method", "seed", "ranks", "test", "validation", "trainable", "step_s", "verdict"])
+        self.assertEqual(text[2].split(), ["a.h5", "a|b", "minilm-l6", "lora", "1", "2", "0.5", "0.4", "1000", "0.1", "ok"])
+        out = self.place / "out/runs.md"
+        self.assertEqual(analyse("runs", self.place, "--format", "markdown", "--out", out).out, f"Written: {out}\n")
+        lines = out.read_text().splitlines()
+        self.assertEqual(len({line.replace("\\|", "").count("|") for line in lines}), 1)
+        self.assertEqual(len(lines), 3)
+        done = analyse("runs", self.place, "--out", self.place / "a.h5/x")
+        self.assertEqual((done.status, done.err.count("\n")), (1, 1))
+
+    def test_runs_of_a_study(self):
+        self.make("runs/a.h5", request_id="q1")
+        self.make("runs/b.h5", request_id="q2")
+        write_index(self.place, [{"request_id": "q1", "role": "run", "state": "done", "file": "runs/a.h5", "stage": "1", "seed": 1},
+                                 {"request_id": "q2", "role": "trial", "state": "done", "file": "runs/b.h5", "stage": "1", "seed": 1}])
+        done = analyse("runs", "--study", self.place, "--format", "csv")
+        self.assertEqual([row["name"] for row in csv.DictReader(io.StringIO(done.out))], ["a.h5"])
+        self.assertIn("no stage '2'", analyse("runs", "--study", self.place, "--stage", "2").err)
+        for words, status in ((["--study", self.place, self.place], 2), ([self.place, "--stage", "1"], 2), ([self.place / "none"], 2),
+                              (["--study", self.place / "runs"], 1)):
+            done = analyse("runs", *words)
+            self.assertEqual((done.status, done.out), (status, ""))
+        (self.place / "empty").mkdir()
+        self.assertEqual(analyse("runs", self.place / "empty").err, f"analysis: no run in {self.place / 'empty'} that can be compared\n")
+        for name, (unit, _) in COLUMNS.items():
+            self.assertIn(f"  {name:<22} {unit or 'text'}", analyse("runs", "--help").out)
 
 
 if __name__ == "__main__":

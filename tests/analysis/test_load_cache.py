@@ -35,7 +35,7 @@ from analysis.load.measure import Validation  # noqa: E402
 from analysis.load.study import read_study  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNT = files.FEWEST_NEW + 6
+FEWEST, COUNT = 6, 9  # runs that make a cache worth writing, of files.FEWEST_NEW; runs that are made
 
 
 def bits(value):
@@ -62,9 +62,9 @@ class Cache(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.place = Path(folder.name) / "results"
         self.home = Path(folder.name) / "home"
-        patch = mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.home)})
-        patch.start()
-        self.addCleanup(patch.stop)
+        for patch in (mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.home)}), mock.patch.object(files, "FEWEST_NEW", FEWEST)):
+            patch.start()
+            self.addCleanup(patch.stop)
         self.file = self.place / cache.NAME
 
     def make(self, count=COUNT, start=0):
@@ -241,11 +241,12 @@ class Cache(unittest.TestCase):
         self.make()
         first = self.opened()
         whole = self.file.read_bytes()
-        text = gzip.decompress(whole)
+        text, middle = gzip.decompress(whole), len(whole) // 2
         head, *lines = text.splitlines(keepends=True)
         entry = json.loads(lines[5])
         odd = [b"[]\n", b"{}\n", b"1\n", b"nonsense\n", b"\xff\n", b"[" * 100_000 + b"\n", b'["a", 1, 1]\n', b'["a", 1, 1, 1, true, "", []' + b"\n"]
-        cases = {"empty": b"", "text": b"hello", "cut": whole[:len(whole) // 2], "end": whole[:-4], "flipped": whole[:3000] + b"\0" + whole[3001:],
+        cases = {"empty": b"", "text": b"hello", "cut": whole[:len(whole) // 2], "end": whole[:-4],
+                 "flipped": whole[:middle] + bytes([whole[middle] ^ 0x55]) + whole[middle + 1:],
                  "twice": whole + whole[:50], "no entries": gzip.compress(b""), "other kind": gzip.compress(b'{"kind": "else"}\n'),
                  "long line": gzip.compress(head + b'["' + b"a" * (300 << 20) + b'"]\n', 1),
                  **{f"odd {number}": gzip.compress(head + line) for number, line in enumerate(odd)}}

@@ -103,7 +103,8 @@ class Check(harness.Case):
             "accounting": (attrs("accounting", sent_bytes_per_step=8), "sent_bytes_per_step is 8, but the numbers that are sent make"),
             "payload in all": (attrs("result", gradient_payload_bytes=1), "gradient_payload_bytes of /result is 1"),
             "status": (attrs("/", status="failed: diverged"), "not finished (failed: diverged)"),
-            "column": (rows(lambda table: table[[name for name in table.dtype.names if name != "step_s"]].copy()), "broken: /series/steps lacks the column step_s"),
+            "column": (rows(lambda table: table[[name for name in table.dtype.names if name != "step_s"]].copy()),
+                       "broken: /series/steps lacks the column step_s"),
             "no result": (lambda file: file.__delitem__("result"), "broken: lacks metric of /result"),
             "kind": (attrs("/", kind=NONE), "not a run file"),
         }

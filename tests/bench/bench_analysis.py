@@ -47,12 +47,13 @@ def call(*words):
     seconds = time.monotonic() - began
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
-    own, child = map(int, done.stderr.split()[-2:])
-    return seconds, own / 1024, child / 1024, len(done.stdout.splitlines())
+    own, reader = map(int, done.stderr.split()[-2:])
+    return seconds, own / 1024, reader / 1024, len(done.stdout.splitlines())
 
 
-def row(what, seconds, own, child, lines):
-    print(f"  {what:<44} {seconds:8.2f} s   {own:6.0f} MiB   {child:6.0f} MiB   {lines:6d}", flush=True)
+def row(what, is_cold, words):
+    seconds, own, reader, lines = call(*words)
+    print(f"  {what:<44} {seconds:8.2f} s   {own:6.0f} MiB   {f'{reader:6.0f} MiB' if is_cold else '':>10}   {lines:6d}", flush=True)
 
 
 def main():
@@ -70,12 +71,12 @@ def main():
         for cache in folder.glob(".peftscale-runs.*"):
             cache.unlink()
         os.environ["XDG_CACHE_HOME"] = str(Path(temporary) / "cache")
-        print(f"{count} run files{'':<32} time       memory   of a reader    lines")
-        row("table, every file read, no cache kept", *call("table", folder, "--no-cache"))
-        row("table, every file read, cache written", *call("table", folder))
-        row("table, from the cache", *call("table", folder))
-        row("table as CSV, from the cache", *call("table", folder, "--format", "csv"))
-        row("runs as CSV, from the cache", *call("runs", folder, "--format", "csv"))
+        print(f"{count} run files{'':<33} time       memory   of a reader    lines")
+        row("table, every file read, no cache kept", True, ["table", folder, "--no-cache"])
+        row("table, every file read, cache written", True, ["table", folder])
+        row("table, from the cache", False, ["table", folder])
+        row("table as CSV, from the cache", False, ["table", folder, "--format", "csv"])
+        row("runs as CSV, from the cache", False, ["runs", folder, "--format", "csv"])
         size = (folder / ".peftscale-runs.jsonl.gz").stat().st_size
         print(f"  the cache takes {size / 1e6:.1f} MB")
 
