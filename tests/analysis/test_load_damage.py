@@ -5,6 +5,7 @@
 Run: python3 tests/analysis/test_load_damage.py [-v]
 """
 
+import contextlib
 import os
 import random
 import resource
@@ -40,8 +41,24 @@ from analysis.load.hdf5 import Unusable, reasons  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = int(os.environ.get("PEFTSCALE_FUZZ_ROUNDS", "1"))
 FLIPS, CUTS = 600, 80
+NOBODY = 65534  # a user who owns nothing
 REASONS = ("broken: ", "not a run file", "not finished", "written by a newer version", "invalid: ", "mixed: ", "the same run as ", "cannot be opened: ",
            "a folder, not a file", "not a file: ", "cannot be read: ")
+
+
+@contextlib.contextmanager
+def unprivileged(place):
+    """As another user where this one is root, who may read everything."""
+    if os.geteuid():
+        yield
+        return
+    for folder in (place, *(path for path in place.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 class Damage(unittest.TestCase):
@@ -133,10 +150,10 @@ class Damage(unittest.TestCase):
             "loop.h5": "cannot be opened: Too many levels of symbolic links", "pipe.h5": pipe, "link-to-pipe.h5": pipe, "device.h5": pipe, "socket.h5": pipe,
             "text.h5": "broken: not a whole HDF5 file", "foreign.h5": "broken: not a whole HDF5 file", "empty.h5": "broken: not a whole HDF5 file"})
 
-    @unittest.skipUnless(os.geteuid(), "root may read everything")
     def test_what_may_not_be_read(self):
         self.make("secret.h5").chmod(0)
-        self.assertEqual(self.check()["secret.h5"], "cannot be opened: Permission denied")
+        with unprivileged(self.place):
+            self.assertEqual(self.check()["secret.h5"], "cannot be opened: Permission denied")
 
     def test_files_that_vanish(self):
         """Between the listing and the opening."""
@@ -363,7 +380,7 @@ class Damage(unittest.TestCase):
             self.assertIn("good.h5", out.read_text(encoding="utf-8"))
         for verb in ("runs", "table"):
             done = subprocess.run([sys.executable, "-B", "-m", "analysis", verb, self.runs], cwd=ROOT, capture_output=True, check=True)
-            self.assertIn(b"\\udcfd.h5: broken", done.stdout + done.stderr)
+            self.assertRegex(done.stdout + done.stderr, rb"(\\udcfd|\?)\.h5: broken")
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ class Report(unittest.TestCase):
         said = self.reader.said()
         for text in ("5 methods (", "on 2 tasks (cola and trec6), with minilm-l6: 30 runs in 10 rows, 3 seeds each (1, 2, 3), on 2 ranks with 1 thread.",
                      "Control: lora r=8 q,v.", "trec6, accuracy in %: ",
-                     "Worse than lora r=8 q,v: head by -25.17 points (95 % interval -25.53 to -24.81, with other test examples ",
+                     "Better than lora r=8 q,v: red by +1.50 points (95 % interval +0.88 to +2.12, with other test examples ",
+                     "Worse than lora r=8 q,v: head by -27.25 points (95 % interval -29.40 to -25.10, with other test examples ",
                      "Not separated from lora r=8 q,v: full and glora",
                      "Of 32 planned runs 30 are finished and 2 have no number; 2 of 30 runs are contaminated, so that their times do not count: details"):
             self.assertIn(text, said)

@@ -241,7 +241,8 @@ END
     have munged || lack munge
     have sbatch && have srun && have scontrol || lack slurm-client
     { have srun && starts_by_pmix; } || lack slurm-wlm-basic-plugins
-    # For pages as a reader sees them.
+    # For tables as a paper sees them, and pages as a reader does.
+    kpsewhich booktabs.sty >/dev/null 2>&1 && have pdflatex || lack texlive-latex-recommended
     have chromium || lack chromium
     have chromedriver || lack chromium-driver
     "$PYTHON" -c 'import selenium' >/dev/null 2>&1 || lack python3-selenium

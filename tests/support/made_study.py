@@ -66,7 +66,7 @@ class MadeStudy:
                     self.add(task, method, 1, role="trial", rate=f"{factor * float(values[1]):g}", score=values[place] - 0.02 * abs(np.log(factor)))
                 for seed in SEEDS:
                     noise = np.sin(7 * seed + 2 * list(METHODS).index(method) + place)
-                    self.add(task, method, seed, rate=f"{float(values[1]):g}", score=values[place] + 0.01 * noise)
+                    self.add(task, method, seed, rate=f"{float(values[1]):g}", score=values[place] + (0.04 if method == "head" else 0.01) * noise)
         self.add("trec6", "red", 4, state="failed", reason=f"diverged at step 12: loss nan {IMAGE}{SCRIPT}\x1b[2J\x00")
         self.add("trec6", "red", 5, state="missing")
         write_index(self.place, self.lines, remarks=(f"# title: A study of {SCRIPT} and {IMAGE}", "# question: Is <b>this</b> \"safe\" & sound?",
