@@ -264,7 +264,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: bench-sweep bench-analysis tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables
+.PHONY: bench-sweep bench-analysis tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables figures
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -335,6 +335,15 @@ tables: ## tables of the run files and archives under results/; STUDY=NAME is on
 	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
 	  else continue; fi; \
 	  found=1; echo "== $$study"; $(PYTHON) -m analysis table "$$@" --out-dir "$$study" || exit 1; \
+	done; \
+	[ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
+
+figures: ## figures of the studies and runs under results/, in results/NAME/figures; STUDY=NAME is one study
+	@found=; for study in results/$(or $(STUDY),*); do \
+	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study"; \
+	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
+	  else continue; fi; \
+	  found=1; echo "== $$study"; $(PYTHON) -m analysis plot "$$@" --out-dir "$$study/figures" || exit 1; \
 	done; \
 	[ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
 

@@ -6,16 +6,18 @@ import sys
 
 from .comm import options as comm
 from .load import options as load
+from .plots import options as plots
 from .published import options as published
 from .tables import options as tables
+from .watch import options as watch
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables from run files (results/ if nothing is named), archives of them, and the "
-                                     "model of communication times.", epilog=tables.EXAMPLES,
+    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables and figures from run files (results/ if nothing is named), archives of "
+                                     "them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, published, load, comm):
+    for package in (tables, plots, published, load, comm, watch):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:

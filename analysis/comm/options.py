@@ -1,6 +1,7 @@
 """Options of the verb `commfit`."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..common.arguments import real_number, whole_number
@@ -65,3 +66,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     fit.add_argument("--draws", type=whole_number(20, 10000), default=200, metavar="N", help="bootstrap draws for the bands (default: 200)")
     fit.add_argument("--seed", type=whole_number(0, 1 << 31), default=1, metavar="N", help="of the bootstrap (default: 1)")
     fit.set_defaults(module=".comm.verb", function="run")
+
+
+def defaults(files: Iterable[Path]) -> argparse.Namespace:
+    """As of `commfit FILES`, for whoever wants the same model without its tables."""
+    parser = argparse.ArgumentParser()
+    add_verbs(parser.add_subparsers())
+    return parser.parse_args(["commfit", "--", *map(str, files)])

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,18 @@ class Failed(Exception):
     """One message, exit status 1."""
 
 
+@dataclass
+class Outcome:
+    found: Measurements
+    studies: list[Study]
+    given: list[GivenNetwork]
+    form_scale: int  # the most hosts at which the model's form was tried
+    wrong: list[str]  # counts that differ from the formulas
+    payloads: list[Payload]
+    rows: list[project.Projection]
+    knees: list[project.Knee]
+
+
 def model_words(model) -> dict:
     pieces = []
     for index, piece in enumerate(model.form.pieces):
@@ -39,18 +52,18 @@ def model_words(model) -> dict:
             "fitted": vars(model.fit_errors), "held_out": vars(model.errors), "held_out_p90_abs_log_error": model.spread}
 
 
-def as_json(options: argparse.Namespace, found: Measurements, studies: list[Study], given: list[GivenNetwork], wrong: list[str]) -> str:
+def as_json(options: argparse.Namespace, outcome: Outcome) -> str:
     """All that a reader needs to judge or repeat the fit. NaN is no JSON: null."""
     content = {
         "kind": "peftscale commfit", "schema_version": SCHEMA_VERSION,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
-        "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in found.files],
+        "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in outcome.found.files],
         "hold_out": {"ranks": list(options.hold_out.ranks), "every_size": options.hold_out.every},
         "min_bytes": options.min_bytes, "max_bytes": options.max_bytes, "segment_bytes": options.segment_bytes,
         "draws": options.draws, "seed": options.seed, "band_percentiles": list(tables.BAND),
         "studies": [{"network": vars(study.network), "validated_ranks": study.largest if study.models else 0,
-                     "models": [model_words(model) for model in study.models], "left_out": study.left_out} for study in studies],
-        "given_networks": [vars(network) for network in given], "counts_that_differ_from_formulas": wrong}
+                     "models": [model_words(model) for model in study.models], "left_out": study.left_out} for study in outcome.studies],
+        "given_networks": [vars(network) for network in outcome.given], "counts_that_differ_from_formulas": outcome.wrong}
     text = json.dumps(content, indent=2, default=lambda value: value.item() if isinstance(value, np.generic) else str(value))
     return re.sub(r"\bNaN\b|-?\bInfinity\b", "null", text) + "\n"
 
@@ -73,23 +86,8 @@ def missed(studies: list[Study], wanted: tuple[float, float] | None) -> list[str
             if 100 * model.errors.median > wanted[0] or 100 * model.errors.p90 > wanted[1]]
 
 
-def write_pictures(out_dir: Path, studies: list[Study], rows: list[project.Projection], knees: list[project.Knee], payloads: list[Payload],
-                   form_scale: int) -> list[str]:
-    from . import plots
-
-    pictures = {f"fit-{number}": plots.draw_fit(study) for number, study in enumerate(studies, 1) if study.models}
-    for number, target in enumerate(dict.fromkeys(row.target for row in rows), 1):
-        pictures[f"projection-{number}"] = plots.draw_projection(target, [row for row in rows if row.target == target], form_scale)
-    for number, key in enumerate(dict.fromkeys((knee.target, knee.projected) for knee in knees), 1):
-        chosen = [knee for knee in knees if (knee.target, knee.projected) == key]
-        pictures[f"knee-{'projection' if key[1] else 'measured'}-{number}"] = plots.draw_knee(key[0], chosen, payloads, form_scale)
-    for name, forms in pictures.items():
-        for form, content in forms.items():
-            write_bytes(out_dir / f"{name}.{form}", content)
-    return [f"{name}.{form}" for name, forms in pictures.items() for form in forms]
-
-
-def report(options: argparse.Namespace) -> int:
+def work_out(options: argparse.Namespace) -> Outcome:
+    """From files to the model, projections and knees. Raises Unusable, BadNetwork, Failed."""
     given = find_networks(options.network)
     options.hold_out = HoldOut(*options.hold_out)
     found = collect(options.files)
@@ -103,18 +101,35 @@ def report(options: argparse.Namespace) -> int:
     wrong = check_counts([point for study in studies for point in study.points], options.segment_bytes)
     payloads = sorted(found.payloads)
     targets = project.targets_of(studies, given)
-    rows = project.project(targets, options.nodes, payloads)
-    knees = project.find_knees(targets, options.nodes, payloads, options.compute_seconds, options.saving / 100)
+    return Outcome(found, studies, given, form_scale, wrong, payloads, project.project(targets, options.nodes, payloads),
+                   project.find_knees(targets, options.nodes, payloads, options.compute_seconds, options.saving / 100))
 
+
+def write_pictures(out_dir: Path, outcome: Outcome) -> list[str]:
+    from ..plots.figure import save
+    from .plots import draw_all
+
+    names = []
+    for figure in draw_all(outcome.studies, outcome.rows, outcome.knees, outcome.payloads, outcome.form_scale):
+        for form, content in save(figure).items():
+            names.append(f"{figure.name}.{form}")
+            write_bytes(out_dir / names[-1], content)
+    return names
+
+
+def report(options: argparse.Namespace) -> int:
+    outcome = work_out(options)
+    studies, payloads, form_scale, wrong = outcome.studies, outcome.payloads, outcome.form_scale, outcome.wrong
     shown, written, silent = [], [], []
     for number, study in enumerate(studies, 1):
         if study.models:
             shown.append(tables.errors(study, number, options.hold_out))
             written += [tables.parameters(study, number), shown[-1]]
             silent.append(tables.points(study, number))
-    shown += tables.brief(rows, knees, payloads)
-    written += tables.projections(rows, form_scale) + tables.knees(knees, payloads, options.compute_seconds, options.saving / 100, form_scale)
-    notes = [*found.notes, *(f"Left out on {study.network.title}: {reason}" for study in studies for reason in study.left_out)]
+    shown += tables.brief(outcome.rows, outcome.knees, payloads)
+    written += tables.projections(outcome.rows, form_scale)
+    written += tables.knees(outcome.knees, payloads, options.compute_seconds, options.saving / 100, form_scale)
+    notes = [*outcome.found.notes, *(f"Left out on {study.network.title}: {reason}" for study in studies for reason in study.left_out)]
     notes += [f"Not projected: {study.network.title}; the model knows one link per rank, so only measurements with one rank per host go further."
               for study in studies if study.models and not study.projectable]
     if not payloads:
@@ -128,10 +143,10 @@ def report(options: argparse.Namespace) -> int:
     if options.out_dir:
         files = {f"{table.name}.tsv": table.tsv() for table in written + silent}
         files["tables.md"] = "\n".join([table.markdown() for table in written] + [f"- {note.strip()}\n" for note in notes])
-        files["fit.json"] = as_json(options, found, studies, given, wrong)
+        files["fit.json"] = as_json(options, outcome)
         for name, text in files.items():
             write_file(options.out_dir / name, text)
-        names = [*files, *write_pictures(options.out_dir, studies, rows, knees, payloads, form_scale)]
+        names = [*files, *write_pictures(options.out_dir, outcome)]
         print(f"Written to {options.out_dir}: {len(names)} files: parameters, every projection and knee in tables.md and *.tsv, fit.json, pictures")
     else:
         print("Parameters, every projection and knee, pictures: --out-dir DIR")

@@ -2,6 +2,8 @@
 #include "base/machine.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
@@ -11,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int machine_cores(char *text, size_t bytes) {
+int machine_name_cores(char *text, size_t bytes) {
   size_t used = 0;
   cpu_set_t set;
   memset(text, 0, bytes); /* all of it: it goes into files as it is */
@@ -29,6 +31,32 @@ int machine_cores(char *text, size_t bytes) {
     i = last;
   }
   return CPU_COUNT(&set);
+}
+
+/* Linux's high-water mark, in units of 1024 bytes. */
+int64_t machine_peak_bytes(void) {
+  char line[256];
+  long long units, bytes = -1;
+  FILE *file = fopen("/proc/self/status", "r");
+  if (!file) return -1;
+  while (bytes < 0 && fgets(line, sizeof line, file))
+    if (sscanf(line, "VmHWM: %lld kB", &units) == 1 && units >= 0) bytes = 1024 * units;
+  fclose(file);
+  return bytes;
+}
+
+/* 5 there means: the mark alone. */
+void machine_forget_peak(void) {
+  int descriptor = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  if (write(descriptor, "5", 1) != 1) errno = 0; /* the older mark stays */
+  close(descriptor);
+}
+
+void machine_cores(machine_use *use, size_t bytes) {
+  memset(use, 0, bytes);
+  machine_name_cores(use->cores, sizeof use->cores);
+  use->peak_bytes = machine_peak_bytes();
 }
 
 /* Second number of /proc/self/task/THREAD/schedstat: nanoseconds on the run queue. */

@@ -260,6 +260,7 @@ static int sweep(const common *c, plan *p, int jobs, int prepares, int table) {
                                   .word_count = c->words.assignment_count,
                                   .jobs = jobs};
   if (!code) log_info("%s: %d of %d runs are done", p->study->name, p->counts[PLAN_DONE] + p->counts[PLAN_STALE], p->distinct);
+  if (!code) save_index(c, p, 1); /* for who watches (analysis watch): what is planned. Results that cannot be written to are refused by what follows */
   if (!code) code = launch(&request, &result);
   const error kept = *error_last();
   int saved = save_index(c, p, 1);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
 #include "train/export.h"
@@ -69,6 +70,7 @@ static int act(comm *c, int argc, char **argv) {
     return code;
   }
   code = comm_agree(c, stop_listen()); /* also to what is said while the run is assembled: it leaves off after its first step */
+  machine_forget_peak();
   if (code) config_destroy(conf);
   else code = run_create(c, conf, 1, &r);
   if (!code) {

@@ -102,7 +102,7 @@ static void add_line(provenance *p, const char *name, const char *path, const ch
 /* Its binding. */
 static void add_cores(provenance *p) {
   char text[256];
-  int count = machine_cores(text, sizeof text);
+  int count = machine_name_cores(text, sizeof text);
   provenance_add(p, "cores_allowed", "%s", text);
   if (count) provenance_add(p, "core_count", "%d", count);
 }

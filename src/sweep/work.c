@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/text.h"
 #include "store/file.h"
 #include "sweep/attempts.h"
@@ -100,6 +101,7 @@ static int train_it(worker *w, const plan_run *entry) {
     config_destroy(conf);
     return code;
   }
+  machine_forget_peak(); /* that of the run before is not this one's */
   TRY(run_create(w->comm, conf, 1, &r));
   if (leads(w)) run_observe(r, claim_progress, w->held);
   code = run_train(r);

@@ -2,6 +2,7 @@
 #ifndef PEFTSCALE_TRAIN_INTERNAL_H
 #define PEFTSCALE_TRAIN_INTERNAL_H
 
+#include "base/machine.h"
 #include "train/run.h"
 
 /* Tokens of an evaluation group: large enough for fast products, small enough to spread over ranks. Part of a prediction's bits: do not derive it. */
@@ -109,7 +110,8 @@ typedef struct rank_row {
   int64_t involuntary_switches;
   double load_average;
   int32_t contaminated;
-  char host[64], cores[64];
+  char host[64];
+  machine_use cores[1]; /* where it ran, and what it held of memory */
 } rank_row;
 int record_ranks(record *rec, rank_row *rows, int count);
 int record_predictions(record *rec, split_name which, const split *s, const predictions *p);

@@ -68,7 +68,8 @@ static const field rank_fields[] = {
     {"load_average", "1", FIELD_DOUBLE, 1, offsetof(rank_row, load_average)},
     {"contaminated", "1", FIELD_INT32, 1, offsetof(rank_row, contaminated)},
     {"host", "text", FIELD_TEXT, 64, offsetof(rank_row, host)},
-    {"cores", "text", FIELD_TEXT, 64, offsetof(rank_row, cores)},
+    {"cores", "text", FIELD_TEXT, MACHINE_CORES_BYTES, offsetof(rank_row, cores[0].cores)},
+    {"peak_bytes", "bytes", FIELD_INT64, 1, offsetof(rank_row, cores[0].peak_bytes)},
 };
 
 typedef struct evaluation_row {
@@ -209,6 +210,7 @@ static int put_accounting(record *rec) {
       {"trainable_base", model_role_count(r->model, SEGMENT_BASE)},
       {"trainable_head", head},
       {"stored_bytes", counts.stored_bytes},
+      {"regenerated_bytes", counts.regenerated_bytes},
       {"sent_floats", counts.sent_floats},
       {"head_floats", head},
       {"head_bytes_dense", r->head.dense_bytes},

@@ -31,11 +31,15 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from figure_checks import label_problems, svg_ids, svg_problems, svg_texts, text_problems  # noqa: E402
 
-from analysis.comm import fit as commfit, project, schedules  # noqa: E402
+from analysis.comm import fit as commfit, options as comm_options, project, schedules  # noqa: E402
 from analysis.__main__ import main  # noqa: E402
+from analysis.comm.plots import draw_all  # noqa: E402
 from analysis.comm.read import Network, Payload, Point, collect  # noqa: E402
 from analysis.comm.networks import find_networks  # noqa: E402
+from analysis.comm.verb import work_out  # noqa: E402
+from analysis.plots import save  # noqa: E402
 
 CASE = np.dtype([("case", "<i4"), ("ranks", "<i4"), ("nodes", "<i4"), ("algorithm", "S24"), ("label", "S64"), ("model", "S64"), ("method", "S64"),
                  ("payload_bytes", "<i8"), ("rounds", "<i4"), ("counted_bytes_mean", "<f8"), ("counted_bytes_max", "<i8")])
@@ -306,6 +310,27 @@ class Program(unittest.TestCase):
             if name.endswith(".png"):
                 self.assertTrue((self.out / name).read_bytes().startswith(b"\x89PNG"))
         self.assertEqual(sum(name.endswith(".png") for name in names), 1 + 4 + 5)
+
+    def test_pictures(self):
+        """Every text can be read, no two meet, and a projection says in the picture that it is one."""
+        path = write_file(self.place / "comm.h5")
+        options = comm_options.defaults([path])
+        options.draws = 20
+        outcome = work_out(options)
+        figures = draw_all(outcome.studies, outcome.rows, outcome.knees, outcome.payloads, outcome.form_scale)
+        self.assertEqual([figure.kind for figure in figures], ["fit"] + 4 * ["projection"] + 5 * ["knee"])
+        ids = set()
+        for figure in figures:
+            self.assertEqual(text_problems(figure.figure) + label_problems(figure.figure), [], figure.name)
+            content = save(figure, ["svg"])["svg"]
+            self.assertEqual(svg_problems(content, figure.figure.get_size_inches()[0]), [], figure.name)
+            self.assertEqual("PROJECTION, not measured" in svg_texts(content), "projection" in figure.name, figure.name)
+            self.assertFalse(ids & svg_ids(content))
+            ids |= svg_ids(content)
+        (model,) = [model for model in outcome.studies[0].models if model.algorithm == "ring"]
+        (axes,) = [axes for axes in figures[0].figure.axes if axes.get_title("left") == "ring"]
+        drawn = {tuple(point) for line in axes.lines if line.get_linestyle() == "None" for point in line.get_xydata()}
+        self.assertEqual(drawn, {(point.payload, point.median) for point in model.fitted + model.held_out})
 
     def test_same_input_same_files(self):
         path = write_file(self.place / "comm.h5", ranks=(2, 4, 6), algorithms={"ring": schedules.ring})

@@ -3,9 +3,10 @@
 
 import os
 import sys
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import MPIRUN, OVER_TCP, PROGRAM, Case, attribute, call, main, np, read, succeed  # noqa: E402
+from harness import MPIRUN, OVER_TCP, PROGRAM, Case, attribute, call, h5py, main, np, read, run_files, succeed, text, train  # noqa: E402
 
 import json  # noqa: E402
 
@@ -79,6 +80,55 @@ class Meters(Case):
         self.assertEqual(set(ranks["cores"].tolist()), {str(core).encode()})
         busy = ranks["delay_s"] > 0.05 * ranks["seconds"]
         self.assertEqual(busy.tolist(), (ranks["contaminated"] == 1).tolist())
+
+    def random_model(self, name, width, ranks=2):
+        """A training of everything: theta, its two moments, gradient and message are all as large as the model."""
+        changed = {"method": "full", "model__path": "", "model__init": "random", "model__width": str(width), "model__ffn": str(4 * width), "model__layers": "2",
+                   "train__steps": "4"}
+        return json.loads(succeed("train", "--json", "--quiet", *self.settings(name, **changed), ranks=ranks).out)["run"]
+
+    def test_peak_memory_holds_what_a_rank_needs(self):
+        peaks = {}
+        for width in (64, 512):
+            run = self.random_model(f"width-{width}", width)
+            ranks, numbers = read(run, "series/ranks"), 4 * attribute(run, "accounting", "trainable")
+            needs = 5 * numbers + attribute(run, "accounting", "activation_bytes")
+            self.assertEqual(set(ranks["rank"].tolist()), {0, 1})
+            for rank in (0, 1):
+                rows = ranks[ranks["rank"] == rank]["peak_bytes"].tolist()
+                falls = [before - after for before, after in zip(rows, rows[1:])]
+                self.assertLess(max([0, *falls]), 1 << 20, "a peak does not fall within a run, but for what the kernel rounds")
+                self.assertGreaterEqual(rows[0], needs)
+                self.assertLess(rows[-1], 4 * needs + (256 << 20))
+            peaks[width] = (needs, int(ranks["peak_bytes"].max()))
+            with h5py.File(run, "r") as file:
+                self.assertEqual(text(file["series/ranks"].attrs["unit_peak_bytes"]), "bytes")
+        (small, few), (large, many) = peaks[64], peaks[512]
+        self.assertGreater(many - few, 0.9 * (large - small))
+
+    @unittest.skipUnless(os.access("/proc/self/clear_refs", os.W_OK), "the system does not let a process forget its peak")
+    def test_peak_memory_is_the_runs_own_in_a_packed_process(self):
+        study, results = self.at("packed"), self.at("packed-results")
+        os.makedirs(study)
+        with open(os.path.join(study, "study.yaml"), "w", encoding="utf-8") as file:
+            file.write("title: Large, then small\nbase:\n  model: {init: random, layers: 2}\n"
+                       f"  task: {{data: {self.data}}}\n  shards: 4\n  train: {{batch: 16, steps: 3, lr: 1e-3}}\n"
+                       "grid:\n  method: [full]\n  size:\n    - {model.width: 512, model.ffn: 2048, label: large}\n    - {model.width: 64, model.ffn: 256, label: small}\nseeds: [1]\n")
+        succeed("sweep", "run", study, "--results", results, "--no-table", "--jobs", "1")
+        runs = sorted(run_files(results)[0], key=lambda path: attribute(path, "accounting", "trainable"))
+        small, large = ({"start_s": attribute(path, "result", "start_s"), "numbers": attribute(path, "accounting", "trainable"),
+                         "peak": int(read(path, "series/ranks")["peak_bytes"].max())} for path in runs)
+        self.assertLess(small["start_s"], large["start_s"], "the large one was the process's first run, whose start counts as its own")
+        self.assertLess(small["peak"], large["peak"] - 5 * 4 * (large["numbers"] - small["numbers"]) / 2)
+
+    def test_bytes_made_from_a_seed(self):
+        for words in ({"method": "vera", "method__rank": "16"}, {"method": "lora"}):
+            run = train(*self.settings(words["method"], **words, train__steps="2"))
+            options = [f"{key.removeprefix('method__')}={value}" for key, value in words.items() if key.startswith("method__")]
+            counted = json.loads(succeed("count", "--model", self.model, "--method", words["method"], *options, "--json").out)
+            counted = counted[0] if isinstance(counted, list) else counted
+            self.assertEqual(attribute(run, "accounting", "regenerated_bytes"), counted["regenerated_bytes"])
+            self.assertEqual(counted["regenerated_bytes"] > 0, words["method"] == "vera")
 
     def test_labels_make_other_runs(self):
         ids = {attribute(run, "", "run_id") for run in (self.train("plain"), self.train("label", network="1gbit"), self.train("again", repetition="2"),

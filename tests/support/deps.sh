@@ -139,7 +139,7 @@ spack_name() {
     gcc) echo gcc ;; make) echo gmake ;; pkg-config) echo pkgconf ;; libopenmpi-dev | openmpi-bin) echo openmpi ;;
     libmpich-dev | mpich) echo mpich ;; libopenblas-openmp-dev) echo openblas threads=openmp ;; libhdf5-dev | hdf5-tools) echo hdf5~mpi ;; libyaml-dev) echo libyaml ;;
     libcjson-dev) echo cjson ;; libcmocka-dev) echo cmocka ;; libsleef-dev) echo sleef ;; libxxhash-dev) echo xxhash ;; python3-h5py) echo py-h5py ;;
-    python3-pandas) echo py-pandas ;; python3-scipy) echo py-scipy ;; python3-matplotlib) echo py-matplotlib ;; python3-yaml) echo py-pyyaml ;;
+    python3-pandas) echo py-pandas ;; python3-scipy) echo py-scipy ;; python3-matplotlib) echo py-matplotlib ;; python3-yaml) echo py-pyyaml ;; python3-rich) echo py-rich ;;
     python3-venv) echo python ;; valgrind) echo valgrind ;; clang-tidy) echo llvm+clang ;; munge) echo munge ;; slurm*) echo slurm ;; *) echo - ;;
   esac
 }
@@ -148,7 +148,7 @@ module_name() {
     gcc | make | pkg-config | python3-venv) echo - ;; libopenmpi-dev | openmpi-bin) echo OpenMPI ;; libmpich-dev | mpich) echo MPICH ;; libopenblas-openmp-dev) echo OpenBLAS ;;
     libhdf5-dev | hdf5-tools) echo HDF5 ;; libyaml-dev) echo libyaml ;; libcjson-dev) echo cJSON ;; libcmocka-dev) echo CMocka ;; libsleef-dev) echo SLEEF ;;
     libxxhash-dev) echo xxHash ;; python3-h5py) echo h5py ;; python3-pandas | python3-scipy) echo SciPy-bundle ;; python3-matplotlib) echo matplotlib ;;
-    python3-yaml) echo PyYAML ;; valgrind) echo Valgrind ;; clang-tidy) echo Clang ;; *) echo - ;;
+    python3-yaml) echo PyYAML ;; python3-rich) echo rich ;; valgrind) echo Valgrind ;; clang-tidy) echo Clang ;; *) echo - ;;
   esac
 }
 
@@ -199,7 +199,7 @@ try_all() {
   links CMOCKA '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>
 int main(void) { const struct CMUnitTest none[1] = {{0}}; return cmocka_run_group_tests_name("", none, 0, 0); }' || lack libcmocka-dev
   # One interpreter for all modules; one line for each that cannot be imported.
-  local modules='h5py pandas scipy matplotlib yaml venv' module absent
+  local modules='h5py pandas scipy matplotlib yaml rich venv' module absent
   absent=$("$PYTHON" - "$modules" 2>/dev/null <<'END' || echo "$modules"
 import importlib, sys
 for name in sys.argv[1].split():
@@ -219,6 +219,10 @@ END
     # Linked by nobody: a test loads it to see it refused.
     ls /usr/lib/*/openblas-serial/libopenblas.so.0 >/dev/null 2>&1 || lack libopenblas0-serial
     have valgrind || lack valgrind
+    # Other languages that read run files (analysis/layout).
+    Rscript -e 'library(rhdf5)' >/dev/null 2>&1 || lack r-bioc-rhdf5
+    Rscript -e 'library(hdf5r)' >/dev/null 2>&1 || lack r-cran-hdf5r
+    have octave || lack octave
     have clang-tidy || lack clang-tidy
     # For several hosts on one machine (tests/cluster).
     have ip && have tc || lack iproute2

@@ -17,6 +17,7 @@ Header lines, in a comment among the first ten lines of the source or script:
   needs: WORD...      assets   PEFTSCALE_ASSETS names a directory with model weights and data
                       venv     build/venv has been made (deps.sh --venv)
                       oracle   build/oracle-venv has been made (deps.sh --oracle)
+                      languages  R with rhdf5 and hdf5r, and Octave
                       mpich    MPICH beside Open MPI: mpicc.mpich and mpirun.mpich
                       slurm    a SLURM cluster can be started here (tests/slurm/slurm.py check)
                       network  root  long
@@ -42,7 +43,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "analysis", "mpi", "e2e")
-NEEDS = {"assets", "venv", "oracle", "mpich", "slurm", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "languages", "mpich", "slurm", "network", "root", "long"}
 SLURM = Path(__file__).resolve().parents[1] / "slurm/slurm.py"
 SKIPPED = 77
 TAIL_LINES = 40
@@ -143,6 +144,15 @@ def lack_of_slurm():
     return f"needs slurm: {(done.stdout + done.stderr).strip()}" if done.returncode else ""
 
 
+@functools.cache
+def lack_of_languages():
+    if not shutil.which("octave"):
+        return "needs languages: no octave"
+    tried = "for (name in c('rhdf5', 'hdf5r')) library(name, character.only = TRUE)"
+    done = shutil.which("Rscript") and subprocess.run(["Rscript", "-e", tried], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
+    return "" if done else "needs languages: no R with rhdf5 and hdf5r (Debian: r-bioc-rhdf5, r-cran-hdf5r)"
+
+
 def why_not(test, environment):
     """What this machine lacks for a test, or nothing."""
     if "assets" in test.needs and not Path(environment.get("PEFTSCALE_ASSETS") or "/nonexistent").is_dir():
@@ -151,6 +161,8 @@ def why_not(test, environment):
         return "needs venv: build/venv has not been made (make venv)"
     if "oracle" in test.needs and "PEFTSCALE_ORACLE" not in environment:
         return "needs oracle: build/oracle-venv has not been made (make oracle)"
+    if "languages" in test.needs and (lack := lack_of_languages()):
+        return lack
     if "mpich" in test.needs and not (shutil.which("mpicc.mpich") and shutil.which("mpirun.mpich")):
         return "needs mpich: no mpicc.mpich and mpirun.mpich (Debian: libmpich-dev, mpich)"
     if "root" in test.needs and os.geteuid() != 0:

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -189,11 +190,32 @@ static void threads_rest_or_do_not(void **state) {
   assert_true(machine_threads_rest());
 }
 
+static void the_peak_of_memory_is_that_since_it_was_forgotten(void **state) {
+  enum { BYTES = 64 << 20, SLACK = 8 << 20 };
+  machine_use use;
+  int64_t before = machine_peak_bytes();
+  (void)state;
+  if (before < 0) skip();
+  char *held = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(held != MAP_FAILED);
+  assert_true(machine_peak_bytes() < before + SLACK); /* not touched yet: nothing of the machine's memory */
+  memset(held, 1, BYTES);
+  munmap(held, BYTES);
+  int64_t most = machine_peak_bytes();
+  assert_true(most >= before + BYTES - SLACK && most < before + BYTES + SLACK);
+  memset(&use, 'x', sizeof use);
+  machine_cores(&use, sizeof use);
+  assert_true(use.peak_bytes >= most && use.peak_bytes < most + SLACK && use.cores[sizeof use.cores - 1] == 0);
+  machine_forget_peak();
+  if (access("/proc/self/clear_refs", W_OK)) assert_true(machine_peak_bytes() >= most);
+  else assert_true(machine_peak_bytes() < most - BYTES + SLACK && machine_peak_bytes() > 0);
+}
+
 static void the_system_is_asked(void **state) {
   char text[64];
   (void)state;
   memset(text, 'x', sizeof text);
-  int count = machine_cores(text, sizeof text);
+  int count = machine_name_cores(text, sizeof text);
   assert_true(count >= 1 && text[0] >= '0' && text[0] <= '9');
   for (size_t i = strlen(text); i < sizeof text; i++) assert_int_equal(text[i], 0);
   double delay = machine_delay_s(), start = clock_wall_s();
@@ -207,8 +229,13 @@ static void the_system_is_asked(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_byte_counts_once),           cmocka_unit_test(the_daemon_does_not_count), cmocka_unit_test(infiniband_counts_words_of_all_ports),
-      cmocka_unit_test(the_machine_is_ours_only_if_said), cmocka_unit_test(the_system_is_asked),       cmocka_unit_test(threads_rest_or_do_not),
+      cmocka_unit_test(every_byte_counts_once),
+      cmocka_unit_test(the_daemon_does_not_count),
+      cmocka_unit_test(infiniband_counts_words_of_all_ports),
+      cmocka_unit_test(the_machine_is_ours_only_if_said),
+      cmocka_unit_test(the_system_is_asked),
+      cmocka_unit_test(threads_rest_or_do_not),
+      cmocka_unit_test(the_peak_of_memory_is_that_since_it_was_forgotten),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

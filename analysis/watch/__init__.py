@@ -1,0 +1,1 @@
+"""A live view of a running sweep, which only reads: no lock is taken, nothing is written."""
