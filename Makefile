@@ -264,7 +264,7 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: bench-sweep bench-analysis tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables figures
+.PHONY: bench-sweep bench-analysis stats-proof tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables report figures
 tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -326,26 +326,29 @@ bench-sweep: all ## what a sweep costs beside its runs: planning, looking, start
 bench-analysis: ## how long 10,000 run files take to be read and tabulated, cold and from the cache
 	@$(PYTHON) tests/bench/bench_analysis.py
 
+stats-proof: ## coverage, family errors and power of the analysis' statistics by simulation, as the tables of analysis/stats/README.md; takes about an hour
+	@OPENBLAS_NUM_THREADS=1 $(PYTHON) tests/analysis/stats_simulation.py
+
 bench-%: $(B)/bench/bench_%
 	@bash tests/support/bench.sh '$(B)' $*
 
-tables: ## tables of the run files and archives under results/; STUDY=NAME is one study
-	@found=; for study in results/$(or $(STUDY),*); do \
-	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" --curves --layout both; \
-	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
-	  else continue; fi; \
-	  found=1; echo "== $$study"; $(PYTHON) -m analysis table "$$@" --out-dir "$$study" || exit 1; \
-	done; \
-	[ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
+# $1: a verb of the analysis, for each study under results/, or for STUDY alone; $2: words where it has an index; $3: where to write.
+each_study = found=; for study in results/$(or $(STUDY),*); do \
+    if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" $2; \
+    elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
+    else continue; fi; \
+    found=1; echo "== $$study"; $(PYTHON) -m analysis $1 "$$@" $3 || exit 1; \
+  done; \
+  [ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
 
-figures: ## figures of the studies and runs under results/, in results/NAME/figures; STUDY=NAME is one study
-	@found=; for study in results/$(or $(STUDY),*); do \
-	  if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study"; \
-	  elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
-	  else continue; fi; \
-	  found=1; echo "== $$study"; $(PYTHON) -m analysis plot "$$@" --out-dir "$$study/figures" || exit 1; \
-	done; \
-	[ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
+tables: ## tables of the studies and runs under results/; STUDY=NAME is one study
+	@$(call each_study,table,--curves --layout both,--out-dir "$$study")
+
+figures: ## figures of them, in results/NAME/figures; STUDY=NAME is one study
+	@$(call each_study,plot,,--out-dir "$$study/figures")
+
+report: ## one HTML file of each, results/NAME/report.html; STUDY=NAME is one study
+	@$(call each_study,report,,--out "$$study/report.html")
 
 # ---- installation ----
 

@@ -8,16 +8,18 @@ from .comm import options as comm
 from .load import options as load
 from .plots import options as plots
 from .published import options as published
+from .report import options as report
+from .stats import options as stats
 from .tables import options as tables
 from .watch import options as watch
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables and figures from run files (results/ if nothing is named), archives of "
-                                     "them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
+    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables, figures and reports from run files (results/ if nothing is named), "
+                                     "archives of them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for package in (tables, plots, published, load, comm, watch):
+    for package in (tables, stats, plots, report, published, load, comm, watch):
         package.add_verbs(verbs)
     options = parser.parse_args(arguments or ["table"])
     if "check" in options:
@@ -30,7 +32,10 @@ def main(arguments: list[str]) -> int:
     try:
         return getattr(importlib.import_module(options.module, __package__), options.function)(options)
     except ImportError as error:
-        print(f"analysis: {error.name} is missing (Debian: python3-{error.name})", file=sys.stderr)
+        library = (error.name or "").partition(".")[0]
+        if library in ("", __package__):
+            raise  # a mistake of ours
+        print(f"analysis: {library} is missing (Debian: python3-{library})", file=sys.stderr)
         return 1
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from ..common.text import printable
+
 INDEX, ARCHIVE_INDEX, ARCHIVE = "index.tsv", "archive.tsv", "archive.h5"
 MARK, VERSION = "# peftscale sweep index", 1
 REMARK = "#"  # begins the lines between the first and the header
@@ -104,7 +106,7 @@ def check_cells(cells: dict[str, str]) -> str:
 
 def find_remark(remarks: list[str], name: str, where: str) -> str:
     """What stands behind `name`; "" where it does not occur. Remarks of another kind are for other readers."""
-    found = [remark.removeprefix(name).strip() for remark in remarks if remark.startswith(name)]
+    found = [printable(remark.removeprefix(name).strip()) for remark in remarks if remark.startswith(name)]
     if len(found) > 1:
         raise BadIndex(f"{where}: broken: two lines begin with '{name}'")
     return "".join(found)
@@ -130,7 +132,7 @@ def parse_index(text: str, where: str) -> Index:
         raise BadIndex(f"{where}: broken: a column is there twice")
     lines: dict[str, Line] = {}
     for number, row in enumerate(rest[above:-1], above + 2):
-        cells = row.rstrip("\r").split("\t")
+        cells = [printable(cell) for cell in row.rstrip("\r").split("\t")]
         if len(cells) != len(header):
             raise BadIndex(f"{where}: line {number}: broken: {len(cells)} columns, the header has {len(header)}")
         line = Line(dict(zip(header, cells)))

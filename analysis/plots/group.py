@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..load.summary import Row, Section
-from ..tables.build import place_of
+from ..load.titles import place_of
 from ..tables.targets import Target, choose_target
 from .figure import Figure, word
 from .style import Look, Looks

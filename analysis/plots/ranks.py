@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..load.runs import Run
 from ..load.summary import Row
-from ..tables.build import place_of
+from ..load.titles import place_of
 from .style import Look, Looks
 from .words import short_names
 

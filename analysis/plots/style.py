@@ -32,6 +32,7 @@ RC = {
     "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5, "lines.linewidth": 1.1, "lines.markersize": MARKER, "hatch.linewidth": 0.6,
     "legend.frameon": False, "legend.handlelength": 2.2, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5, "legend.borderaxespad": 0.2,
     "figure.constrained_layout.h_pad": 0.03, "figure.constrained_layout.w_pad": 0.03, "figure.dpi": 200, "text.hinting": "none", "path.simplify": True,
+    "text.parse_math": False,  # names come from files: a dollar is a dollar
     "svg.fonttype": "none",  # text stays text: small, searchable, read aloud; DejaVu's letters are wide, so others that take their place fit
     "svg.hashsalt": "peftscale", "pdf.fonttype": 42, "pdf.compression": 6,
 }

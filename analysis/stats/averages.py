@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..load.summary import Row
 from .comparison import Parts, find_control
-from .examples import Reader, count_examples, scores_by_seed, step_of
+from .examples import Reader, scores_by_seed, step_of
 from .intervals import Interval, no_interval, t_interval
 from .judge import Difference, Entry, judge
 from .metrics import LOWER_IS_BETTER
@@ -35,6 +35,11 @@ class Average:
     control: str | None  # a label
     rows: list[AverageRow]  # in the order of the first section
     notes: list[str] = field(default_factory=list)
+    metric: str = "accuracy"  # whose units differences are told in: of several metrics percent, as papers do
+    level: float = 0.95
+    family: int = 0  # these as in Comparison
+    pooled: float = math.nan
+    smallest: float = math.nan
 
     def find(self, label: str) -> AverageRow | None:
         """None: some section lacks the row."""
@@ -44,8 +49,8 @@ class Average:
 def average_entry(rows: Sequence[Row], predictions: Reader | None) -> Entry:
     """The rounding of a mean of T scores of steps h is that of one score of step sqrt(sum h^2) / T."""
     scores = [scores_by_seed(row) for row in rows]
-    seeds = sorted(set.intersection(*map(set, scores))) if scores else []
-    steps = [step_of(row.section.metric, count_examples(row, predictions)) for row in rows]
+    seeds = sorted(set.intersection(*map(set, scores)))
+    steps = [step_of(row, predictions) for row in rows]
     return Entry(rows[0].label, {seed: math.fsum(each[seed] for each in scores) / len(rows) for seed in seeds},
                  math.sqrt(sum(step * step for step in steps)) / len(rows))
 
@@ -57,6 +62,8 @@ def mean_of(entry: Entry) -> float:
 def average_over(rows: Sequence[Row], level: float = 0.95) -> Interval | None:
     """One method's rows, one per task: the mean over tasks, and its t interval over the seeds that all rows have (NaN ends: one seed, or no spread). None: no
     such seed, or a score that is not known."""
+    if not rows:
+        return None
     entry = average_entry(rows, None)
     return (t_interval(list(entry.scores.values()), level) or no_interval(mean_of(entry), level)) if entry.scores else None
 
@@ -85,9 +92,11 @@ def compare_averages(sections: Sequence[Sequence[Row]], control: str, prediction
     metrics = {each[0].section.metric for each in sections}
     found = judge(entries, index, level, metrics <= LOWER_IS_BETTER, part_of_examples)
     notes = [f"Mean over {len(sections)} tasks ({name([each[0].section.task for each in sections])}), per seed. Nothing is said of other tasks."]
-    notes += ([problem] if problem else []) + describe(found, entries, index, level, metrics.pop() if len(metrics) == 1 else "accuracy")
+    metric = metrics.pop() if len(metrics) == 1 else "accuracy"
+    notes += ([problem] if problem else []) + describe(found, entries, index, level, metric)
     if left_out:
         notes.append(f"Not in every task: {name(left_out)}.")
     return Average(None if index is None else common[index],
                    [AverageRow(label, rows[label], tuple(entry.scores), mean_of(entry), *each)
-                    for label, entry, *each in zip(common, entries, found.scores, found.differences, found.letters)], notes)
+                    for label, entry, *each in zip(common, entries, found.scores, found.differences, found.letters)],
+                   notes, metric, level, found.family, found.pooled, found.smallest)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..load.summary import Row
-from .examples import Examples, Reader, count_examples, part_of_examples, read_examples, scores_by_seed, step_of
+from .crossed import LEAST_SEEDS
+from .examples import Examples, Reader, part_of_examples, read_examples, remember, scores_by_seed, step_of
 from .intervals import Interval
 from .judge import Difference, Entry, judge
 from .metrics import LOWER_IS_BETTER
@@ -68,6 +69,9 @@ class Parts:
         if isinstance(self.control, str):
             self.reasons["of the control: " + self.control] = ["all"]
             return None
+        if len(seeds) < LEAST_SEEDS:
+            self.reasons.setdefault("two seeds are too few", []).append(row.label)
+            return None
         found = read_examples(row, self.predictions)
         if not isinstance(found, str):
             found = part_of_examples(found, self.control, seeds)
@@ -87,8 +91,8 @@ def compare(rows: Sequence[Row], control: str, predictions: Reader | None = None
         raise ValueError("the level lies between 0.5 and 1")
     if not rows:
         return Comparison(None, [], level=level)
-    metric = rows[0].section.metric
-    entries = [Entry(row.label, scores_by_seed(row), step_of(metric, count_examples(row, predictions))) for row in rows]
+    metric, predictions = rows[0].section.metric, remember(predictions) if predictions else None
+    entries = [Entry(row.label, scores_by_seed(row), step_of(row, predictions)) for row in rows]
     index, problem = find_control([row.label for row in rows], [row.first.method for row in rows], control)
     if index is not None and not entries[index].scores:
         index, problem = None, f"No control: a test score of {rows[index].label} is not known."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..load.series import Predictions
     from ..load.summary import Row
 
+MOST_BYTES = 256 << 20
 Reader = Callable[["Run"], "Predictions | None"]
 
 
@@ -26,6 +27,24 @@ class Examples:
     """Pseudo-values of one row, in the order of example ids."""
     ids: np.ndarray
     by_seed: dict[int, np.ndarray]
+
+
+def remember(read: Reader) -> Reader:
+    """A reader that keeps what it has read, up to MOST_BYTES: the same predictions are asked for again."""
+    kept: dict[str, Predictions | None] = {}
+    room = MOST_BYTES
+
+    def reader(run: Run) -> Predictions | None:
+        nonlocal room
+        if run.run_id in kept:
+            return kept[run.run_id]
+        found = read(run)
+        room -= 0 if found is None else sum(each.nbytes for each in (found.example, found.label, found.prediction, found.score))
+        if room >= 0:
+            kept[run.run_id] = found
+        return found
+
+    return reader
 
 
 def is_near(found: float, stored: float, metric: str) -> bool:
@@ -66,18 +85,15 @@ def part_of_examples(row: Examples, control: Examples, seeds: Sequence[int]) -> 
     return float(part), len(row.ids)
 
 
-def step_of(metric: str, count: int) -> float:
-    """Of the scores' grid; 0: none, or not known."""
-    return 1 / count if metric in STEPPED and count else 0.0
-
-
-def count_examples(row: Row, predictions: Reader | None) -> int:
-    """0: not known."""
+def step_of(row: Row, predictions: Reader | None) -> float:
+    """Of the grid that its scores lie on; 0: there is none, or it is not known."""
+    if predictions is None or row.section.metric not in STEPPED:
+        return 0.0
     try:
-        found = predictions(row.first) if predictions else None
+        found = predictions(row.first)
     except Unusable:
-        return 0
-    return 0 if found is None else len(found.example)
+        return 0.0
+    return 0.0 if found is None else 1 / len(found.example)
 
 
 def scores_by_seed(row: Row) -> dict[int, float]:

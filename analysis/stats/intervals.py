@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+RARE = 0.01  # how seldom rounding alone makes a spread that is taken for one of the values
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -33,14 +35,16 @@ class Interval:
 
 
 def t_quantile(level: float, df: np.ndarray | float) -> np.ndarray | float:
-    """|t| below which a t distribution has `level` of its mass. df: at least 1; infinity is the normal distribution."""
-    return special.stdtrit(df, (1 + level) / 2)
+    """|t| below which a t distribution has `level` of its mass, by way of the beta distribution: df / (df + t^2) is beta distributed. (scipy.special.stdtrit
+    has but 8 digits, and ends the process for some degrees of freedom.) df: finite, at least 1."""
+    share = special.betaincinv(np.asarray(df, float) / 2, 0.5, 1 - level)
+    return np.sqrt(df * (1 - share) / share)
 
 
 def t_p_value(t: np.ndarray | float, df: np.ndarray | float) -> np.ndarray | float:
-    """Two-sided: the mass beyond |t|, by way of the beta distribution, which keeps its digits in the far tail."""
+    """Two-sided: the mass beyond |t|, with all its digits in the far tail."""
     square = np.square(t)
-    return special.betainc(np.asarray(df) / 2, 0.5, np.divide(df, df + square))
+    return special.betainc(np.asarray(df, float) / 2, 0.5, df / (df + square))
 
 
 def no_interval(mean: float, level: float) -> Interval:
@@ -67,6 +71,9 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95, roundi
 
 
 def is_flat(spread: np.ndarray | float, rounding: np.ndarray | float, values: np.ndarray) -> np.ndarray | bool:
-    """Whether a standard deviation is no more than what rounding alone makes: `rounding` of the scores, and that of the computer's own numbers."""
-    noise = 1e-12 * np.maximum(1.0, np.abs(values).max(-1))
-    return spread <= np.maximum(rounding * (1 + 1e-9), noise)
+    """Whether a standard deviation of values (last axis, two at least) may be nothing but rounding, `rounding` being the deviation that rounding gives in the
+    long run: in few values it makes larger ones by chance, up to sqrt(chi-square / (n - 1)) times as large in 99 of 100 cases. The computer's own rounding
+    counts, too."""
+    df = values.shape[-1] - 1.0
+    limit = rounding * math.sqrt(special.chdtri(df, RARE) / df)
+    return spread <= np.maximum(limit * (1 + 1e-9), 1e-12 * np.maximum(1.0, np.abs(values).max(-1)))

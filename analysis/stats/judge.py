@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .multiple import holm
 from .pairs import LEAST_SEEDS, Paired, paired, rounding_spread
 
 BETTER, WORSE, NOT_SEPARATED, TOO_FEW, NO_SPREAD = "better", "worse", "not separated", "too few seeds", "no spread"
+MOST_GROUPED = 100  # rows: the pairs of them grow with the square, and letters of more tell nobody anything
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class Judgement:
     pairs: int  # likewise of all rows
     pooled: float  # standard deviation of differences, pooled over the family; NaN: no family
     least_seeds: int  # the fewest of any comparison of the family; 0: no family
-    smallest: float  # by the pooled spread and the fewest seeds
-    flat: list[tuple[str, str]] = field(default_factory=list)  # pairs of labels without a spread
+    smallest: float  # by the pooled spread and the fewest seeds; NaN: not known
     too_many_groups: bool = False
 
 
@@ -111,14 +111,16 @@ def judge_against(entries: Sequence[Entry], control: int, level: float, lower_is
     if tested:
         least = min(len(pairs[index].seeds) for index in tested)
         pooled = pooled_spread([(pairs[index].sd, len(pairs[index].seeds) - 1) for index in tested])
-        smallest = smallest_difference(pooled, least, (1 - level) / len(tested)) if pooled > 0 else math.nan
-    return Judgement([], differences, [], len(tested), 0, pooled, least, smallest,
-                     [(entries[index].label, entries[control].label) for index in tested if pairs[index].flat and not pairs[index].equal])
+        if not all(pairs[index].flat for index in tested):
+            smallest = smallest_difference(pooled, least, (1 - level) / len(tested))
+    return Judgement([], differences, [], len(tested), 0, pooled, least, smallest)
 
 
 def find_groups(entries: Sequence[Entry], level: float) -> tuple[list[str] | None, int]:
-    """Letters, and how many pairs were tested."""
+    """Letters (None: too many), and how many pairs were tested."""
     compared = [index for index, entry in enumerate(entries) if entry.scores]
+    if len(compared) > MOST_GROUPED:
+        return None, 0
     pairs = [pair_of(entries[first], entries[second], level) for place, first in enumerate(compared) for second in compared[place + 1:]]
     has_seeds = np.array([len(pair.seeds) >= LEAST_SEEDS for pair in pairs], bool)
     separated = np.zeros(len(pairs), bool)

@@ -77,12 +77,12 @@ def about_verdicts(found: Judgement, entries: Sequence[Entry]) -> list[str]:
     if few := [label for label, each in shown if each.verdict == TOO_FEW]:
         lines.append(f"Too few seeds, so not in the family: {name(few)}.")
     if flat := [label for label, each in shown if each.verdict == NO_SPREAD]:
-        lines.append(f"No spread: {name(flat)}. The differences vary over seeds no more than rounding to whole test examples makes them, so that seeds give "
+        lines.append(f"No spread: {name(flat)}. The differences vary over seeds no more than rounding to whole test examples may make them, so that seeds give "
                      "neither an interval nor a p value; in the family such a comparison counts as not separated.")
     if equal := [label for label, each in shown if each.verdict == NOT_SEPARATED and not math.isfinite(each.p)]:
         lines.append(f"Equal to the control in every seed: {name(equal)}.")
     if any(each.wide for _, each in shown):
-        lines.append("With new examples: the interval for other seeds and other test examples; that of the difference itself holds for these examples alone.")
+        lines.append("With new examples: for other seeds and other test examples; the difference's own interval is for other seeds on these test examples.")
     if held := [label for label, each in shown if each.is_separated and each.wide and each.wide.has_zero]:
         lines.append(f"Separated on these test examples, not beyond them, since the interval with new examples reaches 0: {name(held)}.")
     return lines
@@ -90,11 +90,11 @@ def about_verdicts(found: Judgement, entries: Sequence[Entry]) -> list[str]:
 
 def about_letters(found: Judgement, level: float) -> list[str]:
     if found.too_many_groups:
-        return ["No letters: there are too many groups to show."]
+        return ["No groups: there are too many rows or groups to show."]
     if not found.pairs:
         return []
-    return [f"Letters: rows that share one cannot be separated (Holm over {count(found.pairs, 'pair')} of rows, {percent(1 - level)} for all of them: it asks "
-            "more of a pair than the comparisons with the control do). They are no order."]
+    return [f"Group: rows that share a letter cannot be separated (Holm over {count(found.pairs, 'pair')} of rows, {percent(1 - level)} for all of them: it "
+            "asks more of a pair than the comparisons with the control do). Letters are no order."]
 
 
 def describe(found: Judgement, entries: Sequence[Entry], control: int | None, level: float, metric: str) -> list[str]:

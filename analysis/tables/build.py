@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..common.units import PERCENT
 from ..load.runs import Run
 from ..load.series import Predictions
 from ..load.summary import Row, Section
+from ..load.titles import by_section, title
 from ..stats import Comparison, RowStatistics, compare, t_interval
 from .columns import COLUMNS, METHOD, METHOD_HEADING, heading_of
 from .entry import Entry, over_seeds
@@ -25,30 +25,6 @@ class Group:
     entries: list[Entry]
     comparisons: list[Comparison] = field(default_factory=list)
     targets: dict[Target | None, None] = field(default_factory=dict)
-
-
-def place_of(section: Section) -> str:
-    """trec6 (data x), minilm-l6, 2 ranks x 4 threads"""
-    data = "" if section.dataset in ("", section.task) else f" (data {section.dataset})"
-    return ", ".join(filter(None, [f"{section.task}{data}", *setting_of(section)]))
-
-
-def setting_of(section: Section) -> list[str]:
-    """What the tasks of one study have in common."""
-    ranks = f"{section.ranks} rank{'s' if section.ranks > 1 else ''}" if section.ranks else ""
-    threads = f"{section.threads} threads" if section.threads > 1 else ""
-    return [section.model or "a model without a name", *filter(None, [" x ".join(filter(None, [ranks, threads]))])]
-
-
-def title(section: Section) -> str:
-    return f"{place_of(section)}: {section.metric}{' in %' if section.metric in PERCENT else ''}"
-
-
-def by_section(rows: Sequence[Row]) -> dict[Section, list[Row]]:
-    sections: dict[Section, list[Row]] = {}
-    for row in rows:
-        sections.setdefault(row.section, []).append(row)
-    return sections
 
 
 def compare_rows(rows: list[Row], control: str, predictions: Callable[[Run], Predictions | None] | None) -> Comparison:

@@ -1,14 +1,12 @@
 """The verb `table`: of run files and archives as they lie there, or of a study by its index."""
 
 import argparse
-import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..common.files import write_file
-from ..common.text import NARROW, WIDTH
+from ..common.output import emit, save, width_of_terminal
 from ..load.collect import collect
 from ..load.hdf5 import Unusable
 from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
@@ -45,10 +43,6 @@ class Made:
     wide: Table | None
     curves: list[Curve]
     fields: dict[str, Callable[[Entry], str]]  # that the CSV file has beside its usual ones
-
-
-def width_of_terminal() -> int:
-    return max(NARROW, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 def note_studies(places: list[Path], collection: Collection) -> None:
@@ -136,28 +130,6 @@ def make(options: argparse.Namespace, collection: Collection, study: Study | Non
 
 # ---- what comes out of it ----
 
-def emit(options: argparse.Namespace, chosen: Sequence[str], files: dict[str, tuple[str, Callable[[], str]]]) -> int:
-    """Prints text; writes the others to --out-dir, or prints them where there is none. files: format to name and text."""
-    for form in chosen:
-        name, text = files[form]
-        if not name or not options.out_dir:
-            print(text(), end="")
-            continue
-        if code := save(options.out_dir / name, text()):
-            return code
-    return 0
-
-
-def save(path: Path, text: str) -> int:
-    try:
-        write_file(path, text)
-    except OSError as error:
-        print(f"analysis: {path} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    print(f"Written: {path}")
-    return 0
-
-
 def forms_of(table: Table, name: str, options: argparse.Namespace, sheet: Callable[[], str], more: str = "") -> dict[str, tuple[str, Callable[[], str]]]:
     """Its forms by format. more: Markdown below it."""
     traced = options.trace.name if options.trace else ""
@@ -179,12 +151,12 @@ def output(options: argparse.Namespace, made: Made) -> int:
     for number, files in enumerate(parts):
         if number and "text" in forms:
             print()
-        if code := emit(options, forms, files):
+        if code := emit(options.out_dir, forms, files):
             return code
     if made.curves:
         width = options.width or width_of_terminal()
         files = {"text": ("", lambda: "\n" + curves_text(made.curves, width)), "csv": ("curves.csv", lambda: curves_csv(made.curves))}
-        if code := emit(options, [form for form in forms if form in files], files):  # table.md has them
+        if code := emit(options.out_dir, [form for form in forms if form in files], files):  # table.md has them
             return code
     if options.trace and entries_of(made.groups):
         return save(options.trace, as_trace([table for table in (made.long, made.wide) if table]))

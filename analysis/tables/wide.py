@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from ..common.text import AND
 from ..load.summary import Section
+from ..load.titles import setting_of
 from ..stats import Average, AverageRow, compare_averages
-from .build import Group, setting_of
+from .build import Group
 from .columns import METHOD_HEADING
 from .entry import Entry, over_seeds
 from .model import Block, Cell, Heading, Table

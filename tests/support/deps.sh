@@ -139,7 +139,8 @@ spack_name() {
     gcc) echo gcc ;; make) echo gmake ;; pkg-config) echo pkgconf ;; libopenmpi-dev | openmpi-bin) echo openmpi ;;
     libmpich-dev | mpich) echo mpich ;; libopenblas-openmp-dev) echo openblas threads=openmp ;; libhdf5-dev | hdf5-tools) echo hdf5~mpi ;; libyaml-dev) echo libyaml ;;
     libcjson-dev) echo cjson ;; libcmocka-dev) echo cmocka ;; libsleef-dev) echo sleef ;; libxxhash-dev) echo xxhash ;; python3-h5py) echo py-h5py ;;
-    python3-pandas) echo py-pandas ;; python3-scipy) echo py-scipy ;; python3-matplotlib) echo py-matplotlib ;; python3-yaml) echo py-pyyaml ;; python3-rich) echo py-rich ;;
+    python3-pandas) echo py-pandas ;; python3-scipy) echo py-scipy ;; python3-matplotlib) echo py-matplotlib ;; python3-yaml) echo py-pyyaml ;;
+    python3-rich) echo py-rich ;; python3-jinja2) echo py-jinja2 ;;
     python3-venv) echo python ;; valgrind) echo valgrind ;; clang-tidy) echo llvm+clang ;; munge) echo munge ;; slurm*) echo slurm ;; *) echo - ;;
   esac
 }
@@ -148,7 +149,7 @@ module_name() {
     gcc | make | pkg-config | python3-venv) echo - ;; libopenmpi-dev | openmpi-bin) echo OpenMPI ;; libmpich-dev | mpich) echo MPICH ;; libopenblas-openmp-dev) echo OpenBLAS ;;
     libhdf5-dev | hdf5-tools) echo HDF5 ;; libyaml-dev) echo libyaml ;; libcjson-dev) echo cJSON ;; libcmocka-dev) echo CMocka ;; libsleef-dev) echo SLEEF ;;
     libxxhash-dev) echo xxHash ;; python3-h5py) echo h5py ;; python3-pandas | python3-scipy) echo SciPy-bundle ;; python3-matplotlib) echo matplotlib ;;
-    python3-yaml) echo PyYAML ;; python3-rich) echo rich ;; valgrind) echo Valgrind ;; clang-tidy) echo Clang ;; *) echo - ;;
+    python3-yaml) echo PyYAML ;; python3-rich) echo rich ;; python3-jinja2) echo Jinja2 ;; valgrind) echo Valgrind ;; clang-tidy) echo Clang ;; *) echo - ;;
   esac
 }
 
@@ -199,7 +200,7 @@ try_all() {
   links CMOCKA '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>
 int main(void) { const struct CMUnitTest none[1] = {{0}}; return cmocka_run_group_tests_name("", none, 0, 0); }' || lack libcmocka-dev
   # One interpreter for all modules; one line for each that cannot be imported.
-  local modules='h5py pandas scipy matplotlib yaml rich venv' module absent
+  local modules='h5py pandas scipy matplotlib yaml rich jinja2 venv' module absent
   absent=$("$PYTHON" - "$modules" 2>/dev/null <<'END' || echo "$modules"
 import importlib, sys
 for name in sys.argv[1].split():
@@ -240,6 +241,10 @@ END
     have munged || lack munge
     have sbatch && have srun && have scontrol || lack slurm-client
     { have srun && starts_by_pmix; } || lack slurm-wlm-basic-plugins
+    # For pages as a reader sees them.
+    have chromium || lack chromium
+    have chromedriver || lack chromium-driver
+    "$PYTHON" -c 'import selenium' >/dev/null 2>&1 || lack python3-selenium
   fi
 }
 

@@ -20,6 +20,7 @@ Header lines, in a comment among the first ten lines of the source or script:
                       languages  R with rhdf5 and hdf5r, and Octave
                       mpich    MPICH beside Open MPI: mpicc.mpich and mpirun.mpich
                       slurm    a SLURM cluster can be started here (tests/slurm/slurm.py check)
+                      browser  Chromium, its driver and Python's selenium
                       network  root  long
                       A test that needs anything runs with --all only.
 
@@ -43,7 +44,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("layers", "unit", "conformance", "analysis", "mpi", "e2e")
-NEEDS = {"assets", "venv", "oracle", "languages", "mpich", "slurm", "network", "root", "long"}
+NEEDS = {"assets", "venv", "oracle", "languages", "mpich", "slurm", "browser", "network", "root", "long"}
 SLURM = Path(__file__).resolve().parents[1] / "slurm/slurm.py"
 SKIPPED = 77
 TAIL_LINES = 40
@@ -145,6 +146,14 @@ def lack_of_slurm():
 
 
 @functools.cache
+def lack_of_browser(python):
+    absent = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    if subprocess.run([python, "-c", "import selenium"], capture_output=True, stdin=subprocess.DEVNULL).returncode:
+        absent.append("selenium")
+    return f"needs browser: no {' and no '.join(absent)} (Debian: chromium, chromium-driver, python3-selenium)" if absent else ""
+
+
+@functools.cache
 def lack_of_languages():
     if not shutil.which("octave"):
         return "needs languages: no octave"
@@ -167,7 +176,7 @@ def why_not(test, environment):
         return "needs mpich: no mpicc.mpich and mpirun.mpich (Debian: libmpich-dev, mpich)"
     if "root" in test.needs and os.geteuid() != 0:
         return "needs root"
-    return lack_of_slurm() if "slurm" in test.needs else ""
+    return ("slurm" in test.needs and lack_of_slurm()) or ("browser" in test.needs and lack_of_browser(environment["PYTHON"])) or ""
 
 
 def stop(process):
