@@ -10,11 +10,12 @@ from ..common.files import write_bytes, write_file
 from ..common.text import wrap
 from ..load.hdf5 import Unusable
 from ..load.index import BadIndex
+from ..load.series import read_predictions
 from ..load.study import complete_rows, describe
 from ..load.summary import summarise
 from ..tables.build import make_groups
 from ..tables.notes import describe_collection
-from ..tables.verb import read, test_predictions
+from ..tables.verb import read
 from .figure import Figure, Figures, save
 from .make import make_figures, make_model_figures
 from .options import OF_MODEL
@@ -47,7 +48,7 @@ def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
             complete_rows(study, rows)
             collection.notes += describe(study, rows)
         try:
-            groups = make_groups(rows, options.control, options.target, test_predictions)
+            groups = make_groups(rows, options.control, options.target, read_predictions)
         except ValueError as reason:
             raise BadTarget(str(reason)) from None
         figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons], options.target, options.only)

@@ -10,6 +10,7 @@ from ..common.files import write_file
 from ..load.hdf5 import Unusable
 from ..load.index import BadIndex
 from ..load.runs import Collection
+from ..load.series import read_predictions
 from ..load.study import Study, complete_rows
 from ..load.summary import Row, summarise
 from ..plots import make_figures
@@ -17,7 +18,7 @@ from ..plots.make import make_model_figures
 from ..published.read import BadPublished
 from ..tables.beside import Beside
 from ..tables.build import Group, make_groups
-from ..tables.verb import MOST_READ, read, read_beside, test_predictions
+from ..tables.verb import MOST_READ, read, read_beside
 from .document import Material, make_document
 from .page import write_page
 from .study_file import About, find_about
@@ -36,7 +37,7 @@ def compare(options: argparse.Namespace, collection: Collection, study: Study | 
     rows = summarise(collection.runs, ranks_in_column)
     if study:
         complete_rows(study, rows)
-    predictions = test_predictions if len(collection.runs) <= MOST_READ else None
+    predictions = read_predictions if len(collection.runs) <= MOST_READ else None
     return rows, make_groups(rows, options.control, options.target, predictions)
 
 

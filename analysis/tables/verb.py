@@ -8,11 +8,10 @@ from pathlib import Path
 
 from ..common.output import emit, save, width_of_terminal
 from ..load.collect import collect
-from ..load.hdf5 import Unusable
 from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
 from ..load.mixture import find_mixtures
-from ..load.runs import Collection, Run
-from ..load.series import Predictions, read_predictions
+from ..load.runs import Collection
+from ..load.series import read_predictions
 from ..load.study import Study, complete_rows, describe, read_study
 from ..load.summary import summarise
 from ..published.read import OWN, BadPublished, read_published
@@ -95,20 +94,13 @@ def read_beside(options: argparse.Namespace) -> Beside | None:
     return Beside(read_published([*OWN, *options.published_file]), tuple(options.published_source))
 
 
-def test_predictions(run: Run) -> Predictions | None:
-    try:
-        return read_predictions(run)
-    except Unusable:
-        return None
-
-
 def make(options: argparse.Namespace, collection: Collection, study: Study | None, beside: Beside | None) -> Made:
     named = named_columns(options, study)
     rows = summarise(collection.runs, ranks_in_column="ranks" in named)
     if study:
         complete_rows(study, rows)
         collection.notes += describe(study, rows)
-    predictions = test_predictions if len(collection.runs) <= MOST_READ or "difference_examples" in named else None
+    predictions = read_predictions if len(collection.runs) <= MOST_READ or "difference_examples" in named else None
     groups = make_groups(rows, options.control, options.target, predictions)
     columns = named or usual(entries_of(groups))
     below = describe_collection(collection)
