@@ -240,12 +240,18 @@ def check_finished(root: Attributes) -> None:
         raise Unusable(f"{NOT_FINISHED} ({status})")
 
 
+def check_run(run: h5py.Group) -> Attributes:
+    """Its own attributes. Raises Unusable unless it is a finished run of a version that is known."""
+    root = Attributes(h5o.open(run.id, b"."), "/")
+    check_kind(root)
+    check_finished(root)
+    return root
+
+
 def read_content(run: h5py.Group) -> Content:
     """Raises Unusable, and whatever h5py raises of a damaged file."""
     group = h5o.open(run.id, b".")
-    root = Attributes(group, "/")
-    check_kind(root)
-    check_finished(root)
+    root = check_run(run)
     parts = {name: Attributes(open_group(group, name), f"/{name}") for name in ("provenance", "accounting", "result")}
     return Content(root, **parts, config=read_text(group, "config"), canonical=read_text(group, "config_canonical"),
                    attempts=read_table(group, "attempts", optional=False), steps=read_table(group, "series/steps", optional=False),

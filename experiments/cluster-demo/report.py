@@ -14,7 +14,8 @@ import numpy as np
 
 from analysis.common.files import write_file
 from analysis.common.units import number as formatted
-from analysis.load.runs import Unusable, as_text, check_kind, need, newest
+from analysis.load.content import check_run
+from analysis.load.hdf5 import Unusable, as_text, need, newest
 from analysis.common.units import human_bytes, human_time
 from plan import LINKS, WARM_STEPS, ideal_s
 
@@ -115,7 +116,7 @@ def find_mixtures(results: Path) -> list[str]:
 
 
 def read_final(file: h5py.File) -> Final:
-    check_kind(file)
+    check_run(file)
     rows = newest(need(file, "evaluation"), "step", "split")
     curve = [(int(row["step"]), float(row["metric"])) for row in rows if row["split"] == b"validation"]
     return Final(settings_of(file)["method"], int(need(file, "accounting", "sent_bytes_per_step")), int(need(file, "accounting", "trainable_method")),
@@ -128,7 +129,7 @@ def read_finals(folder: Path) -> dict[str, Final]:
 
 def read_timed_run(file: h5py.File) -> tuple[tuple[str, str], tuple]:
     """(method, link) and (steps, bytes on the wire per step and rank, whether it was disturbed)."""
-    check_kind(file)
+    check_run(file)
     settings = settings_of(file)
     rows = newest(need(file, "series/steps"), "step")[WARM_STEPS:]
     if as_text(need(file, "provenance", "wire")) != "tcp":

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 os.chdir(ROOT)
 
 import report  # noqa: E402
-from analysis.load.runs import Unusable  # noqa: E402
+from analysis.load.hdf5 import Unusable  # noqa: E402
 from experiments.support.data_sets import copy_without  # noqa: E402
 from plan import CALIBRATION, FINAL, LINKS, RESULTS, TIMED, UNSHAPED, calibration_sizes, chosen_links, number, timings, words  # noqa: E402
 

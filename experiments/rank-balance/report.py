@@ -10,14 +10,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from analysis.load.runs import Unusable, as_text, check_kind, need, newest, split_settings  # noqa: E402
+from analysis.load.content import check_run  # noqa: E402
+from analysis.load.hdf5 import Unusable, as_text, need, newest  # noqa: E402
+from analysis.load.runs import split_settings  # noqa: E402
 
 WARM_STEPS = 5
 
 
 def describe(path: Path) -> str:
     with h5py.File(path, "r") as file:
-        check_kind(file)
+        check_run(file)
         rows = newest(need(file, "series/steps"), "step")[WARM_STEPS:]
         settings = split_settings(as_text(need(file, "config_canonical")))
         ranks = int(need(file, "attempts")[-1]["ranks"])
