@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from .comm import options as comm
+from .common.fault import Fault
 from .load import options as load
 from .plots import options as plots
 from .published import options as published
@@ -31,6 +32,9 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
         return getattr(importlib.import_module(options.module, __package__), options.function)(options)
+    except Fault as fault:
+        print(f"analysis: {fault}", file=sys.stderr)
+        return fault.status
     except ImportError as error:
         library = (error.name or "").partition(".")[0]
         if library in ("", __package__):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .allowed import add_reading
+from .arguments import add_reading, add_runs, check_runs
 from .fields import COLUMNS
 
 RUNS_EXAMPLES = """examples (from the project's root):
@@ -23,22 +23,12 @@ def describe_columns() -> str:
     return "\n".join([head, *lines])
 
 
-def check_runs(options: argparse.Namespace) -> None:
-    if options.study and options.places:
-        options.parser.error("--study takes the place of files and folders")
-    if options.stage is not None and not options.study:
-        options.parser.error("--stage needs --study")
-
-
-def add_runs(verbs: argparse._SubParsersAction) -> None:
+def add_listing(verbs: argparse._SubParsersAction) -> None:
     runs = verbs.add_parser("runs", help="list finished runs, one a row, with every number", epilog=f"{describe_columns()}\n\n{RUNS_EXAMPLES}",
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="One row per finished run, nothing averaged. What is left out is named on stderr, with the reason.\n"
                             "Exit status: 0 listed, 1 no run that can be compared, or no index of a study, 2 wrong usage.")
-    runs.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below "
-                      "(default: results)")
-    runs.add_argument("--study", type=Path, metavar="DIR", help="the runs that a study's index lists, never trials, instead")
-    runs.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
+    add_runs(runs, "the runs that a study's index lists, never trials, instead", "results")
     runs.add_argument("--format", choices=("text", "csv", "markdown"), default="text", help="text has a few columns, the others have all (default: text)")
     runs.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
     add_reading(runs)
@@ -46,7 +36,7 @@ def add_runs(verbs: argparse._SubParsersAction) -> None:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    add_runs(verbs)
+    add_listing(verbs)
     pack = verbs.add_parser("pack", help="put a study's finished runs into one small file", epilog=EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Copies every finished run of a study's index.tsv, trials too, into archive.h5: all but theta, compressed, for a "

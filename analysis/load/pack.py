@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from ..common.fault import Fault
 from ..common.files import replacing, write_bytes, write_file
 from ..common.units import human_bytes
 from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
@@ -22,8 +23,8 @@ from .source import Reader, of_stage
 MOST_NAMED = 10
 
 
-class Refused(Exception):
-    """One message, exit status 1, nothing changed."""
+class Refused(Fault):
+    """Nothing was changed."""
 
 
 @contextmanager
@@ -214,18 +215,15 @@ def unpack(options: argparse.Namespace) -> int:
 
 
 def guarded(verb, options: argparse.Namespace, place: Path) -> int:
-    """What goes wrong is one line."""
+    """What goes wrong names a file. Raises Fault."""
     try:
         return verb(options)
-    except (Refused, BadIndex) as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
     except Unusable as reason:
-        print(f"analysis: {place}: {reason}", file=sys.stderr)
+        raise Fault(f"{place}: {reason}") from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"analysis: {error.filename or place}: {error.strerror}", file=sys.stderr)
-    return 1
+        raise Fault(f"{error.filename or place}: {error.strerror}") from None
 
 
 def run_pack(options: argparse.Namespace) -> int:

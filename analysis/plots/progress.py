@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from ..common.units import PERCENT, score
 from ..load.measure import Validation
 from ..load.runs import Run
-from ..tables.targets import Reached, reach
+from ..load.targets import Reached, reach
 from .axes import linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_time, time_axis
 from .figure import Figure
 from .group import Group, Member, finite

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from ..load.study import Study
-from ..tables.curves import Curve, Trial, as_number, find_curves
+from ..load.trials import Curve, Trial, as_number, find_curves
 from .axes import legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_rate
 from .courses import ACROSS, MOST, PANEL_LETTERS
 from .figure import Figure, word

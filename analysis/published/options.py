@@ -1,7 +1,9 @@
-"""Options of the verb `published`."""
+"""Options of the verb `published`, and of those that show its numbers beside ours."""
 
 import argparse
 from pathlib import Path
+
+from ..common.arguments import names
 
 EXAMPLES = """examples (from the project's root):
   python3 -m analysis published --task cola --model roberta-base
@@ -10,8 +12,17 @@ EXAMPLES = """examples (from the project's root):
 """
 
 
-def names(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def add_beside(parser: argparse.ArgumentParser, what: str) -> None:
+    """Of verbs that show published numbers beside ours: options.published, published_source and published_file. what: --published does."""
+    parser.add_argument("--published", action="store_true", help=what)
+    parser.add_argument("--published-source", type=names, action="extend", default=[], metavar="LIST", help="of these sources alone, and all of them: parts "
+                        "of the names of papers, arXiv ids or models")
+    parser.add_argument("--published-file", type=Path, action="append", default=[], metavar="FILE", help="published numbers of one's own, too (form: "
+                        "analysis/published/README.md)")
+
+
+def complete_beside(options: argparse.Namespace) -> None:
+    options.published = options.published or bool(options.published_file or options.published_source)
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:

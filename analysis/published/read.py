@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from ..common.fault import Fault
+
 HOME = Path(__file__).resolve().parent
 OWN = (HOME / "scores.tsv", HOME / "counts.tsv")
 SCORES = ("paper", "source", "model", "method", "options", "task", "metric", "score", "spread", "scale", "parameters", "protocol", "printed_method",
@@ -24,7 +26,7 @@ LONGEST = 300  # letters of a cell
 MOST_BYTES = 16 << 20
 
 
-class BadPublished(Exception):
+class BadPublished(Fault):
     """Why a file cannot be used; names it and the line."""
 
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..common.units import LOWER_IS_BETTER
 from ..load.summary import Row
 from .comparison import Parts, find_control
 from .examples import Reader, scores_by_seed, step_of
 from .intervals import Interval, no_interval, t_interval
 from .judge import Difference, Entry, judge
-from .metrics import LOWER_IS_BETTER
 from .notes import describe, name
 
 

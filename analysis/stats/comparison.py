@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..common.units import LOWER_IS_BETTER
 from ..load.summary import Row
 from .crossed import LEAST_SEEDS
 from .examples import Examples, Reader, part_of_examples, read_examples, remember, scores_by_seed, step_of
 from .intervals import Interval
 from .judge import Difference, Entry, judge
-from .metrics import LOWER_IS_BETTER
 from .notes import describe, describe_missing
 
 

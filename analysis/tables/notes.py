@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
+from ..load.targets import describe_targets
 from .build import Group, entries_of
 from .columns import AGAINST, MOST_NAMED, TARGETS
 from .entry import Entry
 from .shown import has_interval, seeds_of
-from .targets import describe_targets
 
 MOST_ALIKE = 3  # files of one reason that are named
 

@@ -17,7 +17,7 @@ from ..load.guard import call
 from ..load.hdf5 import BROKEN, Unusable, reasons
 from ..load.live import planned_steps
 from ..load.runs import split_settings
-from .swmr import open_live
+from ..load.swmr import open_live
 
 Stamp = tuple[int, int, int]
 STRETCHES = 128  # of the loss over all steps so far

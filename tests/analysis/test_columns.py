@@ -30,7 +30,7 @@ from made_runs import analyse, series, write_run  # noqa: E402
 
 from analysis.tables import build  # noqa: E402
 from analysis.tables.columns import COLUMNS, DROPPED_FIRST, parse_columns  # noqa: E402
-from analysis.tables.targets import parse_targets  # noqa: E402
+from analysis.load.targets import parse_targets  # noqa: E402
 
 SCORES = {"lora": (0.70, 0.72, 0.74), "red": (0.80, 0.815, 0.84), "vera": (0.71, 0.70, 0.76)}  # red is above lora in every seed by 10, 9.5 and 10 points
 

@@ -38,7 +38,7 @@ from analysis.__main__ import main  # noqa: E402
 from analysis.comm.plots import draw_all  # noqa: E402
 from analysis.comm.read import Network, Payload, Point, collect  # noqa: E402
 from analysis.comm.networks import find_networks  # noqa: E402
-from analysis.comm.verb import work_out  # noqa: E402
+from analysis.comm.outcome import work_out  # noqa: E402
 from analysis.plots import save  # noqa: E402
 
 CASE = np.dtype([("case", "<i4"), ("ranks", "<i4"), ("nodes", "<i4"), ("algorithm", "S24"), ("label", "S64"), ("model", "S64"), ("method", "S64"),
