@@ -539,7 +539,7 @@ class Study(unittest.TestCase):
         self.table()
         self.assertIn("takes the place of", analyse("table", "--study", self.place, self.place).err)
         for words in (["--curves"], ["--stage", "1"]):
-            self.assertIn("need --study", analyse("table", self.place, *words).err)
+            self.assertIn("needs --study", analyse("table", self.place, *words).err)
         done = analyse("table", self.place)
         self.assertIn(f"{self.place} holds a study, whose trials are among the rows", " ".join(done.out.split()))
 
