@@ -2,8 +2,29 @@
 
 import argparse
 import math
+import textwrap
 from collections.abc import Callable, Collection
 from pathlib import Path
+
+HEAD = "examples (from the project's root):"
+
+
+class Help(argparse.HelpFormatter):
+    """Paragraphs are wrapped; lines that begin with a blank stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(line if line.startswith(" ") else textwrap.fill(line, width) for line in text.splitlines())
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Verbs stand indented in their list; argparse forgets that when it looks how much room names need."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
+def add_verb(verbs: argparse._SubParsersAction, name: str, short: str, description: str, examples: str, below: str = "") -> argparse.ArgumentParser:
+    """short: in the list of verbs. examples: lines that begin with two blanks. below: what else stands below the options."""
+    return verbs.add_parser(name, help=short, description=description, epilog="\n\n".join(filter(None, [below, f"{HEAD}\n{examples}"])), formatter_class=Help)
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from ..common.fault import Fault
 from ..common.files import replacing, write_bytes, write_file
 from ..common.units import human_bytes
+from ..common.words import count
 from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
 from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Index, Line, parse_index, read_index, write_index
@@ -181,8 +182,8 @@ def pack(options: argparse.Namespace) -> int:
         write_file(out / ARCHIVE_INDEX, packing.index())
     counts = {"new": len(packing.new), "in the place of older ones": len(packing.replaced)}
     counts["as before"] = len(digests) - sum(counts.values())
-    words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    print(f"Written: {out / ARCHIVE}: {len(digests)} run{'' if len(digests) == 1 else 's'} ({words}), {human_bytes((out / ARCHIVE).stat().st_size)}")
+    words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    print(f"Written: {out / ARCHIVE}: {count(len(digests), 'run')} ({words}), {human_bytes((out / ARCHIVE).stat().st_size)}")
     print(f"Written: {out / ARCHIVE_INDEX}")
     if unfinished := len(planned) - len(packing.lines):
         print(f"Not finished, so not packed: {unfinished} of {len(planned)} planned runs")

@@ -4,12 +4,12 @@ import argparse
 import difflib
 from pathlib import Path
 
-from ..common.arguments import some_of
+from ..common.arguments import add_verb, some_of
 from ..load.arguments import add_control, add_reading, add_runs, add_target, check_runs
 
 # Kinds of figures, in the order in which they are drawn.
 KINDS = {
-    "score-trainable": "test score against numbers trained, with intervals and the Pareto front", "score-stored": "against stored bytes",
+    "score-trainable": "test score against numbers trained, and the Pareto front", "score-stored": "against stored bytes",
     "score-sent": "against bytes sent per step", "score-message": "likewise, the head's among them", "differences": "to the control, with both intervals",
     "loss": "of the training", "validation": "score on validation against steps", "score-time": "against time", "score-bytes": "against bytes sent",
     "target": "time and bytes to a score", "rates": "trials of learning rates", "phases": "parts of a step's time", "scaling": "over ranks, with efficiency",
@@ -17,10 +17,12 @@ KINDS = {
     "knee": "the payload below which fewer parameters stop saving time"}
 OF_MODEL = ("fit", "projection", "knee")  # from files of `peftscale comm`
 FORMATS = ("svg", "png", "pdf")
-EXAMPLES = """examples (from the project's root):
-  python3 -m analysis plot --study results/minilm-glue --out-dir results/minilm-glue/figures
-  python3 -m analysis plot results/quickstart/runs --only score,phases --format pdf --out-dir /tmp/figures
-  python3 -m analysis plot --study results/comm-scaling --only scaling,wire --comm comm.h5 --out-dir /tmp/figures
+EXAMPLES = """\
+  python3 -m analysis plot --study results/minilm-glue --out-dir figures
+  python3 -m analysis plot results/quickstart/runs --only score,phases \\
+      --format pdf --out-dir figures
+  python3 -m analysis plot --study results/comm-scaling --only scaling,fit \\
+      --comm comm.h5 --out-dir figures
 """
 
 
@@ -42,11 +44,11 @@ def check(options: argparse.Namespace) -> None:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    plot = verbs.add_parser("plot", help="draw figures for a paper or a page", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                            description="Figures of finished runs, each only where the data carry it; what is left out, and why, is said. Each is written in "
-                            "every format; captions.md\nhas their titles, captions and runs.\nFigures: "
-                            + "; ".join(f"{name} ({words})" for name, words in KINDS.items())
-                            + ".\nExit status: 0 drawn, 1 nothing to draw, no index of a study, or a file cannot be read or written, 2 wrong usage.")
+    plot = add_verb(verbs, "plot", "draw figures for a paper or a page",
+                    "Figures of finished runs, each only where the data carry it; what is not drawn is said with its reason. Each is written in every format; "
+                    "captions.md has their titles, captions and runs.\n"
+                    "Exit status: 0 drawn, 1 nothing to draw, no index of a study, or a file cannot be read or written, 2 wrong usage.", EXAMPLES,
+                    "\n".join(["figures:", *(f"  {name:<16} {words}" for name, words in KINDS.items())]))
     add_runs(plot, "a study's results instead, by its index: its runs, and for `rates` its trials")
     plot.add_argument("--only", type=kinds, default=[], metavar="LIST", help="these figures alone; score stands for all that begin with it")
     plot.add_argument("--format", type=some_of(FORMATS), default=list(FORMATS), metavar="LIST", help=f"of {','.join(FORMATS)} (default: all)")

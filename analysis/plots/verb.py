@@ -7,6 +7,7 @@ from ..comm.figures import make_model_figures
 from ..common.fault import Fault, writing
 from ..common.files import write_bytes, write_file
 from ..common.text import wrap
+from ..common.words import count
 from ..load.chosen import name_places, read_chosen, rows_of
 from ..load.series import read_predictions
 from ..load.study import describe
@@ -56,7 +57,7 @@ def write(options: argparse.Namespace, figures: Figures, notes: Sequence[str]) -
         print(f"{figure.name}: {figure.title}")
     if figures:
         write_file(options.out_dir / CAPTIONS, captions(figures, options.format, notes))
-        print(f"Written to {options.out_dir}: {len(figures)} figure{'' if len(figures) == 1 else 's'} as {', '.join(options.format)}, {CAPTIONS}")
+        print(f"Written to {options.out_dir}: {count(len(figures), 'figure')} as {', '.join(options.format)}, {CAPTIONS}")
 
 
 def run_plot(options: argparse.Namespace) -> int:

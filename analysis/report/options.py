@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+from ..common.arguments import add_verb
 from ..load.arguments import add_control, add_reading, add_runs, add_target, check_runs
 from ..published.options import add_beside, complete_beside
 
-EXAMPLES = """examples (from the project's root):
-  python3 -m analysis report --study results/quickstart                  results/quickstart/report.html
-  python3 -m analysis report --study results/minilm-glue --stage short --control bitfit --out /tmp/minilm.html
+EXAMPLES = """\
+  python3 -m analysis report --study results/quickstart
+  python3 -m analysis report --study results/minilm-glue --stage short \\
+      --control bitfit --out minilm.html
   python3 -m analysis report results/runs/*.h5 --out report.html
   make report STUDY=minilm-glue
 """
@@ -26,11 +28,10 @@ def check(options: argparse.Namespace) -> None:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    report = verbs.add_parser("report", help="one HTML file with tables, statistics and figures", epilog=EXAMPLES,
-                              formatter_class=argparse.RawDescriptionHelpFormatter,
-                              description="Writes one HTML file that needs no other and no network: what was compared, what can be separated and what not, "
-                              "tables that sort,\nfigures, what is in no table and why, conditions, every run, and how to make it again. The same runs make "
-                              "the same bytes.\nExit status: 0 written, 1 no finished run or no index of a study, 2 wrong usage.")
+    report = add_verb(verbs, "report", "one HTML file with tables, statistics and figures",
+                      "Writes one HTML file that needs no other and no network: what was compared, what can be separated and what not, tables that sort, "
+                      "figures, what is in no table and why, conditions, every run, and how to make it again. The same runs make the same bytes.\n"
+                      "Exit status: 0 written, 1 no finished run or no index of a study, 2 wrong usage.", EXAMPLES)
     add_runs(report, "a study's results instead: results/STUDY")
     add_control(report)
     add_target(report, "time and bytes to target")

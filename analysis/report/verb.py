@@ -7,6 +7,7 @@ from pathlib import Path
 from ..comm.figures import make_model_figures
 from ..common.fault import Fault
 from ..common.output import save
+from ..common.words import some
 from ..load.chosen import name_places, read_chosen, rows_of
 from ..load.runs import Collection
 from ..load.series import read_predictions
@@ -19,10 +20,12 @@ from .document import Material, make_document
 from .page import write_page
 from .study_file import About, find_about
 
+MOST_PLACES = 3  # that a title names
+
 
 def about_of(study: Study | None, places: list[Path]) -> About:
     if study is None:
-        return About(f"Runs in {', '.join(map(str, places[:3]))}" + (f" and {len(places) - 3} more places" if len(places) > 3 else ""))
+        return About(f"Runs in {some(places, MOST_PLACES)}")
     found = find_about(study.name)
     if found.problem:
         print(f"analysis: {found.problem}", file=sys.stderr)

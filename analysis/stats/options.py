@@ -3,14 +3,16 @@
 import argparse
 from pathlib import Path
 
-from ..common.arguments import add_output, complete_output, real_number
+from ..common.arguments import add_output, add_verb, complete_output, real_number
 from ..load.arguments import add_control, add_reading
 
 FORMATS = ("text", "markdown", "csv", "json")
-EXAMPLES = """examples (from the project's root):
+EXAMPLES = """\
   python3 -m analysis stats --study results/minilm-glue
-  python3 -m analysis stats --study results/minilm-glue --control head --difference 1
-  python3 -m analysis stats --study results/minilm-glue --stage short --out-dir results/minilm-glue
+  python3 -m analysis stats --study results/minilm-glue --control head \\
+      --difference 1
+  python3 -m analysis stats --study results/minilm-glue --stage short \\
+      --out-dir results/minilm-glue
 """
 
 
@@ -19,11 +21,11 @@ def check(options: argparse.Namespace) -> None:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    stats = verbs.add_parser("stats", help="which methods of a study can be told apart", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                             description="Compares every row of each section with one control: paired differences over common seeds with t intervals, p values "
-                             "by Holm over the section,\nintervals for other seeds and other test examples, the smallest difference that could have been "
-                             "separated, and groups of rows\nthat cannot be. analysis/stats/README.md has the methods and their proof.\n"
-                             "Exit status: 0 printed, 1 no finished run, no index of a study or no such control in any section, 2 wrong usage.")
+    stats = add_verb(verbs, "stats", "which methods of a study can be separated",
+                     "Compares every row of each section with one control: paired differences over common seeds with t intervals, p values by Holm over the "
+                     "section, intervals for other seeds and other test examples, the smallest difference that could have been separated, and groups of rows "
+                     "that cannot be. analysis/stats/README.md has the methods and their proof.\n"
+                     "Exit status: 0 printed, 1 no finished run, no index of a study or no such control in any section, 2 wrong usage.", EXAMPLES)
     stats.add_argument("--study", type=Path, metavar="DIR", required=True, help="a study's results, with index.tsv or archive.tsv: results/STUDY")
     stats.add_argument("--stage", metavar="NAME", help="of one stage")
     add_control(stats)

@@ -3,19 +3,21 @@
 import argparse
 from pathlib import Path
 
-from ..common.arguments import add_output, complete_output
+from ..common.arguments import add_output, add_verb, complete_output
 from ..load.arguments import add_control, add_reading, add_runs, add_target, check_runs
 from ..published.options import add_beside, complete_beside
 from .columns import ALL, COLUMNS, parse_columns
 
-EXAMPLES = """examples (from the project's root):
-  python3 -m analysis                                             everything below results/
+EXAMPLES = """\
+  python3 -m analysis                              everything below results/
   python3 -m analysis table results/quickstart/runs --out-dir results/quickstart
-  python3 -m analysis table results/minilm-trec/runs/lora-s1.h5 --format markdown
-  python3 -m analysis table --study results/minilm-glue --curves --out-dir results/minilm-glue
-  python3 -m analysis table --study results/comm-scaling --columns ranks,step,communication
-  python3 -m analysis table --study results/minilm-glue --layout wide --control full --format latex
-  python3 -m analysis table --study results/minilm-glue --columns test,difference,time_to_target,bytes_to_target --target trec6=90%,cola=0.1
+  python3 -m analysis table results/runs/lora-s1.h5 --format markdown
+  python3 -m analysis table --study results/minilm-glue --curves --out-dir out
+  python3 -m analysis table --study results/comm-scaling --columns ranks,step
+  python3 -m analysis table --study results/minilm-glue --layout wide \\
+      --control full --format latex
+  python3 -m analysis table --study results/minilm-glue --target trec6=90% \\
+      --columns test,difference,time_to_target,bytes_to_target
   python3 -m analysis table results/mine/runs --published
 """
 FORMATS = ("text", "markdown", "csv", "latex")
@@ -40,11 +42,10 @@ def check(options: argparse.Namespace) -> None:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    table = verbs.add_parser("table", help="compare the methods of finished runs", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                             description="One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes "
-                             "rows unlike beyond that\n(other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished "
-                             "runs) is said below the table.\nExit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, "
-                             "2 wrong usage.")
+    table = add_verb(verbs, "table", "compare the methods of finished runs",
+                     "One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes rows unlike beyond "
+                     "that (other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished runs) is said below the table.\n"
+                     "Exit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.", EXAMPLES)
     add_runs(table, "a study's results instead: the rows are what its index lists as runs, never trials, with the number of seeds that were planned; below the "
              "table all that did not become a number, and why", "results")
     table.add_argument("--curves", action="store_true", help="with --study: also every trial of tuned values and its score on validation "
