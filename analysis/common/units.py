@@ -3,6 +3,7 @@
 import math
 
 PERCENT = frozenset({"accuracy", "f1"})  # scores that are shown so
+METRICS = ("accuracy", "f1", "matthews", "pearson", "spearman")  # that a task may be scored by
 LOWER_IS_BETTER = frozenset({"loss", "mse"})
 
 

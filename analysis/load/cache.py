@@ -21,6 +21,7 @@ from ..common.files import write_bytes
 from .fields import PHASES
 from .measure import Validation
 from .runs import Run
+from .stamp import Stamp, stamp_of
 
 NAME = ".peftscale-runs.jsonl.gz"
 KIND = "peftscale analysis cache"
@@ -29,28 +30,12 @@ SETTLED_NS = 2_000_000_000  # a file that is younger may change again within the
 EFFORT = 1  # of gzip
 
 
-@dataclass(frozen=True)
-class Stamp:
-    size: int
-    changed_ns: int
-    inode: int
-
-
 @dataclass
 class Read:
     """What one file holds."""
     is_archive: bool
     runs: list[tuple[str, Run | str]]  # name in an archive ("": of a file of its own), and the run or why it is of no use
     reason: str = ""  # why the file as a whole is of no use
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """None: it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 @cache

@@ -46,6 +46,11 @@ class Curve:
         return self.stage, self.task, self.ranks, ", ".join(keys)
 
     @property
+    def place(self) -> str:
+        """trec6, stage short, 2 ranks"""
+        return ", ".join(filter(None, [self.task, self.stage and f"stage {self.stage}", self.ranks and f"{self.ranks} rank{'' if self.ranks == '1' else 's'}"]))
+
+    @property
     def metric(self) -> str:
         return next((trial.line.cells["metric"] for trial in self.trials if trial.has_score), "")
 

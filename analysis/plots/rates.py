@@ -149,7 +149,7 @@ def draw_rates(study: Study, looks: Looks) -> list[Figure] | str:
         metric = next((curve.metric for curve in curves if curve.metric), "")
         if not any(panel.scored for panel in shown):
             continue
-        place = ", ".join(filter(None, [task, stage and f"stage {stage}", ranks and f"{ranks} rank{'' if ranks == '1' else 's'}"]))
+        place = curves[0].place
         tag = word("-".join(part for number, part in enumerate((stage, task, f"{ranks}-ranks")) if len({key[number] for key in tables}) > 1))
         with applied():
             canvas = draw_panels(shown, metric)

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from ..common.fault import Fault
+from ..common.units import METRICS
 
 HOME = Path(__file__).resolve().parent
 OWN = (HOME / "scores.tsv", HOME / "counts.tsv")
@@ -17,7 +18,6 @@ SCORES = ("paper", "source", "model", "method", "options", "task", "metric", "sc
           "printed_task", "printed_metric", "note")
 COUNTS = ("paper", "source", "model", "method", "options", "figure", "printed", "note")
 EMPTY = "-"
-METRICS = ("accuracy", "f1", "matthews", "pearson", "spearman")
 FIGURES = ("trainable", "stored")
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")  # of a method, task or model, as our configurations spell them
 COUNT = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s?([KMB]?)")

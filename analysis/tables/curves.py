@@ -19,11 +19,10 @@ def by_section(curves: list[Curve]) -> dict[tuple[str, ...], list[Curve]]:
 
 
 def title(curves: list[Curve]) -> str:
-    stage, task, ranks, keys = curves[0].section
+    place, keys = curves[0].place, curves[0].section[-1]
     metric = next(filter(None, (curve.metric for curve in curves)), "score")
     unit = " in %" if metric in PERCENT else ""
-    where = ", ".join(filter(None, [task, stage and f"stage {stage}", ranks and f"{ranks} rank{'' if ranks == '1' else 's'}"]))
-    return f"Trials of {keys or 'a tuned value'}{' on ' if where else ''}{where}: {metric} on validation{unit}"
+    return f"Trials of {keys or 'a tuned value'}{' on ' if place else ''}{place}: {metric} on validation{unit}"
 
 
 def pairs(curve: Curve) -> list[tuple[str, str]]:

@@ -8,8 +8,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
-import unittest
 import warnings
 from pathlib import Path
 
@@ -28,6 +26,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from figure_checks import label_problems, svg_ids, svg_problems, svg_texts, text_problems  # noqa: E402
 from made_runs import analyse, series, write_index, write_run  # noqa: E402
 from scipy.stats import t as student  # noqa: E402
@@ -47,13 +46,11 @@ MEANS = dict(zip(METHODS, (0.95, 0.951, 0.9547, 0.9545, 0.956, 0.9567, 0.957, 0.
 PARTS = {"expand": 0.001, "forward": 0.05, "backward": 0.03, "gather": 0.002, "optimizer": 0.004}  # seconds; communication 0.01, of a step of 0.1
 
 
-class Runs(unittest.TestCase):
+class Runs(FolderCase):
     """Made-up runs, drawn. A warning is an error."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
+        super().setUp()
         self.count = 0
         caught = warnings.catch_warnings()
         caught.__enter__()
