@@ -326,7 +326,7 @@ bench-sweep: all ## what a sweep costs beside its runs: planning, looking, start
 bench-analysis: ## how long 10,000 run files take to be read and tabulated, cold and from the cache
 	@$(PYTHON) tests/bench/bench_analysis.py
 
-stats-proof: ## coverage, family errors and power of the analysis' statistics by simulation, as the tables of analysis/stats/README.md; takes about an hour
+stats-proof: ## coverage, family errors and power of the analysis' statistics by simulation, as the tables of analysis/stats/README.md; takes half an hour
 	@OPENBLAS_NUM_THREADS=1 $(PYTHON) tests/analysis/stats_simulation.py
 
 bench-%: $(B)/bench/bench_%

@@ -86,8 +86,8 @@ def wide_interval(pair: Paired, part: tuple[float, int] | None, level: float) ->
 
 
 def finish(pair: Paired, p_holm: float, family: int, wide: Interval | None, level: float, lower_is_better: bool) -> Difference:
-    """Bonferroni's intervals, each at 1 - alpha / K: where one leaves out 0, Holm separates, too; the converse does not hold, since Holm's later steps ask
-    for less, and two-sided intervals that agree with all his steps are not known."""
+    """Bonferroni's intervals, each at 1 - alpha / K: where one leaves out 0, Holm separates, too. The converse does not hold, since Holm's later steps ask
+    for less."""
     alpha, count = 1 - level, len(pair.seeds)
     adjusted, smallest = None, math.nan
     if pair.interval.is_known:

@@ -20,13 +20,16 @@ static const char *configs(void) {
   return root ? root : "configs";
 }
 
+/* name: of a folder below experiments/, or "FOLDER/FILE.yaml". */
 static study *read_shipped(const char *name) {
   char path[256];
+  const char *slash = strchr(name, '/'), *own = slash ? slash + 1 : name;
   snprintf(path, sizeof path, "experiments/%s", name);
   study_request request = {.path = path, .root = configs(), .method_options = method_options};
   study *s;
   if (study_read(&request, &s)) fail_msg("%s (%s)", error_last()->text, error_last()->hint);
-  assert_string_equal(s->name, name);
+  assert_int_equal(strncmp(s->name, own, strlen(s->name)), 0);
+  assert_string_equal(own + strlen(s->name), slash ? ".yaml" : "");
   assert_true(*s->question);
   assert_true(s->column_count > 0);
   return s;
@@ -75,20 +78,23 @@ static void test_shipped(void **state) {
   closedir(folder);
   assert_true(found >= 4);
   int count = 0;
-  study *quick = read_shipped("quickstart"), *glue = read_shipped("minilm-glue"), *scaling = read_shipped("comm-scaling"),
-        *counts = read_shipped("paper-counts");
+  study *quick = read_shipped("quickstart"), *demo = read_shipped("quickstart/minilm.yaml"), *glue = read_shipped("minilm-glue"),
+        *scaling = read_shipped("comm-scaling"), *counts = read_shipped("paper-counts");
   for (; method_list[count]; count++) {
     const char *name = method_list[count]->name;
-    assert_true(has_method(quick, "", name));
+    assert_true(has_method(quick, "", name) && has_method(demo, "", name));
     assert_true(has_method(glue, "short", name) && has_method(glue, "long", name));
     assert_true(has_method(scaling, "strong", name) && has_method(scaling, "weak", name));
   }
-  assert_int_equal(quick->run_count, count);
+  check_runs(demo);
+  assert_int_equal(quick->run_count, 3 * count + 3 * count); /* three trials, three seeds */
+  assert_int_equal(demo->run_count, 3 * count);
   assert_int_equal(glue->run_count, 5 * count * 3 + 2 * count * 3 + 3 * count * 5); /* three trials; three seeds of two tasks, five of three */
   assert_int_equal(glue->group_count, 5 * count);
   assert_int_equal(scaling->run_count, 2 * 4 * 3 * count);
   assert_int_equal(counts->action, STUDY_COUNT);
   study_destroy(quick);
+  study_destroy(demo);
   study_destroy(glue);
   study_destroy(scaling);
   study_destroy(counts);
