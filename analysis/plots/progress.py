@@ -157,6 +157,6 @@ def draw_target(group: Group) -> Figure | str:
         f"What was spent when a validation first reached {target_words(group)}: {'; '.join(COSTS[kind].words for kind in kinds)}; {group.place}.",
         "A marker per seed; bars: means, where all seeds reach it. What lies between two validations is not known.",
         "With one rank nothing is sent: what it would send." if BYTES in kinds and group.section.ranks == 1 else "",
-        "Times of runs that other work disturbed are not known." if unknown else "",
+        "Times of contaminated runs are not known." if unknown else "",
         f"Without validations: {listed(missing)}." if missing else "")
     return group.figure("target", "Time and bytes to a score on validation", caption, figure, [member for member, _ in found])

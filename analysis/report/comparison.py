@@ -1,4 +1,4 @@
-"""The chapters that show the tables of analysis.tables: what methods reach and cost, which of them can be told apart, and what papers print."""
+"""The chapters that show the tables of analysis.tables: what methods reach and cost, which of them can be separated, and what papers print."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The rows of one section: what can be said of each against the control, and which cannot be told apart."""
+"""The rows of one section: what can be said of each against the control, and which cannot be separated."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def check(options: argparse.Namespace) -> None:
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table = add_verb(verbs, "table", "compare the methods of finished runs",
                      "One row per method and setting, averaged over the seeds; runs that differ in anything else stay apart. What makes rows unlike beyond "
-                     "that (other programs, kernels, weights, data or sample orders, dirty builds, disturbed or unfinished runs) is said below the table.\n"
+                     "that (other programs, kernels, weights, data or sample orders, dirty builds, contaminated or unfinished runs) is said below the table.\n"
                      "Exit status: 0 printed, 1 no finished run, no index of a study or (--strict) unlike runs, 2 wrong usage.", EXAMPLES)
     add_runs(table, "a study's results instead: the rows are what its index lists as runs, never trials, with the number of seeds that were planned; below the "
              "table all that did not become a number, and why", "results")

@@ -25,7 +25,7 @@ from made_runs import PHASES, analyse, series, write_index, write_run  # noqa: E
 from analysis.load.collect import collect  # noqa: E402
 from analysis.load.frame import COLUMNS, to_frame  # noqa: E402
 from analysis.load.measure import Validation  # noqa: E402
-from analysis.load.runs import DISTURBED  # noqa: E402
+from analysis.load.runs import CONTAMINATED_FIELDS  # noqa: E402
 from analysis.load.series import read_predictions, read_steps  # noqa: E402
 
 
@@ -143,7 +143,7 @@ class Refusals(FolderCase):
         steps = series([0.1] * 20, forward_s=0.05, wait_s=0.01, wire_bytes=9)
         self.make("a.h5", contaminated=3, steps=steps, train_s=9.0, energy=5.0, validations=[(20, 1, 0.4, 1.0, 0.5)])
         (run,) = collect([self.place]).runs
-        for name in DISTURBED:
+        for name in CONTAMINATED_FIELDS:
             self.assertTrue(math.isnan(getattr(run, name)), name)
         self.assertTrue(all(math.isnan(value) for value in run.phases.values()))
         self.assertEqual((math.isnan(run.validations[0].seconds), run.validations[0].score), (True, 0.4))

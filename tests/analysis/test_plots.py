@@ -346,7 +346,7 @@ class Figures(Runs):
             left += width
         self.assertAlmostEqual(left, 100.0)
         self.assertEqual({text.get_text() for text in figure.figure.legends[0].get_texts()}, {*wanted, "waiting"} - {"wait"})
-        self.assertIn("Disturbed by other work: red.", figure.caption)
+        self.assertIn("Contaminated by other work: red.", figure.caption)
 
     def test_scaling(self):
         times = {1: 0.8, 2: 0.5, 4: 0.4}
@@ -397,7 +397,7 @@ class Figures(Runs):
         self.assertEqual([figure.name for figure in figures], ["target-2-ranks", "target-4-ranks", "wire-strong"])
         self.assertEqual(figures.left_out, ["score-time: no row has two validations whose times are known", "phases: no time of a step's parts",
                                             "scaling: no row has times on two or more numbers of ranks"])
-        self.assertEqual((len(figures[0].figure.axes), "Times of runs that other work disturbed are not known." in figures[0].caption), (1, True))
+        self.assertEqual((len(figures[0].figure.axes), "Times of contaminated runs are not known." in figures[0].caption), (1, True))
 
 
 class Trials(Runs):
