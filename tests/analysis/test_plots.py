@@ -31,6 +31,7 @@ from figure_checks import label_problems, svg_ids, svg_problems, svg_texts, text
 from made_runs import analyse, series, write_index, write_run  # noqa: E402
 from scipy.stats import t as student  # noqa: E402
 
+from analysis.common.fault import Misuse  # noqa: E402
 from analysis.load.allowed import ALLOWED  # noqa: E402
 from analysis.load.collect import collect  # noqa: E402
 from analysis.load.study import read_study  # noqa: E402
@@ -329,7 +330,7 @@ class Figures(Runs):
         self.assertIn("red (not reached)", svg_texts(save(figures["target"], ["svg"])["svg"]))
         (given,) = self.check(self.draw(["target"], targets={"": 0.46}))
         self.assertIn("red (1 of 2 seeds)", svg_texts(save(given, ["svg"])["svg"]))
-        with self.assertRaisesRegex(ValueError, "is no accuracy"):
+        with self.assertRaisesRegex(Misuse, "is no accuracy"):
             self.draw(["target"], targets={"": 46.0})
 
     def test_phases(self):
