@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
-from analysis.load.runs import as_text  # noqa: E402
+from analysis.load.hdf5 import as_text  # noqa: E402
 
 
 PLAIN = "{} of numbers"
