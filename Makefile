@@ -287,7 +287,7 @@ test-all: ## the same with every test; first makes the Python environments that 
 unit: $(filter $(B)/tests/unit/%,$(TEST_PROGRAMS)) $(filter %_double,$(DOUBLE_PROGRAMS)) ## the unit tests alone, without checking dependencies
 	@$(RUN_TESTS) unit
 
-layers: ## check which folder of src includes which
+layers: ## check which folder of src includes which, and which package of analysis imports which
 	@bash tests/support/layers.sh
 
 counts: all ## compare the counts of methods on models with those that papers print

@@ -5,6 +5,8 @@ import importlib
 import sys
 
 from .comm import options as comm
+from .common.arguments import HEAD, Help
+from .common.fault import Fault
 from .load import options as load
 from .plots import options as plots
 from .published import options as published
@@ -15,9 +17,9 @@ from .watch import options as watch
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m analysis", description="Tables, figures and reports from run files (results/ if nothing is named), "
-                                     "archives of them, a live view of a running sweep, and the model of communication times.", epilog=tables.EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python3 -m analysis", formatter_class=Help, description="Tables, statistics, figures and reports from run files and "
+                                     "archives of them, a live view of a running sweep, and the model of communication times. Without a verb: `table` of "
+                                     "everything below results/.", epilog=f"Each verb has --help.\n\n{HEAD}\n{tables.EXAMPLES}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for package in (tables, stats, plots, report, published, load, comm, watch):
         package.add_verbs(verbs)
@@ -31,6 +33,9 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
         return getattr(importlib.import_module(options.module, __package__), options.function)(options)
+    except Fault as fault:
+        print(f"analysis: {fault}", file=sys.stderr)
+        return fault.status
     except ImportError as error:
         library = (error.name or "").partition(".")[0]
         if library in ("", __package__):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import nnls
 
+from ..common.words import count
 from .read import Measurements, Network, Point
 from .schedules import Rule, rules_for
 
@@ -215,13 +216,13 @@ def choose_pieces(sample: Sample, most: int, terms: Sequence[int]) -> list[tuple
             cost[start, end] = (float(log_errors(part, piece).sum()), piece)
     last = len(edges) - 1
     best: dict[tuple[int, int], tuple[float, tuple[Piece, ...]]] = {(0, 0): (0.0, ())}
-    for count in range(1, most + 1):
+    for number in range(1, most + 1):
         for (start, end), (error, piece) in cost.items():
-            if (count - 1, start) in best:
-                before, pieces = best[count - 1, start]
-                if (count, end) not in best or before + error < best[count, end][0]:
-                    best[count, end] = (before + error, (*pieces, piece))
-    return [best[count, last][1] for count in range(1, most + 1) if (count, last) in best]
+            if (number - 1, start) in best:
+                before, pieces = best[number - 1, start]
+                if (number, end) not in best or before + error < best[number, end][0]:
+                    best[number, end] = (before + error, (*pieces, piece))
+    return [best[number, last][1] for number in range(1, most + 1) if (number, last) in best]
 
 
 def refit(form: Form, sample: Sample, terms: Sequence[int]) -> Form:
@@ -240,9 +241,9 @@ def cross_validate(sample: Sample, terms: Sequence[int], most: int) -> list[floa
     errors: list[list[float]] = [[] for _ in range(most)]
     for fold in range(folds):
         out = sample.take(turn == fold)
-        for count, pieces in enumerate(choose_pieces(sample.take(turn != fold), most, terms)):
+        for number, pieces in enumerate(choose_pieces(sample.take(turn != fold), most, terms)):
             for piece in pieces:
-                errors[count] += np.minimum(log_errors(out.inside(piece.low, piece.high), piece), 2.0).tolist()
+                errors[number] += np.minimum(log_errors(out.inside(piece.low, piece.high), piece), 2.0).tolist()
     return [float(np.mean(each)) if len(each) == len(sample.seconds) else math.inf for each in errors]
 
 
@@ -252,14 +253,14 @@ def choose_form(rules: Sequence[Rule], points: Sequence[Point]) -> tuple[Form, S
     candidates = []  # parameters, cross-validated error, rule, terms, pieces
     for rule in rules:
         sample = Sample.of(rule, order)
-        candidates += [((count + 1) * len(terms), error, rule, terms, count + 1)
-                       for terms in TERMS for count, error in enumerate(cross_validate(sample, terms, MOST_PIECES)) if math.isfinite(error)]
+        candidates += [((number + 1) * len(terms), error, rule, terms, number + 1)
+                       for terms in TERMS for number, error in enumerate(cross_validate(sample, terms, MOST_PIECES)) if math.isfinite(error)]
     if not candidates:
         raise TooFew("too few points at different sizes")
     enough = (min(error for _, error, *_ in candidates) + FLOOR) / GAIN - FLOOR
-    _, error, rule, terms, count = min((each for each in candidates if each[1] <= enough), key=lambda each: each[:2])
+    _, error, rule, terms, number = min((each for each in candidates if each[1] <= enough), key=lambda each: each[:2])
     sample = Sample.of(rule, order)
-    return refit(Form(rule, choose_pieces(sample, count, terms)[-1]), sample, terms), terms, error
+    return refit(Form(rule, choose_pieces(sample, number, terms)[-1]), sample, terms), terms, error
 
 
 def bootstrap(form: Form, points: Sequence[Point], terms: Sequence[int], draws: int, random: np.random.Generator) -> list[Form]:
@@ -278,7 +279,7 @@ def fit_algorithm(algorithm: str, points: Sequence[Point], segment: int = SEGMEN
     fitted = [point for point in points if not point.held_out]
     held_out = [point for point in points if point.held_out]
     if len(fitted) < FEWEST_POINTS or len({point.payload for point in fitted}) < 2:
-        raise TooFew(f"{len(fitted)} point{'' if len(fitted) == 1 else 's'} to fit, at least {FEWEST_POINTS} are needed, of two sizes")
+        raise TooFew(f"{count(len(fitted), 'point')} to fit, at least {FEWEST_POINTS} are needed, of two sizes")
     if not held_out:
         raise TooFew("no point is held out to validate on (see --hold-out)")
     form, terms, error = choose_form(rules, fitted)

@@ -7,13 +7,15 @@ from typing import Any
 
 import yaml
 
+from ..common.fault import Fault
+
 FOLDER = Path(__file__).resolve().parents[2] / "configs/network"
 KEYS = ("name", "status", "latency_s", "latency_s_range", "bits_per_s", "bits_per_s_range", "source")
 NEEDED = ("name", "status", "latency_s", "bits_per_s", "source")
 STATUS = ("assumed", "measured")
 
 
-class BadNetwork(Exception):
+class BadNetwork(Fault):
     """What is wrong with a file."""
 
 

@@ -4,12 +4,14 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..common.arguments import real_number, whole_number
+from ..common.arguments import add_verb, real_number, whole_number
 
-EXAMPLES = """examples (from the project's root):
+EXAMPLES = """\
   python3 -m analysis commfit comm.h5 --out-dir results/comm
-  python3 -m analysis commfit comm-2.h5 comm-4.h5 comm-6.h5 comm-8.h5 --min-bytes 1000000 --require 15,40
-  python3 -m analysis commfit comm.h5 --network infiniband-100g --network mine.yaml --nodes 64,1000,4096 --compute-seconds 0.2
+  python3 -m analysis commfit comm-2.h5 comm-4.h5 comm-6.h5 comm-8.h5 \\
+      --min-bytes 1000000 --require 15,40
+  python3 -m analysis commfit comm.h5 --network infiniband-100g \\
+      --network mine.yaml --nodes 64,1000,4096 --compute-seconds 0.2
 """
 
 
@@ -39,13 +41,12 @@ def hold_out(text: str) -> tuple[tuple[int, ...], int]:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    fit = verbs.add_parser("commfit", help="fit, validate and project times of the sum over ranks", epilog=EXAMPLES,
-                           formatter_class=argparse.RawDescriptionHelpFormatter,
-                           description="Fits a piecewise latency-bandwidth model to files of `peftscale comm`, tries it on points held out, projects it to "
-                           "more hosts and other\nnetworks, and finds the knee: the payload below which fewer parameters stop saving time.\n"
-                           "Exit status: 0 done, 1 no use of a file, too few points, counts unlike the formulas or an error above --require, 2 wrong usage.")
+    fit = add_verb(verbs, "commfit", "fit, validate and project times of the sum over ranks",
+                   "Fits a piecewise latency-bandwidth model to files of `peftscale comm`, tries it on points held out, projects it to more hosts and other "
+                   "networks, and finds the knee: the payload below which fewer parameters stop saving time.\n"
+                   "Exit status: 0 done, 1 no use of a file, too few points, counts unlike the formulas or an error above --require, 2 wrong usage.", EXAMPLES)
     fit.add_argument("files", nargs="+", type=Path, metavar="FILE", help="HDF5 files of `peftscale comm`")
-    fit.add_argument("--out-dir", type=Path, metavar="DIR", help="write fit.json, tables (tables.md, *.tsv) and pictures (*.png, *.svg) there")
+    fit.add_argument("--out-dir", type=Path, metavar="DIR", help="write fit.json, tables (tables.md, *.tsv) and pictures (*.svg, *.png, *.pdf) there")
     fit.add_argument("--hold-out", type=hold_out, default=((6,), 3), metavar="WORDS", help="points that the fit never sees: ranks=N[+N...], sizes=K (each K-th "
                      "size) or both (default: ranks=6,sizes=3)")
     fit.add_argument("--min-bytes", type=whole_number(1, 1 << 48), default=1, metavar="N", help="leave smaller payloads out, for links shaped too coarsely "

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..common.words import count
 from ..load.guard import call
 from ..load.hdf5 import PARTIAL, Unusable, as_text, check_place, need
 
@@ -135,7 +136,7 @@ def read_open(file: h5py.File, found: Measurements) -> None:
         found.points.setdefault(network, []).append(point)
     found.payloads |= payloads
     if untimed:
-        found.notes.append(f"{untimed} case{'s' if untimed > 1 else ''} without a time")
+        found.notes.append(f"{count(untimed, 'case')} without a time")
 
 
 def read_measurements(path: Path) -> Measurements:

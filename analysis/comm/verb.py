@@ -1,4 +1,4 @@
-"""The verb `commfit`: from files of `peftscale comm` to the fitted model, its error on held-out points, projections and the knee."""
+"""The verb `commfit`: prints and writes what outcome.py makes of files of `peftscale comm`."""
 
 import argparse
 import hashlib
@@ -6,38 +6,20 @@ import json
 import platform
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy
 
+from ..common.fault import writing
 from ..common.files import write_bytes, write_file
 from ..common.text import wrap
-from ..load.hdf5 import Unusable
-from . import project, tables
-from .fit import HoldOut, Study, check_counts, fit_all
-from .networks import BadNetwork, GivenNetwork, find_networks
-from .read import Measurements, Payload, collect, read_payloads
+from . import tables
+from .fit import Study
+from .outcome import Outcome, work_out
 
 SCHEMA_VERSION = 1
 MOST_COUNTS_SHOWN = 5
-
-
-class Failed(Exception):
-    """One message, exit status 1."""
-
-
-@dataclass
-class Outcome:
-    found: Measurements
-    studies: list[Study]
-    given: list[GivenNetwork]
-    form_scale: int  # the most hosts at which the model's form was tried
-    wrong: list[str]  # counts that differ from the formulas
-    payloads: list[Payload]
-    rows: list[project.Projection]
-    knees: list[project.Knee]
 
 
 def model_words(model) -> dict:
@@ -68,15 +50,6 @@ def as_json(options: argparse.Namespace, outcome: Outcome) -> str:
     return re.sub(r"\bNaN\b|-?\bInfinity\b", "null", text) + "\n"
 
 
-def select(found: Measurements, options: argparse.Namespace) -> None:
-    """Keeps the payloads that were asked for."""
-    for network, points in found.points.items():
-        found.points[network] = [point for point in points if options.min_bytes <= point.payload <= options.max_bytes]
-    found.points = {network: points for network, points in found.points.items() if points}
-    if not found.points:
-        raise Failed(f"no measured payload between {options.min_bytes} and {options.max_bytes} bytes")
-
-
 def missed(studies: list[Study], wanted: tuple[float, float] | None) -> list[str]:
     """Algorithms whose held-out error is above what was required, in percent."""
     if not wanted:
@@ -86,31 +59,12 @@ def missed(studies: list[Study], wanted: tuple[float, float] | None) -> list[str
             if 100 * model.errors.median > wanted[0] or 100 * model.errors.p90 > wanted[1]]
 
 
-def work_out(options: argparse.Namespace) -> Outcome:
-    """From files to the model, projections and knees. Raises Unusable, BadNetwork, Failed."""
-    given = find_networks(options.network)
-    options.hold_out = HoldOut(*options.hold_out)
-    found = collect(options.files)
-    for path in options.payloads:
-        found.payloads |= read_payloads(path)
-    select(found, options)
-    studies = fit_all(found, options.hold_out, options.segment_bytes, options.draws, options.seed)
-    if not any(study.models for study in studies):
-        raise Failed("too little to fit: " + "; ".join(f"{study.network.title}: {reason}" for study in studies for reason in study.left_out))
-    form_scale = max((study.largest for study in studies if study.models and study.projectable), default=0)
-    wrong = check_counts([point for study in studies for point in study.points], options.segment_bytes)
-    payloads = sorted(found.payloads)
-    targets = project.targets_of(studies, given)
-    return Outcome(found, studies, given, form_scale, wrong, payloads, project.project(targets, options.nodes, payloads),
-                   project.find_knees(targets, options.nodes, payloads, options.compute_seconds, options.saving / 100))
-
-
 def write_pictures(out_dir: Path, outcome: Outcome) -> list[str]:
     from ..plots.figure import save
-    from .plots import draw_all
+    from .figures import figures_of
 
     names = []
-    for figure in draw_all(outcome.studies, outcome.rows, outcome.knees, outcome.payloads, outcome.form_scale):
+    for figure in figures_of(outcome):
         for form, content in save(figure).items():
             names.append(f"{figure.name}.{form}")
             write_bytes(out_dir / names[-1], content)
@@ -156,13 +110,5 @@ def report(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    try:
+    with writing(options.out_dir):
         return report(options)
-    except (Unusable, BadNetwork, Failed) as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        raise  # the reader of our text has gone: no failure of ours
-    except OSError as error:
-        print(f"analysis: {error.filename or options.out_dir} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1

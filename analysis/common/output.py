@@ -1,10 +1,10 @@
 """Where a verb's tables go: to the terminal, or to files of a folder."""
 
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .fault import Fault
 from .files import write_file
 from .text import NARROW, WIDTH
 
@@ -13,23 +13,20 @@ def width_of_terminal() -> int:
     return max(NARROW, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
-def save(path: Path, text: str) -> int:
-    """An exit status. What cannot be written is said."""
+def save(path: Path, text: str) -> None:
+    """Raises Fault."""
     try:
         write_file(path, text)
-    except OSError as error:
-        print(f"analysis: {path} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+    except OSError as error:  # which names the temporary file
+        raise Fault(f"{path} cannot be written: {error.strerror}") from None
     print(f"Written: {path}")
-    return 0
 
 
-def emit(out_dir: Path | None, chosen: Sequence[str], files: dict[str, tuple[str, Callable[[], str]]]) -> int:
-    """Prints what has no name; saves the others in out_dir, or prints them where there is none. files: format to name and text. Returns an exit status."""
+def emit(out_dir: Path | None, chosen: Sequence[str], files: dict[str, tuple[str, Callable[[], str]]]) -> None:
+    """Prints what has no name; saves the others in out_dir, or prints them where there is none. files: format to name and text. Raises Fault."""
     for form in chosen:
         name, text = files[form]
         if not name or not out_dir:
             print(text(), end="")
-        elif code := save(out_dir / name, text()):
-            return code
-    return 0
+        else:
+            save(out_dir / name, text())

@@ -1,8 +1,10 @@
-"""Numbers with units, for people."""
+"""Numbers with units, for people; and what is known of scores by their name."""
 
 import math
 
-PERCENT = {"accuracy", "f1"}  # scores that are shown so
+PERCENT = frozenset({"accuracy", "f1"})  # scores that are shown so
+METRICS = ("accuracy", "f1", "matthews", "pearson", "spearman")  # that a task may be scored by
+LOWER_IS_BETTER = frozenset({"loss", "mse"})
 
 
 def number(value: float, form: str) -> str:

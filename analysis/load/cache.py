@@ -21,19 +21,13 @@ from ..common.files import write_bytes
 from .fields import PHASES
 from .measure import Validation
 from .runs import Run
+from .stamp import Stamp, stamp_of
 
 NAME = ".peftscale-runs.jsonl.gz"
 KIND = "peftscale analysis cache"
 MOST_BYTES, MOST_FILE_BYTES = 256 << 20, 1 << 16  # unpacked: in all, and on top of that for each file that is there
 SETTLED_NS = 2_000_000_000  # a file that is younger may change again within the same tick of its clock
 EFFORT = 1  # of gzip
-
-
-@dataclass(frozen=True)
-class Stamp:
-    size: int
-    changed_ns: int
-    inode: int
 
 
 @dataclass
@@ -44,20 +38,12 @@ class Read:
     reason: str = ""  # why the file as a whole is of no use
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """None: it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
-
-
 @cache
 def reader_version() -> str:
     """Of everything that decides what is read."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *(here.parent / "common").glob("*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .content import Content
-from .metrics import METRICS, RANGES, classify, cross_entropy, regress, squared_error
+from .metrics import RANGES, classify, cross_entropy, regress, squared_error
 from .xxh3 import hash_texts
 
 SCORE_TOLERANCE = 1e-9  # another order of additions
@@ -142,7 +142,7 @@ def check_predictions(content: Content, split: str, metric: str, score: float) -
         yield f"predictions for {split}: {wrong}"
         return
     found = classify(rows["label"], rows["prediction"], classes) if is_class else regress(rows["label"], rows["prediction"])
-    if metric in METRICS and differ(score, found.get(metric, math.nan), SCORE_TOLERANCE):
+    if metric in RANGES and differ(score, found.get(metric, math.nan), SCORE_TOLERANCE):
         yield f"{split}_metric of /result is {score:.9g}, but the predictions give {found.get(metric, math.nan):.9g}"
     if final is None:
         return

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .cache import Cache, Read, Stamp, stamp_of
+from .cache import Cache, Read
 from .guard import read_all
 from .hdf5 import BROKEN, NO_RUN, NOT_FINISHED, PARTIAL, Unusable, is_archive, member_of, members_of, open_file
 from .runs import read_group
+from .stamp import Stamp, stamp_of
 
 SUFFIXES = (".h5", ".h5" + PARTIAL)
 FEWEST_NEW = 64  # runs that make a cache worth writing: fewer are read in no time

@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 from h5py import h5d, h5i
 
+from ..common.fault import Fault
+
 SCHEMA_VERSION = 1
 PARTIAL = ".partial"
 KIND = "peftscale run"
@@ -32,7 +34,7 @@ NO_RUN = "not a run file"
 NOT_OPENED = "cannot be opened"
 
 
-class Unusable(Exception):
+class Unusable(Fault):
     """Why a file is left out."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from ..common.fault import Fault
 from ..common.text import printable
 
 INDEX, ARCHIVE_INDEX, ARCHIVE = "index.tsv", "archive.tsv", "archive.h5"
@@ -23,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}")  # of a run: a file's,
 NOT_A_NAME = "index"  # what the archive calls its own index
 
 
-class BadIndex(Exception):
+class BadIndex(Fault):
     """Why nothing can be read; names the file."""
 
 

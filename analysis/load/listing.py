@@ -5,29 +5,18 @@ import csv
 import io
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..common.files import write_file
+from ..common.fault import Fault
+from ..common.output import save
 from ..common.text import lay_out, markdown_line
-from .collect import collect
+from .chosen import name_places, read_chosen
 from .frame import to_frame
-from .index import BadIndex
-from .runs import Collection
-from .study import read_study
 
-RESULTS = Path("results")
 # What a terminal has room for.
 SHORT = ("name", "task", "model", "method", "seed", "ranks", "test", "validation", "trainable", "step_s", "verdict")
-
-
-def read(options: argparse.Namespace) -> Collection:
-    """Raises OSError, BadIndex."""
-    if options.study:
-        return read_study(options.study, options.stage, options.allow, options.use_cache).collection
-    return collect(options.places or [RESULTS], options.allow, options.use_cache)
 
 
 def show(value: Any) -> str:
@@ -67,30 +56,16 @@ FORMS = {"text": as_text, "markdown": as_markdown, "csv": as_csv}
 
 
 def run_runs(options: argparse.Namespace) -> int:
-    try:
-        collection = read(options)
-    except OSError as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    except BadIndex as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
+    collection, _ = read_chosen(options)
     for path, reason in collection.left_out:
         print(f"analysis: left out: {path}: {reason}", file=sys.stderr)
     for path, count in collection.twice.items():
         print(f"analysis: {path}: {count} of its runs are files, too, and count once", file=sys.stderr)
     if not collection.runs:
-        place = options.study or " ".join(map(str, options.places or [RESULTS]))
-        print(f"analysis: no run in {place} that can be compared", file=sys.stderr)
-        return 1
+        raise Fault(f"no run in {name_places(options)} that can be compared")
     text = FORMS[options.format](to_frame(collection.runs))
-    if not options.out:
+    if options.out:
+        save(options.out, text)
+    else:
         print(text, end="")
-        return 0
-    try:
-        write_file(options.out, text)
-    except OSError as error:
-        print(f"analysis: {options.out}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    print(f"Written: {options.out}")
     return 0

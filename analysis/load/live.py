@@ -18,6 +18,7 @@ from .guard import call
 from .hdf5 import BROKEN, NOT_OPENED, PARTIAL, Unusable, check_place, newest, reasons
 from .measure import Validation, find_validations
 from .runs import find_names, last_attempt, split_settings, take_seed
+from .swmr import open_live
 
 LOCK = ".lock"
 RUNNING, KILLED, STOPPED, FAILED, COMPLETE = "running", "killed", "stopped", "failed", "complete"
@@ -106,7 +107,7 @@ def open_growing(path: Path) -> h5py.File:
         try:
             return h5py.File(path, "r")
         except OSError:
-            return h5py.File(path, "r", libver="latest", swmr=True)
+            return open_live(path)
     except OSError as error:
         raise Unusable(f"{NOT_OPENED}: {os.strerror(error.errno)}" if error.errno else f"{BROKEN}: not a whole HDF5 file") from None
     except RuntimeError:

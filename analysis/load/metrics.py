@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-METRICS = ("accuracy", "f1", "matthews", "pearson", "spearman")
-RANGES = {"accuracy": (0.0, 1.0), "f1": (0.0, 1.0), "matthews": (-1.0, 1.0), "pearson": (-1.0, 1.0), "spearman": (-1.0, 1.0)}
+from ..common.units import METRICS, PERCENT
+
+RANGES = {name: (0.0 if name in PERCENT else -1.0, 1.0) for name in METRICS}
 
 
 def f1_of(table: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..common.words import count, some
 from .allowed import CONTAMINATED, INVALID, MIXED
 from .hdf5 import BROKEN, NOT_FINISHED
 from .runs import Collection, Run
@@ -25,12 +26,11 @@ SCORES_ALONE = "; their scores count, their times do not (--allow contaminated)"
 
 
 def name_files(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return some(names, NAMED)
 
 
 def count_runs(runs: list[Run]) -> str:
-    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}: {name_files([run.name for run in runs])}"
+    return f"{count(len(runs), 'run')}: {name_files([run.name for run in runs])}"
 
 
 def by_value(runs: list[Run], value: Callable[[Run], str]) -> dict[str, list[Run]]:
@@ -78,7 +78,7 @@ def find_mixtures(collection: Collection) -> list[str]:
             found.append(f"{kind.capitalize()}: {count_runs(marked)}{scores_alone}")
     for kind in (NOT_FINISHED, BROKEN, INVALID, MIXED):
         if paths := [path for path, reason in collection.left_out if reason.startswith(kind)]:
-            found.append(f"{kind.capitalize()}: {len(paths)} file{'' if len(paths) == 1 else 's'}: {name_files([path.name for path in paths])}")
+            found.append(f"{kind.capitalize()}: {count(len(paths), 'file')}: {name_files([path.name for path in paths])}")
     return found
 
 

@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from ..common.fault import Fault
 from ..common.files import replacing, write_bytes, write_file
 from ..common.units import human_bytes
+from ..common.words import count
 from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
 from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Index, Line, parse_index, read_index, write_index
@@ -22,8 +24,8 @@ from .source import Reader, of_stage
 MOST_NAMED = 10
 
 
-class Refused(Exception):
-    """One message, exit status 1, nothing changed."""
+class Refused(Fault):
+    """Nothing was changed."""
 
 
 @contextmanager
@@ -180,8 +182,8 @@ def pack(options: argparse.Namespace) -> int:
         write_file(out / ARCHIVE_INDEX, packing.index())
     counts = {"new": len(packing.new), "in the place of older ones": len(packing.replaced)}
     counts["as before"] = len(digests) - sum(counts.values())
-    words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    print(f"Written: {out / ARCHIVE}: {len(digests)} run{'' if len(digests) == 1 else 's'} ({words}), {human_bytes((out / ARCHIVE).stat().st_size)}")
+    words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    print(f"Written: {out / ARCHIVE}: {count(len(digests), 'run')} ({words}), {human_bytes((out / ARCHIVE).stat().st_size)}")
     print(f"Written: {out / ARCHIVE_INDEX}")
     if unfinished := len(planned) - len(packing.lines):
         print(f"Not finished, so not packed: {unfinished} of {len(planned)} planned runs")
@@ -214,18 +216,15 @@ def unpack(options: argparse.Namespace) -> int:
 
 
 def guarded(verb, options: argparse.Namespace, place: Path) -> int:
-    """What goes wrong is one line."""
+    """What goes wrong names a file. Raises Fault."""
     try:
         return verb(options)
-    except (Refused, BadIndex) as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
     except Unusable as reason:
-        print(f"analysis: {place}: {reason}", file=sys.stderr)
+        raise Fault(f"{place}: {reason}") from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"analysis: {error.filename or place}: {error.strerror}", file=sys.stderr)
-    return 1
+        raise Fault(f"{error.filename or place}: {error.strerror}") from None
 
 
 def run_pack(options: argparse.Namespace) -> int:

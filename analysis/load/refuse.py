@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .allowed import CONTAMINATED, INVALID, MIXED
-from .runs import DISTURBED, Collection, Run
+from .runs import CONTAMINATED_FIELDS, Collection, Run
 from .summary import Section, section_of
 
 
@@ -43,7 +43,7 @@ def refuse_mixed(collection: Collection) -> None:
 
 
 def without_times(run: Run) -> Run:
-    return replace(run, **dict.fromkeys(DISTURBED, math.nan), phases=dict.fromkeys(run.phases, math.nan),
+    return replace(run, **dict.fromkeys(CONTAMINATED_FIELDS, math.nan), phases=dict.fromkeys(run.phases, math.nan),
                    validations=tuple(replace(each, seconds=math.nan) for each in run.validations))
 
 

@@ -21,7 +21,7 @@ def member_path(archive: Path, name: str) -> Path:
 
 
 # Fields of a run that was disturbed by other work which say nothing of the method; the parts of a step and the seconds of its validations do not, either.
-DISTURBED = ("step_s", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
+CONTAMINATED_FIELDS = ("step_s", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..common.words import count, some
 from .allowed import NOTHING
 from .index import RUN, TRIAL, Line
 from .refuse import check_valid, sift
@@ -75,15 +76,9 @@ def complete_rows(study: Study, rows: list[Row]) -> None:
 
 # ---- what is said below the table ----
 
-def count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def names_of(lines: Iterable[Line], columns: tuple[str, ...], most: int) -> str:
     """lora train.lr=0.003, vera and 2 more"""
-    names = list(dict.fromkeys(" ".join(filter(None, (line.cells[column] for column in columns))) for line in lines))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return some(list(dict.fromkeys(" ".join(filter(None, (line.cells[column] for column in columns))) for line in lines)), most)
 
 
 def reason_of(line: Line) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from .runs import DISTURBED, Run
+from .runs import CONTAMINATED_FIELDS, Run
 
 MEANS = ("test", "validation", "step_s", "communication_share", "tokens_per_s", "train_s")
 # Shown with every method; all other settings only where they tell two rows apart.
@@ -65,7 +65,7 @@ def average(section: Section, runs: list[Run]) -> Row:
     by_seed = frame.groupby("seed").mean()  # a repeated seed is no second opinion
     scores = by_seed["test"]
     # skipna: a mean score of fewer seeds than the row names would be a wrong one; times are those of the runs that were not disturbed.
-    means = {name: float(by_seed[name].mean(skipna=name in DISTURBED)) for name in MEANS}
+    means = {name: float(by_seed[name].mean(skipna=name in CONTAMINATED_FIELDS)) for name in MEANS}
     return Row(section, make_label(runs[0]), runs, means, float(scores.min(skipna=False)), float(scores.max(skipna=False)),
                float(scores.std(ddof=1, skipna=False)) if len(scores) > 1 else None)
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from ..common.units import PERCENT
+from ..common.words import count
 from .summary import Row, Section
 
 
 def setting_of(section: Section) -> list[str]:
     """What the tasks of one study have in common."""
-    ranks = f"{section.ranks} rank{'s' if section.ranks > 1 else ''}" if section.ranks else ""
+    ranks = count(section.ranks, "rank") if section.ranks else ""
     threads = f"{section.threads} threads" if section.threads > 1 else ""
     return [section.model or "a model without a name", *filter(None, [" x ".join(filter(None, [ranks, threads]))])]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..load.summary import Row, Section
+from ..load.targets import Target, choose_target
 from ..load.titles import place_of
-from ..tables.targets import Target, choose_target
 from .figure import Figure, word
 from .style import Look, Looks
 from .words import ids_of, runs_of, short_names
@@ -90,7 +90,7 @@ def tags_of(sections: Sequence[Section]) -> dict[Section, str]:
 
 
 def make_groups(rows: Iterable[Row], comparisons: Iterable[Comparison], looks: Looks, targets: Mapping[str, float] | None = None) -> list[Group]:
-    """In the order of the rows. A comparison belongs to the group of its rows. targets: by task, "" for all others. Raises ValueError for one that no run
+    """In the order of the rows. A comparison belongs to the group of its rows. targets: by task, "" for all others. Raises Misuse for one that no run
     could reach."""
     sections: dict[Section, list[Row]] = {}
     for row in rows:

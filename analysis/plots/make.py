@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Collection as Names
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..load.runs import Collection
@@ -54,7 +53,7 @@ def make_figures(source: Study | Collection, rows: Sequence[Row], comparisons: I
                  only: Names[str] = ()) -> Figures:
     """source: for the trials of a study. rows: of all sections, as load.summary.summarise() makes them; comparisons: of them, as stats.compare() does, none for
     figures without intervals. targets: scores on validation by task, "" for all others; of a task without one, what every seed of the control reached. only:
-    of options.KINDS, none: all. In the order of KINDS; what is left out stands in `left_out`. Raises ValueError for a target that no run could reach."""
+    of options.KINDS, none: all. In the order of KINDS; what is left out stands in `left_out`. Raises Misuse for a target that no run could reach."""
     made = Figures()
     trials = source.trials if isinstance(source, Study) else []
     looks = Looks([*(row.first.method for row in rows), *(line.cells["method"] for line in trials)])
@@ -85,14 +84,3 @@ def make_figures(source: Study | Collection, rows: Sequence[Row], comparisons: I
             made.left_out += [] if families else [f"{kind}: {reason}"]
     note_unread(steps, made)
     return made
-
-
-def make_model_figures(files: Sequence[Path], only: Names[str] = ()) -> list[Figure]:
-    """Of the all-reduce model, as `commfit` fits it to files of `peftscale comm`. Raises what comm.verb.work_out() does."""
-    from ..comm.options import defaults  # comm draws with this package's parts
-    from ..comm.plots import draw_all
-    from ..comm.verb import work_out
-
-    outcome = work_out(defaults(files))
-    figures = draw_all(outcome.studies, outcome.rows, outcome.knees, outcome.payloads, outcome.form_scale)
-    return [figure for figure in figures if not only or figure.kind in only]

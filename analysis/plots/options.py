@@ -4,12 +4,12 @@ import argparse
 import difflib
 from pathlib import Path
 
-from ..load.allowed import add_reading
-from ..tables.options import CONTROL, targets
+from ..common.arguments import add_verb, some_of
+from ..load.arguments import add_control, add_reading, add_runs, add_target, check_runs
 
 # Kinds of figures, in the order in which they are drawn.
 KINDS = {
-    "score-trainable": "test score against numbers trained, with intervals and the Pareto front", "score-stored": "against stored bytes",
+    "score-trainable": "test score against numbers trained, and the Pareto front", "score-stored": "against stored bytes",
     "score-sent": "against bytes sent per step", "score-message": "likewise, the head's among them", "differences": "to the control, with both intervals",
     "loss": "of the training", "validation": "score on validation against steps", "score-time": "against time", "score-bytes": "against bytes sent",
     "target": "time and bytes to a score", "rates": "trials of learning rates", "phases": "parts of a step's time", "scaling": "over ranks, with efficiency",
@@ -17,10 +17,12 @@ KINDS = {
     "knee": "the payload below which fewer parameters stop saving time"}
 OF_MODEL = ("fit", "projection", "knee")  # from files of `peftscale comm`
 FORMATS = ("svg", "png", "pdf")
-EXAMPLES = """examples (from the project's root):
-  python3 -m analysis plot --study results/minilm-glue --out-dir results/minilm-glue/figures
-  python3 -m analysis plot results/quickstart/runs --only score,phases --format pdf --out-dir /tmp/figures
-  python3 -m analysis plot --study results/comm-scaling --only scaling,wire --comm comm.h5 --out-dir /tmp/figures
+EXAMPLES = """\
+  python3 -m analysis plot --study results/minilm-glue --out-dir figures
+  python3 -m analysis plot results/quickstart/runs --only score,phases \\
+      --format pdf --out-dir figures
+  python3 -m analysis plot --study results/comm-scaling --only scaling,fit \\
+      --comm comm.h5 --out-dir figures
 """
 
 
@@ -35,37 +37,23 @@ def kinds(text: str) -> list[str]:
     return chosen
 
 
-def formats(text: str) -> list[str]:
-    chosen = [word.strip() for word in text.split(",")]
-    if unknown := [word for word in chosen if word not in FORMATS]:
-        raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of {', '.join(FORMATS)}")
-    return list(dict.fromkeys(chosen))
-
-
 def check(options: argparse.Namespace) -> None:
-    if options.study and options.places:
-        options.parser.error("--study takes the place of files and folders")
-    if options.stage is not None and not options.study:
-        options.parser.error("--stage needs --study")
+    check_runs(options)
     if not options.study and not options.places and not options.comm:
         options.parser.error("name run files, archives or folders, --study DIR or --comm FILE")
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    plot = verbs.add_parser("plot", help="draw figures for a paper or a page", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                            description="Figures of finished runs, each only where the data carry it; what is left out, and why, is said. Each is written in "
-                            "every format; captions.md\nhas their titles, captions and runs.\nFigures: "
-                            + "; ".join(f"{name} ({words})" for name, words in KINDS.items())
-                            + ".\nExit status: 0 drawn, 1 nothing to draw, no index of a study, or a file cannot be read or written, 2 wrong usage.")
-    plot.add_argument("places", nargs="*", type=Path, metavar="DIR_OR_FILE", help="run files and archives of them, or folders with such files below")
-    plot.add_argument("--study", type=Path, metavar="DIR", help="a study's results instead, by its index: its runs, and for `rates` its trials")
-    plot.add_argument("--stage", metavar="NAME", help="with --study: of one stage")
+    plot = add_verb(verbs, "plot", "draw figures for a paper or a page",
+                    "Figures of finished runs, each only where the data carry it; what is not drawn is said with its reason. Each is written in every format; "
+                    "captions.md has their titles, captions and runs.\n"
+                    "Exit status: 0 drawn, 1 nothing to draw, no index of a study, or a file cannot be read or written, 2 wrong usage.", EXAMPLES,
+                    "\n".join(["figures:", *(f"  {name:<16} {words}" for name, words in KINDS.items())]))
+    add_runs(plot, "a study's results instead, by its index: its runs, and for `rates` its trials")
     plot.add_argument("--only", type=kinds, default=[], metavar="LIST", help="these figures alone; score stands for all that begin with it")
-    plot.add_argument("--format", type=formats, default=list(FORMATS), metavar="LIST", help=f"of {','.join(FORMATS)} (default: all)")
-    plot.add_argument("--control", default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the table calls it where a "
-                      f"method has several (default: {CONTROL})")
-    plot.add_argument("--target", type=targets, metavar="LIST", help="scores on validation for `target`: 0.92, 92%%, or of tasks, as trec6=92%%,cola=0.3 "
-                      "(default: what every seed of the control reached)")
+    plot.add_argument("--format", type=some_of(FORMATS), default=list(FORMATS), metavar="LIST", help=f"of {','.join(FORMATS)} (default: all)")
+    add_control(plot)
+    add_target(plot, "`target`")
     plot.add_argument("--comm", nargs="+", default=[], type=Path, metavar="FILE", help="files of `peftscale comm`: also fit, projection and knee, as `commfit` "
                       "makes them without options")
     add_reading(plot)

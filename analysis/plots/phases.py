@@ -86,6 +86,6 @@ def draw_phases(group: Group, steps: StepReader) -> Figure | str:
         "Communication: not hidden behind backward." if "communication" in seen else "",
         "Hatched pink: the part of communication in which rank 0 waited for the slowest rank, from sampled steps." if WAIT in seen else "",
         f"Below {100 * NEAR:g} % of each step: {', '.join(WORDS.get(name, name) for name in tiny)}." if tiny else "",
-        f"Disturbed by other work: {listed(marked)}." if marked else "",
+        f"Contaminated by other work: {listed(marked)}." if marked else "",
         f"Without times: {listed(missing)}." if missing else "")
     return group.figure("phases", "Parts of a step", caption, figure, [stack.member for stack in stacks])

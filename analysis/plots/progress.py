@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from ..common.units import PERCENT, score
 from ..load.measure import Validation
 from ..load.runs import Run
-from ..tables.targets import Reached, reach
+from ..load.targets import Reached, reach
 from .axes import linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_time, time_axis
 from .figure import Figure
 from .group import Group, Member, finite
@@ -157,6 +157,6 @@ def draw_target(group: Group) -> Figure | str:
         f"What was spent when a validation first reached {target_words(group)}: {'; '.join(COSTS[kind].words for kind in kinds)}; {group.place}.",
         "A marker per seed; bars: means, where all seeds reach it. What lies between two validations is not known.",
         "With one rank nothing is sent: what it would send." if BYTES in kinds and group.section.ranks == 1 else "",
-        "Times of runs that other work disturbed are not known." if unknown else "",
+        "Times of contaminated runs are not known." if unknown else "",
         f"Without validations: {listed(missing)}." if missing else "")
     return group.figure("target", "Time and bytes to a score on validation", caption, figure, [member for member, _ in found])

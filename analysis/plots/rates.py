@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from ..load.study import Study
-from ..tables.curves import Curve, Trial, as_number, find_curves
+from ..load.trials import Curve, Trial, as_number, find_curves
 from .axes import legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_rate
 from .courses import ACROSS, MOST, PANEL_LETTERS
 from .figure import Figure, word
@@ -149,7 +149,7 @@ def draw_rates(study: Study, looks: Looks) -> list[Figure] | str:
         metric = next((curve.metric for curve in curves if curve.metric), "")
         if not any(panel.scored for panel in shown):
             continue
-        place = ", ".join(filter(None, [task, stage and f"stage {stage}", ranks and f"{ranks} rank{'' if ranks == '1' else 's'}"]))
+        place = curves[0].place
         tag = word("-".join(part for number, part in enumerate((stage, task, f"{ranks}-ranks")) if len({key[number] for key in tables}) > 1))
         with applied():
             canvas = draw_panels(shown, metric)

@@ -131,7 +131,7 @@ def draw_scaling(family: Family) -> Figure:
         "over the fewest ranks" + (f" ({bases.pop()})," if len(bases) == 1 else " of each method,") if strong else "(logarithmic),",
         "mean over runs; whiskers: the fastest and the slowest run.",
         f"Right: efficiency, {'speed-up over ranks' if strong else 'the time with the fewest ranks over the time'}. Dashed grey: ideal.",
-        f"Disturbed by other work: {listed(marked)}." if marked else "")
+        f"Contaminated by other work: {listed(marked)}." if marked else "")
     return Figure(name_of("scaling", family), f"{family.kind.capitalize()} scaling: {family.place}", caption, figure, ids_of(runs_of(family.rows)), "scaling")
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ..common.units import PERCENT
+from ..common.units import LOWER_IS_BETTER, PERCENT
 from ..load.runs import Run
-from ..tables.targets import LOWER_IS_BETTER
 from .axes import SCORES, legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_count
 from .figure import Figure
 from .group import Group, Member

@@ -1,31 +1,24 @@
 """The verb `plot`: figures of a study or of run files, each in every format, and their captions."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from ..comm.networks import BadNetwork
-from ..comm.verb import Failed
+from ..comm.figures import make_model_figures
+from ..common.fault import Fault, writing
 from ..common.files import write_bytes, write_file
 from ..common.text import wrap
-from ..load.hdf5 import Unusable
-from ..load.index import BadIndex
+from ..common.words import count
+from ..load.chosen import name_places, read_chosen, rows_of
 from ..load.series import read_predictions
-from ..load.study import complete_rows, describe
-from ..load.summary import summarise
+from ..load.study import describe
 from ..tables.build import make_groups
 from ..tables.notes import describe_collection
-from ..tables.verb import read
 from .figure import Figure, Figures, save
-from .make import make_figures, make_model_figures
+from .make import make_figures
 from .options import OF_MODEL
 
 CAPTIONS = "captions.md"
 SHORT_ID = 8
-
-
-class BadTarget(Exception):
-    """No run could reach it."""
 
 
 def captions(figures: Sequence[Figure], forms: Sequence[str], notes: Sequence[str]) -> str:
@@ -38,23 +31,19 @@ def captions(figures: Sequence[Figure], forms: Sequence[str], notes: Sequence[st
 
 
 def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
-    """The figures, and what is to be said of the runs. Raises OSError, BadIndex, BadTarget, Unusable, BadNetwork, Failed."""
+    """The figures, and what is to be said of the runs. Raises Fault."""
     figures, notes = Figures(), []
     of_runs = not options.only or any(kind not in OF_MODEL for kind in options.only)
     if of_runs and (options.study or options.places):
-        collection, study = read(options)
-        rows = summarise(collection.runs)
+        collection, study = read_chosen(options)
+        rows = rows_of(collection, study)
         if study:
-            complete_rows(study, rows)
             collection.notes += describe(study, rows)
-        try:
-            groups = make_groups(rows, options.control, options.target, read_predictions)
-        except ValueError as reason:
-            raise BadTarget(str(reason)) from None
+        groups = make_groups(rows, options.control, options.target, read_predictions)
         figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons], options.target, options.only)
         notes = describe_collection(collection)
         if not rows:
-            figures.left_out.insert(0, f"no finished run in {options.study or ' '.join(map(str, options.places))}")
+            figures.left_out.insert(0, f"no finished run in {name_places(options)}")
     if options.comm:
         figures += make_model_figures(options.comm, options.only)
     return figures, notes
@@ -68,28 +57,15 @@ def write(options: argparse.Namespace, figures: Figures, notes: Sequence[str]) -
         print(f"{figure.name}: {figure.title}")
     if figures:
         write_file(options.out_dir / CAPTIONS, captions(figures, options.format, notes))
-        print(f"Written to {options.out_dir}: {len(figures)} figure{'' if len(figures) == 1 else 's'} as {', '.join(options.format)}, {CAPTIONS}")
+        print(f"Written to {options.out_dir}: {count(len(figures), 'figure')} as {', '.join(options.format)}, {CAPTIONS}")
 
 
 def run_plot(options: argparse.Namespace) -> int:
-    try:
-        figures, notes = draw(options)
-    except (BadIndex, Unusable, BadNetwork, Failed) as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
-    except (OSError, BadTarget) as error:  # a place that is not there
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    try:
+    figures, notes = draw(options)
+    with writing(options.out_dir):
         write(options, figures, notes)
-    except BrokenPipeError:
-        raise  # the reader of our text has gone: no failure of ours
-    except OSError as error:
-        print(f"analysis: {error.filename or options.out_dir} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
     for line in [*(f"Not drawn: {line}" for line in figures.left_out), *notes]:
         print("\n".join(wrap(line)))
     if not figures:
-        print("analysis: nothing to draw", file=sys.stderr)
-        return 1
+        raise Fault("nothing to draw")
     return 0

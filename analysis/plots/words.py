@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from ..common.words import count, some
 from ..load.runs import Run
 from ..load.summary import Row
 
@@ -31,13 +32,13 @@ def short_names(rows: Sequence[Row], letters: int = 24) -> list[str]:
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(" ".join(name.split()) for name in names[:most]) + more
+    """Names as they stand in a figure, where they may be wrapped."""
+    return some([" ".join(name.split()) for name in names], most)
 
 
 def seeds_of(rows: Iterable[Row]) -> str:
     counts = sorted({len(row.seeds) for row in rows})
-    return f"{counts[0]} seed{'' if counts == [1] else 's'}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    return count(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
 
 
 def ids_of(runs: Iterable[Run]) -> tuple[str, ...]:

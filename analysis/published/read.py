@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from ..common.fault import Fault
+from ..common.units import METRICS
+
 HOME = Path(__file__).resolve().parent
 OWN = (HOME / "scores.tsv", HOME / "counts.tsv")
 SCORES = ("paper", "source", "model", "method", "options", "task", "metric", "score", "spread", "scale", "parameters", "protocol", "printed_method",
           "printed_task", "printed_metric", "note")
 COUNTS = ("paper", "source", "model", "method", "options", "figure", "printed", "note")
 EMPTY = "-"
-METRICS = ("accuracy", "f1", "matthews", "pearson", "spearman")
 FIGURES = ("trainable", "stored")
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")  # of a method, task or model, as our configurations spell them
 COUNT = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s?([KMB]?)")
@@ -24,7 +26,7 @@ LONGEST = 300  # letters of a cell
 MOST_BYTES = 16 << 20
 
 
-class BadPublished(Exception):
+class BadPublished(Fault):
     """Why a file cannot be used; names it and the line."""
 
 

@@ -1,13 +1,13 @@
 """The verb `published`: lists what papers print."""
 
 import argparse
-import shutil
-import sys
 from collections.abc import Sequence
 
-from ..common.text import NARROW, WIDTH, lay_out, wrap
+from ..common.fault import Fault
+from ..common.output import width_of_terminal
+from ..common.text import lay_out, wrap
 from .match import show_options
-from .read import EMPTY, OWN, BadPublished, Count, Published, Score, Source, read_published
+from .read import EMPTY, OWN, Count, Published, Score, Source, read_published
 
 
 def choose(published: Published, tasks: Sequence[str], methods: Sequence[str], models: Sequence[str]) -> Published:
@@ -111,21 +111,16 @@ def as_tsv(published: Published) -> str:
 
 
 def run_published(options: argparse.Namespace) -> int:
-    try:
-        published = read_published(options.file or OWN)
-    except BadPublished as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
+    published = read_published(options.file or OWN)
     chosen = choose(published, options.task, options.method, options.model)
     if not chosen.scores and not chosen.counts:
         each = [*published.scores, *published.counts]
         known = {"tasks": {one.task for one in published.scores}, "methods": {one.method for one in each}, "models": {one.origin.model for one in each}}
         there = "; ".join(f"{what} {', '.join(sorted(found))}" for what, found in known.items())
-        print(f"analysis: no published number fits; there are {there}", file=sys.stderr)
-        return 1
+        raise Fault(f"no published number fits; there are {there}")
     if options.format == "tsv":
         print(as_tsv(chosen), end="")
         return 0
-    width = max(NARROW, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+    width = width_of_terminal()
     print("\n".join(scores_text(chosen.scores, width) + counts_text(chosen.counts, width)).rstrip())
     return 0

@@ -1,9 +1,10 @@
-"""The chapters that show the tables of analysis.tables: what methods reach and cost, which of them can be told apart, and what papers print."""
+"""The chapters that show the tables of analysis.tables: what methods reach and cost, which of them can be separated, and what papers print."""
 
 import math
 import re
 from collections.abc import Sequence
 
+from ..common.words import some
 from ..tables.beside import Beside, describe_beside, put_beside
 from ..tables.build import Group, make_block, title
 from ..tables.columns import AGAINST
@@ -60,8 +61,7 @@ def tell(shown: Shown) -> str:
     """What a cell's text is made of: exact values, and the runs that they come from."""
     values = [f"{name}: {exact(value)}" for name, value in shown.values]
     names = [short(run) for run in shown.runs]
-    more = f" and {len(names) - MOST_RUNS} more" if len(names) > MOST_RUNS else ""
-    runs = [f"runs {', '.join(names[:MOST_RUNS])}{more}"] if names else []
+    runs = [f"runs {some(names, MOST_RUNS)}"] if names else []
     return "; ".join([*values, *runs, *([f"source: {shown.source}"] if shown.source else [])])
 
 

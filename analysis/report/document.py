@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..common.words import count
 from ..load.runs import Collection, Run
-from ..load.study import Study, count
+from ..load.study import Study
 from ..load.summary import Row
 from ..plots import Figures
 from ..tables.beside import Beside

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from ..common.words import count
 from ..load.runs import Run
-from ..load.study import count
 from ..plots import Figure, Figures, save
 from ..plots.options import OF_MODEL
 from ..tables.build import Group, title

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ..common.units import human_bytes
+from ..common.words import enumerate_words
 from ..load.summary import Row
 from ..tables.build import Group
-from ..tables.notes import enumerate_words
 from .blocks import Cell, Chapter, Head, Paragraph, Table
 from .places import Places
 

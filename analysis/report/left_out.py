@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from ..common.words import count
 from ..load.index import STATES
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
-from ..load.study import Study, count, describe
+from ..load.study import Study, describe
 from ..load.summary import Row
 from .blocks import Bullets, Cell, Chapter, Fold, Head, Paragraph, Table, Text
 from .notes import nest

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..common.units import human_time, score
+from ..common.words import count
 from ..load.mixture import by_value
 from ..load.runs import Run
-from ..load.study import count
 from ..load.summary import Row
 from .blocks import Block, Bullets, Cell, Chapter, Facts, Fold, Head, Mono, Paragraph, Table
 from .places import Places, short

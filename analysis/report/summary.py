@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from ..common.units import PERCENT, score
+from ..common.words import count, enumerate_words
 from ..load.allowed import CONTAMINATED
 from ..load.runs import Collection as Runs
 from ..load.runs import Run
-from ..load.study import Study, count
+from ..load.study import Study
 from ..load.summary import Row
 from ..stats import Comparison, RowStatistics
 from ..stats.judge import BETTER, NOT_SEPARATED, WORSE
 from ..tables.build import Group
-from ..tables.notes import enumerate_words
 from ..tables.shown import signed
 from .blocks import Block, Bullets, Chapter, Link, Paragraph, Part, Strong, Text
 from .frugality import describe_frugality

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from ..common.units import PERCENT
 from ..load.study import Study
-from ..tables.curves import CHOSEN, STALE, Curve, Trial, by_section, find_curves, notes, title
+from ..load.trials import STALE, Curve, Trial, find_curves
+from ..tables.curves import CHOSEN, by_section, notes, title
 from .blocks import Block, Cell, Chapter, Fold, Head, Paragraph, Table
 from .places import Places
 

@@ -4,29 +4,28 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..comm.networks import BadNetwork
-from ..comm.verb import Failed
-from ..common.files import write_file
-from ..load.hdf5 import Unusable
-from ..load.index import BadIndex
+from ..comm.figures import make_model_figures
+from ..common.fault import Fault
+from ..common.output import save
+from ..common.words import some
+from ..load.chosen import name_places, read_chosen, rows_of
 from ..load.runs import Collection
 from ..load.series import read_predictions
-from ..load.study import Study, complete_rows
-from ..load.summary import Row, summarise
+from ..load.study import Study
+from ..load.summary import Row
 from ..plots import make_figures
-from ..plots.make import make_model_figures
-from ..published.read import BadPublished
-from ..tables.beside import Beside
-from ..tables.build import Group, make_groups
-from ..tables.verb import MOST_READ, read, read_beside
+from ..tables.beside import Beside, read_beside
+from ..tables.build import MOST_READ, Group, make_groups
 from .document import Material, make_document
 from .page import write_page
 from .study_file import About, find_about
 
+MOST_PLACES = 3  # that a title names
+
 
 def about_of(study: Study | None, places: list[Path]) -> About:
     if study is None:
-        return About(f"Runs in {', '.join(map(str, places[:3]))}" + (f" and {len(places) - 3} more places" if len(places) > 3 else ""))
+        return About(f"Runs in {some(places, MOST_PLACES)}")
     found = find_about(study.name)
     if found.problem:
         print(f"analysis: {found.problem}", file=sys.stderr)
@@ -34,15 +33,13 @@ def about_of(study: Study | None, places: list[Path]) -> About:
 
 
 def compare(options: argparse.Namespace, collection: Collection, study: Study | None, ranks_in_column: bool) -> tuple[list[Row], list[Group]]:
-    rows = summarise(collection.runs, ranks_in_column)
-    if study:
-        complete_rows(study, rows)
+    rows = rows_of(collection, study, ranks_in_column)
     predictions = read_predictions if len(collection.runs) <= MOST_READ else None
     return rows, make_groups(rows, options.control, options.target, predictions)
 
 
 def gather(options: argparse.Namespace, collection: Collection, study: Study | None, beside: Beside | None) -> Material:
-    """Raises OSError, ValueError, Unusable, BadNetwork, Failed."""
+    """Raises Fault."""
     in_column = study is not None and "ranks" in study.shown
     rows, groups = compare(options, collection, study, in_column)
     drawn = compare(options, collection, study, False) if in_column else (rows, groups)  # figures are of one number of ranks, or of all
@@ -53,30 +50,9 @@ def gather(options: argparse.Namespace, collection: Collection, study: Study | N
 
 
 def run_report(options: argparse.Namespace) -> int:
-    try:
-        beside = read_beside(options)
-        collection, study = read(options)
-    except OSError as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    except (BadIndex, BadPublished) as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
+    beside = read_beside(options)
+    collection, study = read_chosen(options)
     if not collection.runs:
-        print(f"analysis: no finished run in {options.study or ' '.join(map(str, options.places))}; no report is written", file=sys.stderr)
-        return 1
-    try:
-        material = gather(options, collection, study, beside)
-    except ValueError as error:  # a target that no run could reach
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    except (Unusable, BadNetwork, Failed) as reason:  # files of --comm
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
-    try:
-        write_file(options.out, write_page(make_document(material)))
-    except OSError as error:
-        print(f"analysis: {options.out} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    print(f"Written: {options.out}")
+        raise Fault(f"no finished run in {name_places(options)}; no report is written")
+    save(options.out, write_page(make_document(gather(options, collection, study, beside))))
     return 0

@@ -12,7 +12,7 @@ PUBLIC = {
     "holm": "multiple",
     "separated_pairs": "groups", "letters": "groups",
     "power": "design", "smallest_difference": "design", "seeds_needed": "design", "spread_range": "design",
-    "pseudo_values": "metrics", "LOWER_IS_BETTER": "metrics",
+    "pseudo_values": "metrics",
     "crossed_parts": "crossed", "crossed_interval": "crossed",
     "Comparison": "comparison", "RowStatistics": "comparison", "Difference": "judge", "compare": "comparison",
     "Average": "averages", "AverageRow": "averages", "average_over": "averages", "compare_averages": "averages",

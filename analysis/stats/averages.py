@@ -10,13 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..common.units import LOWER_IS_BETTER
+from ..common.words import some
 from ..load.summary import Row
 from .comparison import Parts, find_control
 from .examples import Reader, scores_by_seed, step_of
 from .intervals import Interval, no_interval, t_interval
 from .judge import Difference, Entry, judge
-from .metrics import LOWER_IS_BETTER
-from .notes import describe, name
+from .notes import MOST_NAMED, describe
 
 
 @dataclass
@@ -91,11 +92,11 @@ def compare_averages(sections: Sequence[Sequence[Row]], control: str, prediction
 
     metrics = {each[0].section.metric for each in sections}
     found = judge(entries, index, level, metrics <= LOWER_IS_BETTER, part_of_examples)
-    notes = [f"Mean over {len(sections)} tasks ({name([each[0].section.task for each in sections])}), per seed. Nothing is said of other tasks."]
+    notes = [f"Mean over {len(sections)} tasks ({some([each[0].section.task for each in sections], MOST_NAMED)}), per seed. Nothing is said of other tasks."]
     metric = metrics.pop() if len(metrics) == 1 else "accuracy"
     notes += ([problem] if problem else []) + describe(found, entries, index, level, metric)
     if left_out:
-        notes.append(f"Not in every task: {name(left_out)}.")
+        notes.append(f"Not in every task: {some(left_out, MOST_NAMED)}.")
     return Average(None if index is None else common[index],
                    [AverageRow(label, rows[label], tuple(entry.scores), mean_of(entry), *each)
                     for label, entry, *each in zip(common, entries, found.scores, found.differences, found.letters)],

@@ -1,4 +1,4 @@
-"""The rows of one section: what can be said of each against the control, and which cannot be told apart."""
+"""The rows of one section: what can be said of each against the control, and which cannot be separated."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..common.units import LOWER_IS_BETTER
+from ..common.words import some
 from ..load.summary import Row
 from .crossed import LEAST_SEEDS
 from .examples import Examples, Reader, part_of_examples, read_examples, remember, scores_by_seed, step_of
 from .intervals import Interval
 from .judge import Difference, Entry, judge
-from .metrics import LOWER_IS_BETTER
-from .notes import describe, describe_missing
+from .notes import MOST_NAMED, describe, describe_missing
 
 
 @dataclass
@@ -49,7 +50,7 @@ def find_control(labels: Sequence[str], methods: Sequence[str], name: str) -> tu
         if len(found) == 1:
             return found[0], ""
         if found:
-            several = ", ".join(labels[index] for index in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+            several = some([labels[index] for index in found], MOST_NAMED)
             return None, f"No control: {len(found)} rows are of {name} ({several}); name one by its whole label."
     return None, f"No control: there is no row of {name} here."
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from .ranks import spearman_left_out
 
-LOWER_IS_BETTER = frozenset({"loss", "mse"})
 LEAST_EXAMPLES = 3
 # Scores whose grid has steps of about 1/N: one prediction more or less. Exact for accuracy; of the others the order of magnitude.
 STEPPED = frozenset({"accuracy", "f1", "matthews"})

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..common.units import PERCENT, score
+from ..common.words import count, some
 from .design import spread_range
 from .judge import NO_SPREAD, NOT_SEPARATED, TOO_FEW, Entry, Judgement
 
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
     from ..load.summary import Row
 
 MOST_NAMED = 5
-
-
-def name(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:MOST_NAMED]) + (f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else "")
-
-
-def count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def listed(seeds: Sequence[int]) -> str:
@@ -75,16 +68,16 @@ def about_verdicts(found: Judgement, entries: Sequence[Entry]) -> list[str]:
     shown = [(entry.label, difference) for entry, difference in zip(entries, found.differences) if difference]
     lines = []
     if few := [label for label, each in shown if each.verdict == TOO_FEW]:
-        lines.append(f"Too few seeds, so not in the family: {name(few)}.")
+        lines.append(f"Too few seeds, so not in the family: {some(few, MOST_NAMED)}.")
     if flat := [label for label, each in shown if each.verdict == NO_SPREAD]:
-        lines.append(f"No spread: {name(flat)}. The differences vary over seeds no more than rounding to whole test examples may make them, so that seeds give "
-                     "neither an interval nor a p value; in the family such a comparison counts as not separated.")
+        lines.append(f"No spread: {some(flat, MOST_NAMED)}. The differences vary over seeds no more than rounding to whole test examples may make them, so "
+                     "that seeds give neither an interval nor a p value; in the family such a comparison counts as not separated.")
     if equal := [label for label, each in shown if each.verdict == NOT_SEPARATED and not math.isfinite(each.p)]:
-        lines.append(f"Equal to the control in every seed: {name(equal)}.")
+        lines.append(f"Equal to the control in every seed: {some(equal, MOST_NAMED)}.")
     if any(each.wide for _, each in shown):
         lines.append("With new examples: for other seeds and other test examples; the difference's own interval is for other seeds on these test examples.")
     if held := [label for label, each in shown if each.is_separated and each.wide and each.wide.has_zero]:
-        lines.append(f"Separated on these test examples, not beyond them, since the interval with new examples reaches 0: {name(held)}.")
+        lines.append(f"Separated on these test examples, not beyond them, since the interval with new examples reaches 0: {some(held, MOST_NAMED)}.")
     return lines
 
 
@@ -108,8 +101,8 @@ def describe_missing(rows: Sequence[Row], entries: Sequence[Entry], reasons: Map
     """Rows that were not compared, seeds that never finished, intervals over examples that could not be made."""
     lines = []
     if unknown := [entry.label for entry in entries if not entry.scores]:
-        lines.append(f"Not compared, because a test score is not known: {name(unknown)}.")
+        lines.append(f"Not compared, because a test score is not known: {some(unknown, MOST_NAMED)}.")
     if short := [f"{row.label} {len(row.seeds)} of {row.planned}" for row in rows if row.planned > len(row.seeds)]:
-        lines.append(f"Seeds that are missing are not looked at, whatever ended their runs: {name(short)}.")
-    lines += [f"No interval over examples ({name(labels)}): {reason}." for reason, labels in reasons.items()]
+        lines.append(f"Seeds that are missing are not looked at, whatever ended their runs: {some(short, MOST_NAMED)}.")
+    lines += [f"No interval over examples ({some(labels, MOST_NAMED)}): {reason}." for reason, labels in reasons.items()]
     return lines

@@ -45,10 +45,6 @@ class Paired:
         return self.flat and all(abs(each) <= 1e-12 for each in self.differences)
 
     @property
-    def has_test(self) -> bool:
-        return math.isfinite(self.p)
-
-    @property
     def notes(self) -> list[str]:
         """Which seeds could not be used."""
         sides = (("the first", self.only_a), ("the second", self.only_b))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from ..common.fault import Fault
 from ..common.output import emit, width_of_terminal
-from ..common.units import PERCENT
-from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
+from ..common.units import LOWER_IS_BETTER, PERCENT
+from ..load.chosen import name_places, read_chosen_study, rows_of
 from ..load.series import read_predictions
-from ..load.study import complete_rows, describe, read_study
-from ..load.summary import Row, Section, summarise
+from ..load.study import describe
+from ..load.summary import Row, Section
 from ..load.titles import by_section, setting_of, title
 from .averages import Average, compare_averages
 from .comparison import Comparison, compare
 from .design import MOST_SEEDS, USUAL_POWER, seeds_needed
 from .examples import Reader, remember
-from .metrics import LOWER_IS_BETTER
 from .notes import with_unit
 from .render import Line, Sheet, as_csv, as_json, as_markdown, as_text
 
@@ -58,34 +57,23 @@ def add_seeds_needed(sheet: Sheet, difference: float) -> None:
 
 
 def run_stats(options: argparse.Namespace) -> int:
-    try:
-        study = read_study(options.study, options.stage, options.allow, options.use_cache)
-    except OSError as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    except BadIndex as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
-    if study.index.name == ARCHIVE_INDEX:
-        print(f"analysis: {options.study} has no {INDEX}: read from {ARCHIVE_INDEX}, which knows finished runs alone", file=sys.stderr)
-    rows = summarise(study.collection.runs)
-    complete_rows(study, rows)
+    study = read_chosen_study(options)
+    rows = rows_of(study.collection, study)
     if not rows:
-        print(f"analysis: no finished run in {options.study}; `peftscale sweep status` tells why", file=sys.stderr)
-        return 1
+        raise Fault(f"no finished run in {name_places(options)}; `peftscale sweep status` tells why")
     sections = by_section(rows)
     level, predictions = options.level / 100, remember(read_predictions)
     sheets = [sheet_of(section, compare(members, options.control, predictions, level)) for section, members in sections.items()]
     if not any(sheet.control for sheet in sheets):
         known = ", ".join(dict.fromkeys(row.label for row in rows))
         reason = next((note for sheet in sheets for note in sheet.notes if note.startswith("No control")), "No control.")
-        print(f"analysis: {options.study}: {reason} Rows: {known}; name one with --control", file=sys.stderr)
-        return 1
+        raise Fault(f"{options.study}: {reason} Rows: {known}; name one with --control")
     sheets += average_sheets(sections, options.control, predictions, level)
     for sheet in sheets if options.difference else []:
         add_seeds_needed(sheet, options.difference)
     below = [note.strip() for note in describe(study, rows)] + [f"Left out: {path}: {reason}" for path, reason in study.collection.left_out]
     width = options.width or width_of_terminal()
-    return emit(options.out_dir, options.format, {
+    emit(options.out_dir, options.format, {
         "text": ("", lambda: as_text(sheets, below, width)), "markdown": ("stats.md", lambda: as_markdown(sheets, below)),
         "csv": ("stats.csv", lambda: as_csv(sheets)), "json": ("stats.json", lambda: as_json(sheets, below))})
+    return 0

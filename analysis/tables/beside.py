@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..common.units import PERCENT
 from ..load.summary import Row, Section
 from ..published.match import by_source, choose, find_count, find_score, other_metric
-from ..published.read import EMPTY, Count, Published, Score, Source, count_of, shift
+from ..published.read import EMPTY, OWN, Count, Published, Score, Source, count_of, read_published, shift
 from .build import Group
 from .entry import Entry
 from .model import Block, Cell, Heading
@@ -23,6 +24,13 @@ class Beside:
     """--published: what is known, and parts of names of what is wanted (none: few that have most)."""
     published: Published
     wanted: tuple[str, ...] = ()
+
+
+def read_beside(options: argparse.Namespace) -> Beside | None:
+    """options: of published.options.add_beside(). None: not wanted. Raises BadPublished."""
+    if not options.published:
+        return None
+    return Beside(read_published([*OWN, *options.published_file]), tuple(options.published_source))
 
 
 def show_score(score: Score | None, section: Section) -> Cell:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from ..load.runs import Run
 from ..load.series import Predictions
 from ..load.summary import Row, Section
+from ..load.targets import Target, choose_target, reach
 from ..load.titles import by_section, title
 from ..stats import Comparison, RowStatistics, compare, t_interval
 from .columns import COLUMNS, METHOD, METHOD_HEADING, heading_of
 from .entry import Entry, over_seeds
 from .model import Block, Table
-from .targets import Target, choose_target, reach
 
+MOST_READ = 1000  # runs whose predictions are looked at unasked: from them stand the number of test examples, and intervals over these, in the CSV file
 MOST_COMPARED = 100  # rows; pairs of them are compared, so that time grows with the square
 
 

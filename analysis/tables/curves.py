@@ -1,82 +1,14 @@
-"""The trials that a study's tuned values were chosen by: every value with its score on validation, those without a score, too."""
+"""Tables of the trials that a study's tuned values were chosen by: as text, Markdown and CSV."""
 
 import csv
 import io
-import math
-from dataclasses import dataclass
 
 from ..common.text import markdown_line, wrap
-from ..common.units import PERCENT, score
-from ..load.index import Line
-from ..load.study import Study
+from ..common.units import PERCENT
+from ..load.trials import STALE, Curve
 
 GAP = 2
-STALE = "~"  # behind a score
 CHOSEN = "*"
-
-
-@dataclass
-class Trial:
-    line: Line
-    key: str  # train.lr
-    value: str  # 0.003
-    is_chosen: bool = False
-
-    @property
-    def has_score(self) -> bool:
-        return self.line.is_finished and math.isfinite(self.line.validation)
-
-    @property
-    def result(self) -> str:
-        """A score, or why there is none. A number only of a trial that is finished."""
-        if self.has_score:
-            return score(self.line.validation, self.line.cells["metric"]) + (STALE if self.line.state == "stale" else "")
-        if self.line.is_finished:
-            return "no score"
-        return "diverged" if self.line.state == "failed" and "diverged" in self.line.cells["reason"] else self.line.state
-
-
-@dataclass
-class Curve:
-    """All trials of one choice, by value."""
-    stage: str
-    task: str
-    method: str
-    ranks: str
-    trials: list[Trial]
-
-    @property
-    def section(self) -> tuple[str, str, str, str]:
-        keys = sorted({trial.key for trial in self.trials})
-        return self.stage, self.task, self.ranks, ", ".join(keys)
-
-    @property
-    def metric(self) -> str:
-        return next((trial.line.cells["metric"] for trial in self.trials if trial.has_score), "")
-
-
-def as_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.inf
-
-
-def find_curves(study: Study) -> list[Curve]:
-    """Chosen is what the runs of the same group were made with."""
-    chosen: dict[tuple[str, ...], set[str]] = {}
-    for line in study.runs:
-        chosen.setdefault(line.group, set()).add(line.cells["tuned"])
-    groups: dict[tuple[str, ...], list[Trial]] = {}
-    for line in study.trials:
-        key, _, value = line.cells["tuned"].partition("=")
-        groups.setdefault(line.group, []).append(Trial(line, key, value, line.cells["tuned"] in chosen.get(line.group, set()) - {""}))
-    curves = []
-    for trials in groups.values():
-        cells = trials[0].line.cells
-        trials.sort(key=lambda trial: (trial.key, as_number(trial.value), trial.value, as_number(trial.line.cells["seed"])))
-        curves.append(Curve(cells["stage"], cells["task"], cells["method"], cells["ranks"], trials))
-    return curves
 
 
 def by_section(curves: list[Curve]) -> dict[tuple[str, ...], list[Curve]]:
@@ -87,11 +19,10 @@ def by_section(curves: list[Curve]) -> dict[tuple[str, ...], list[Curve]]:
 
 
 def title(curves: list[Curve]) -> str:
-    stage, task, ranks, keys = curves[0].section
+    place, keys = curves[0].place, curves[0].section[-1]
     metric = next(filter(None, (curve.metric for curve in curves)), "score")
     unit = " in %" if metric in PERCENT else ""
-    where = ", ".join(filter(None, [task, stage and f"stage {stage}", ranks and f"{ranks} rank{'' if ranks == '1' else 's'}"]))
-    return f"Trials of {keys or 'a tuned value'}{' on ' if where else ''}{where}: {metric} on validation{unit}"
+    return f"Trials of {keys or 'a tuned value'}{' on ' if place else ''}{place}: {metric} on validation{unit}"
 
 
 def pairs(curve: Curve) -> list[tuple[str, str]]:

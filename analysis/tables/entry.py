@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from .targets import Reached
+from ..load.targets import Reached
 
 if TYPE_CHECKING:
     from ..load.runs import Run

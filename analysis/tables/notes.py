@@ -6,32 +6,23 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..common.words import count, enumerate_words, some
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
+from ..load.targets import describe_targets
 from .build import Group, entries_of
 from .columns import AGAINST, MOST_NAMED, TARGETS
 from .entry import Entry
 from .shown import has_interval, seeds_of
-from .targets import describe_targets
 
 MOST_ALIKE = 3  # files of one reason that are named
-
-
-def enumerate_words(words: Sequence[str]) -> str:
-    """a, b and c"""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def some_of(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def names_of(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
     """Labels, with task and ranks where the table has several."""
     several = len({entry.row.section.task for entry in among}) > 1
-    return some_of([" ".join([entry.row.section.task] * several + [entry.row.label] + [f"ranks={entry.row.first.ranks}"] * (not entry.row.section.ranks))
-                    for entry in entries])
+    return some([" ".join([entry.row.section.task] * several + [entry.row.label] + [f"ranks={entry.row.first.ranks}"] * (not entry.row.section.ranks))
+                 for entry in entries], MOST_NAMED)
 
 
 def explain_scores(entries: Sequence[Entry]) -> str:
@@ -78,7 +69,7 @@ def explain_comparison(columns: Sequence[str], groups: Sequence[Group]) -> list[
                 found.setdefault(note, []).append(group.section.task)
     lines = []
     for note, tasks in found.items():
-        place = f"{some_of(list(dict.fromkeys(tasks)))}: " if len(tasks) < len(comparisons) else ""
+        place = f"{some(list(dict.fromkeys(tasks)), MOST_NAMED)}: " if len(tasks) < len(comparisons) else ""
         lines += [place + note[0], *note[1:]]
     return lines
 
@@ -91,8 +82,8 @@ def explain_targets(columns: Sequence[str], groups: Sequence[Group], given: bool
              "-: none did. With one rank, which sends nothing, bytes are what it would send."]
     missed = [entry for entry in entries_of(groups) if entry.reached and len(entry.reached.first) < len(entry.reached.seeds)]
     if missed:
-        count = sum(len(entry.reached.seeds) - len(entry.reached.first) for entry in missed)
-        lines.append(f"target not reached by {count} run{'' if count == 1 else 's'}: {names_of(missed, entries_of(groups))}.")
+        missing = sum(len(entry.reached.seeds) - len(entry.reached.first) for entry in missed)
+        lines.append(f"target not reached by {count(missing, 'run')}: {names_of(missed, entries_of(groups))}.")
     return lines
 
 
@@ -113,7 +104,7 @@ def count_seeds(entries: Sequence[Entry]) -> str:
     several = len({entry.row.section.task for entry in entries}) > 1
     short = [" ".join([entry.row.section.task] * several + [entry.row.label, seeds_of(entry)])
              for entry in entries if entry.row.planned > len(entry.row.seeds)]
-    fewer = f"; fewer than planned: {some_of(short)}" if short else ""
+    fewer = f"; fewer than planned: {some(short, MOST_NAMED)}" if short else ""
     return f"seeds per row: {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''}{fewer}."
 
 
@@ -154,8 +145,7 @@ def explain(columns: Sequence[str], groups: Sequence[Group], given_target: bool 
 
 
 def count_runs(collection: Collection, rows: int) -> str:
-    count = len(collection.runs)
-    return f"{count} run{'' if count == 1 else 's'}, {rows} row{'' if rows == 1 else 's'}."
+    return f"{count(len(collection.runs), 'run')}, {count(rows, 'row')}."
 
 
 def left_out_lines(left_out: Sequence[tuple[Path, str]]) -> list[str]:
@@ -168,14 +158,14 @@ def left_out_lines(left_out: Sequence[tuple[Path, str]]) -> list[str]:
         if len(paths) <= MOST_ALIKE:
             lines += [f"  {path}: {reason}" for path in paths]
         else:
-            lines.append(f"  {len(paths)} files: {reason}: {', '.join(map(str, paths[:MOST_ALIKE]))} and {len(paths) - MOST_ALIKE} more")
+            lines.append(f"  {len(paths)} files: {reason}: {some(paths, MOST_ALIKE)}")
     return lines
 
 
 def describe_collection(collection: Collection) -> list[str]:
     """Of the runs: what makes them unlike, and what is not among them."""
     lines = list(collection.notes)
-    lines += [f"In {path} and in files, counted once: {number} run{'' if number == 1 else 's'}." for path, number in collection.twice.items()]
+    lines += [f"In {path} and in files, counted once: {count(number, 'run')}." for path, number in collection.twice.items()]
     if mixtures := find_mixtures(collection):
         lines += [f"Not alike: {len(mixtures)}", *(f"  {mixture}" for mixture in mixtures)]
     if collection.left_out:

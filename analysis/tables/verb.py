@@ -4,21 +4,20 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from ..common.fault import Fault
 from ..common.output import emit, save, width_of_terminal
-from ..load.collect import collect
-from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
+from ..load.chosen import name_places, read_chosen, rows_of
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
 from ..load.series import read_predictions
-from ..load.study import Study, complete_rows, describe, read_study
+from ..load.study import Study, describe
 from ..load.summary import summarise
-from ..published.read import OWN, BadPublished, read_published
-from .beside import Beside, describe_beside, fields_of, put_beside
-from .build import Group, entries_of, make_groups, make_table
+from ..load.trials import Curve, find_curves
+from .beside import Beside, describe_beside, fields_of, put_beside, read_beside
+from .build import MOST_READ, Group, entries_of, make_groups, make_table
 from .columns import sort_out, usual
-from .curves import Curve, curves_csv, curves_markdown, curves_text, find_curves
+from .curves import curves_csv, curves_markdown, curves_text
 from .entry import Entry
 from .latex import as_latex
 from .markdown import as_markdown
@@ -29,9 +28,6 @@ from .text import as_text
 from .trace import NAME as CELLS
 from .trace import as_trace
 from .wide import as_wide_csv, make_wide
-
-RESULTS = Path("results")
-MOST_READ = 1000  # runs whose predictions are looked at unasked: from them stand the number of test examples, and intervals over these, in the CSV file
 
 
 @dataclass
@@ -44,38 +40,18 @@ class Made:
     fields: dict[str, Callable[[Entry], str]]  # that the CSV file has beside its usual ones
 
 
-def note_studies(places: list[Path], collection: Collection) -> None:
-    """Trials are runs like others to whoever looks at files alone."""
-    for folder in places:
-        found = sorted({path.parent for name in (INDEX, ARCHIVE_INDEX) for path in folder.rglob(name)}) if folder.is_dir() else []
-        collection.notes += [f"{path} holds a study, whose trials are among the rows: see table --study {path}." for path in found]
-
-
-def refuse_unlike(collection: Collection, study: Study | None) -> bool:
-    """--strict: says what makes the runs unlike."""
+def refuse_unlike(collection: Collection, study: Study | None) -> None:
+    """--strict: says what makes the runs unlike. Raises Fault."""
     wrong = find_mixtures(collection)
     if study and not study.is_whole:
         wrong += [note.strip() for note in describe(study, summarise(collection.runs))]
     for line in wrong:
         print(f"analysis: {line}", file=sys.stderr)
     if wrong:
-        print("analysis: no table of such runs (--strict)", file=sys.stderr)
-    return bool(wrong)
+        raise Fault("no table of such runs (--strict)")
 
 
 # ---- what goes into it ----
-
-def read(options: argparse.Namespace) -> tuple[Collection, Study | None]:
-    """Raises OSError, BadIndex."""
-    if options.study:
-        study = read_study(options.study, options.stage, options.allow, options.use_cache)
-        if study.index.name == ARCHIVE_INDEX:
-            print(f"analysis: {options.study} has no {INDEX}: read from {ARCHIVE_INDEX}, which knows finished runs alone", file=sys.stderr)
-        return study.collection, study
-    collection = collect(options.places or [RESULTS], options.allow, options.use_cache)
-    note_studies(options.places or [RESULTS], collection)
-    return collection, None
-
 
 def named_columns(options: argparse.Namespace, study: Study | None) -> tuple[str, ...]:
     """Those of the command line, else those of the study file; none: the usual ones. A name that only a later version knows is told and left out."""
@@ -87,18 +63,11 @@ def named_columns(options: argparse.Namespace, study: Study | None) -> tuple[str
     return columns
 
 
-def read_beside(options: argparse.Namespace) -> Beside | None:
-    """Raises BadPublished."""
-    if not options.published:
-        return None
-    return Beside(read_published([*OWN, *options.published_file]), tuple(options.published_source))
-
-
 def make(options: argparse.Namespace, collection: Collection, study: Study | None, beside: Beside | None) -> Made:
+    """Raises Misuse."""
     named = named_columns(options, study)
-    rows = summarise(collection.runs, ranks_in_column="ranks" in named)
+    rows = rows_of(collection, study, "ranks" in named)
     if study:
-        complete_rows(study, rows)
         collection.notes += describe(study, rows)
     predictions = read_predictions if len(collection.runs) <= MOST_READ or "difference_examples" in named else None
     groups = make_groups(rows, options.control, options.target, predictions)
@@ -132,7 +101,8 @@ def forms_of(table: Table, name: str, options: argparse.Namespace, sheet: Callab
             "latex": (f"{name}.tex", lambda: as_latex(table, traced, asked=bool(options.columns)))}
 
 
-def output(options: argparse.Namespace, made: Made) -> int:
+def output(options: argparse.Namespace, made: Made) -> None:
+    """Raises Fault."""
     forms = [form for form in options.format if entries_of(made.groups) or form == "text"]  # an older table is worth more than an empty one
     curves = curves_markdown(made.curves) if made.curves else ""
     parts = []
@@ -143,41 +113,24 @@ def output(options: argparse.Namespace, made: Made) -> int:
     for number, files in enumerate(parts):
         if number and "text" in forms:
             print()
-        if code := emit(options.out_dir, forms, files):
-            return code
+        emit(options.out_dir, forms, files)
     if made.curves:
         width = options.width or width_of_terminal()
         files = {"text": ("", lambda: "\n" + curves_text(made.curves, width)), "csv": ("curves.csv", lambda: curves_csv(made.curves))}
-        if code := emit(options.out_dir, [form for form in forms if form in files], files):  # table.md has them
-            return code
+        emit(options.out_dir, [form for form in forms if form in files], files)  # table.md has them
     if options.trace and entries_of(made.groups):
-        return save(options.trace, as_trace([table for table in (made.long, made.wide) if table]))
-    return 0
+        save(options.trace, as_trace([table for table in (made.long, made.wide) if table]))
 
 
 def run_table(options: argparse.Namespace) -> int:
-    try:
-        beside = read_beside(options)
-        collection, study = read(options)
-    except OSError as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    except (BadIndex, BadPublished) as reason:
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 1
-    if options.strict and refuse_unlike(collection, study):
-        return 1
+    beside = read_beside(options)
+    collection, study = read_chosen(options)
+    if options.strict:
+        refuse_unlike(collection, study)
     if options.out_dir and not options.trace:
         options.trace = options.out_dir / CELLS
-    try:
-        made = make(options, collection, study, beside)
-    except ValueError as reason:  # a target that no run could reach
-        print(f"analysis: {reason}", file=sys.stderr)
-        return 2
-    if code := output(options, made):
-        return code
+    made = make(options, collection, study, beside)
+    output(options, made)
     if not entries_of(made.groups):
-        place = options.study or " ".join(map(str, options.places or [RESULTS]))
-        print(f"analysis: no finished run in {place}", file=sys.stderr)
-        return 1
+        raise Fault(f"no finished run in {name_places(options)}")
     return 0

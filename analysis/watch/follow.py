@@ -1,7 +1,6 @@
 """Follows one run file that grows: of what is new since the last look, only that is read."""
 
 import math
-import os
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -17,9 +16,9 @@ from ..load.guard import call
 from ..load.hdf5 import BROKEN, Unusable, reasons
 from ..load.live import planned_steps
 from ..load.runs import split_settings
-from .swmr import open_live
+from ..load.stamp import Stamp, stamp_of
+from ..load.swmr import open_live
 
-Stamp = tuple[int, int, int]
 STRETCHES = 128  # of the loss over all steps so far
 BLOCK_ROWS = 1 << 16
 RECENT_ROWS = 200
@@ -93,9 +92,9 @@ class Follower:
         stamp = stamp_of(self.partial)
         if stamp is None:
             return None
-        if stamp == self.stamp and time.time() - stamp[2] / 1e9 > SETTLED_S:
+        if stamp == self.stamp and time.time() - stamp.changed_ns / 1e9 > SETTLED_S:
             return replace(self.progress)
-        if self.stamp and stamp[0] != self.stamp[0]:  # the next attempt has put its file in this one's place
+        if self.stamp and stamp.inode != self.stamp.inode:  # the next attempt has put its file in this one's place
             self.forget()
         self.stamp = stamp
         try:
@@ -184,15 +183,6 @@ class Follower:
         seconds = [each for _, each in self.validated if math.isfinite(each)]
         apart = self.validated[-1][0] / len({step for step, _ in self.validated}) if self.validated else 0
         return sum(seconds) / len(seconds) / apart if seconds and apart > 0 else 0.0
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """Changes with the file; None: there is none."""
-    try:
-        now = os.stat(path)
-    except OSError:
-        return None
-    return now.st_ino, now.st_size, now.st_mtime_ns
 
 
 def probe(partial: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from ..common.text import printable
 from ..load.hdf5 import PARTIAL
 from ..load.index import Line
+from ..load.stamp import Stamp, stamp_of
 from .finished import Outcome, read_outcomes
-from .follow import Follower, Progress, Stamp, stamp_of
+from .follow import Follower, Progress
 from .owners import KILLED, KILLED_MOST, STOPPED, Attempts, Owner, find_writer, read_attempts, read_claim, utc_seconds
 from .snapshot import DONE, FAILED, INTERRUPTED, MISSING, RUNNING, STALE, Entry
 from .snapshot import STOPPED as STATE_STOPPED
@@ -84,7 +85,7 @@ class Looker:
             return False
         stamp = self.outcomes[run][0]
         entry.state = FAILED if outcome.fault else STALE if line is not None and line.state == STALE and recall(line, stamp) else DONE
-        entry.outcome, entry.reason, entry.changed_s, entry.progress = outcome, outcome.fault, stamp[2] / 1e9, None
+        entry.outcome, entry.reason, entry.changed_s, entry.progress = outcome, outcome.fault, stamp.changed_ns / 1e9, None
         return True
 
     def take_running(self, entry: Entry, run: Path, owner: Owner) -> None:
@@ -97,7 +98,7 @@ class Looker:
     def take_progress(self, entry: Entry, run: Path) -> None:
         entry.progress = self.progress(run)
         if stamp := stamp_of(partial_of(run)):
-            entry.changed_s = stamp[2] / 1e9
+            entry.changed_s = stamp.changed_ns / 1e9
             entry.quiet_s = max(0.0, time.time() - entry.changed_s)
 
     def take_partial(self, entry: Entry, run: Path) -> None:
@@ -146,6 +147,6 @@ def outcome_of(line: Line) -> Outcome:
 
 def recall(line: Line | None, stamp: Stamp) -> Outcome | None:
     """What the index says of a finished file, if it was written after that file was."""
-    if line is None or not line.is_finished or (line.cells.get("bytes"), line.cells.get("written_ns")) != (str(stamp[1]), str(stamp[2])):
+    if line is None or not line.is_finished or (line.cells.get("bytes"), line.cells.get("written_ns")) != (str(stamp.size), str(stamp.changed_ns)):
         return None
     return outcome_of(line)

@@ -3,21 +3,20 @@
 import argparse
 from pathlib import Path
 
-from ..common.arguments import real_number
+from ..common.arguments import add_verb, real_number
 
-EXAMPLES = """examples (from the project's root):
-  python3 -m analysis watch results/quickstart                    while `peftscale sweep run experiments/quickstart` runs, here or elsewhere
-  python3 -m analysis watch results/quickstart --once             the same as plain text, once
-  python3 -m analysis watch results/runs/*.h5.partial             single trainings
+EXAMPLES = """\
+  python3 -m analysis watch results/quickstart             while the sweep runs
+  python3 -m analysis watch results/quickstart --once      plain text, once
+  python3 -m analysis watch results/runs/*.h5.partial      single trainings
 """
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    watch = verbs.add_parser("watch", help="look at a running sweep, live", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                             description="Shows what the runs of a study (or run files) are doing: step, loss, last validation, speed, time left; what is "
-                             "done, what failed and why,\nwhat is left. It only reads, and takes no locks. Without a terminal it prints a line per change. It "
-                             "ends when nothing is left to be done, or with\nCtrl-C, which ends the view and not the sweep.\n"
-                             "Exit status: 0, 1 nothing to look at, 2 wrong usage.")
+    watch = add_verb(verbs, "watch", "look at a running sweep, live",
+                     "Shows what the runs of a study (or run files) are doing: step, loss, last validation, speed, time left; what is done, what failed and "
+                     "why, what is left. It only reads, and takes no locks. Without a terminal it prints a line per change. It ends when nothing is left to be "
+                     "done, or with Ctrl-C, which ends the view and not the sweep.\nExit status: 0 shown, 1 nothing to look at, 2 wrong usage.", EXAMPLES)
     watch.add_argument("places", nargs="+", type=Path, metavar="STUDY_DIR_OR_FILE", help="a study's results (results/STUDY), or run files, finished or not, or "
                        "folders with such files below")
     watch.add_argument("--interval", type=real_number(0.1, 3600), default=2.0, metavar="S", help="seconds between looks (default: 2)")

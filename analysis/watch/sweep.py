@@ -11,7 +11,7 @@ from pathlib import Path
 from ..common.text import printable
 from ..load.hdf5 import NO_RUN, PARTIAL
 from ..load.index import ARCHIVE, ARCHIVE_INDEX, INDEX, RUN, SUFFIX, TRIAL, BadIndex, Line, read_index
-from .follow import Stamp, stamp_of
+from ..load.stamp import Stamp, stamp_of
 from .look import Looker, outcome_of
 from .snapshot import FAILED, WAITING, Entry, Snapshot
 

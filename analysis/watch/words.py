@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ..common.units import score as score_text
+from ..common.words import count
 from .snapshot import ENDED, FAILED, FINISHED, RUNNING, STALE, Entry, Snapshot
 
 BLOCKS, LETTERS = "▁▂▃▄▅▆▇█", "_.-~=+*#"  # of a sparkline, where the terminal has no Unicode the second
@@ -45,10 +46,9 @@ def bar(done: int, failed: int, total: int, width: int, unicode: bool = True) ->
 def counts_line(snapshot: Snapshot) -> str:
     """10 runs: 3 done, 2 running, 5 missing; about 1:20 left"""
     counts = snapshot.counts
-    many = len(snapshot.entries)
-    text = f"{many} run{'' if many == 1 else 's'}"
+    text = count(len(snapshot.entries), "run")
     if counts:
-        text += ": " + ", ".join(f"{count:,} {state}" for state, count in counts.items())
+        text += ": " + ", ".join(f"{number:,} {state}" for state, number in counts.items())
     return text + (f"; about {duration(snapshot.left_s)} left" if math.isfinite(snapshot.left_s) else "")
 
 

@@ -7,8 +7,6 @@ import math
 import re
 import statistics
 import sys
-import tempfile
-import unittest
 from pathlib import Path
 from unittest import mock
 
@@ -26,21 +24,17 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import analyse, series, write_run  # noqa: E402
 
 from analysis.tables import build  # noqa: E402
 from analysis.tables.columns import COLUMNS, DROPPED_FIRST, parse_columns  # noqa: E402
-from analysis.tables.targets import parse_targets  # noqa: E402
+from analysis.load.targets import parse_targets  # noqa: E402
 
 SCORES = {"lora": (0.70, 0.72, 0.74), "red": (0.80, 0.815, 0.84), "vera": (0.71, 0.70, 0.76)}  # red is above lora in every seed by 10, 9.5 and 10 points
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
-
+class Case(FolderCase):
     def add(self, method, seed=1, **made):
         """A run file; its name and its id tell what it is."""
         name = "-".join([made.get("task", "t"), method, *map(str, made.get("options", {}).values()), str(made.get("ranks", 2)), str(seed)])

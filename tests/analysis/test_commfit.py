@@ -10,7 +10,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import types
 import unittest
 from pathlib import Path
@@ -31,6 +30,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from figure_checks import label_problems, svg_ids, svg_problems, svg_texts, text_problems  # noqa: E402
 
 from analysis.comm import fit as commfit, options as comm_options, project, schedules  # noqa: E402
@@ -38,7 +38,7 @@ from analysis.__main__ import main  # noqa: E402
 from analysis.comm.plots import draw_all  # noqa: E402
 from analysis.comm.read import Network, Payload, Point, collect  # noqa: E402
 from analysis.comm.networks import find_networks  # noqa: E402
-from analysis.comm.verb import work_out  # noqa: E402
+from analysis.comm.outcome import work_out  # noqa: E402
 from analysis.plots import save  # noqa: E402
 
 CASE = np.dtype([("case", "<i4"), ("ranks", "<i4"), ("nodes", "<i4"), ("algorithm", "S24"), ("label", "S64"), ("model", "S64"), ("method", "S64"),
@@ -231,11 +231,9 @@ class Knees(unittest.TestCase):
         self.assertEqual(target.validated, 0)
 
 
-class Program(unittest.TestCase):
+class Program(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
+        super().setUp()
         self.out = self.place / "out"
 
     def analyse(self, *words, code=0, apart=False):

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import unittest
 from pathlib import Path
 
@@ -20,6 +19,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import analyse, write_run  # noqa: E402
 
 from analysis.tables.latex import as_latex, escape  # noqa: E402
@@ -41,12 +41,7 @@ def active(text):
     return re.sub(r"\\[\\{}$&#_%]", "", "\n".join(lines).replace("\\\\", " "))
 
 
-class Latex(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
-
+class Latex(FolderCase):
     def compiled(self, *fragments):
         """Sets the fragments, and returns what LaTeX said."""
         names = [f"part{number}.tex" for number in range(len(fragments))]

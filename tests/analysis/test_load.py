@@ -5,8 +5,6 @@ import csv
 import io
 import math
 import sys
-import tempfile
-import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -21,21 +19,17 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import PHASES, analyse, series, write_index, write_run  # noqa: E402
 
 from analysis.load.collect import collect  # noqa: E402
 from analysis.load.frame import COLUMNS, to_frame  # noqa: E402
 from analysis.load.measure import Validation  # noqa: E402
-from analysis.load.runs import DISTURBED  # noqa: E402
+from analysis.load.runs import CONTAMINATED_FIELDS  # noqa: E402
 from analysis.load.series import read_predictions, read_steps  # noqa: E402
 
 
-class Fields(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
-
+class Fields(FolderCase):
     def run_of(self, name="a.h5", **made):
         write_run(self.place / name, **made)
         collection = collect([self.place / name])
@@ -101,13 +95,8 @@ class Fields(unittest.TestCase):
         self.assertEqual((frame["forward_s"][0], frame["memory_bytes"][1], frame["memory_bytes"].isna()[0]), (0.02, 5, True))
         self.assertEqual(list(to_frame([]).columns), list(COLUMNS))
 
-class Refusals(unittest.TestCase):
+class Refusals(FolderCase):
     """What is left out, and the verb that lists the rest."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
 
     def make(self, name, **made):
         return write_run(self.place / name, **{"source_hash": "5" * 16, "run_id": name, **made})
@@ -154,7 +143,7 @@ class Refusals(unittest.TestCase):
         steps = series([0.1] * 20, forward_s=0.05, wait_s=0.01, wire_bytes=9)
         self.make("a.h5", contaminated=3, steps=steps, train_s=9.0, energy=5.0, validations=[(20, 1, 0.4, 1.0, 0.5)])
         (run,) = collect([self.place]).runs
-        for name in DISTURBED:
+        for name in CONTAMINATED_FIELDS:
             self.assertTrue(math.isnan(getattr(run, name)), name)
         self.assertTrue(all(math.isnan(value) for value in run.phases.values()))
         self.assertEqual((math.isnan(run.validations[0].seconds), run.validations[0].score), (True, 0.4))
@@ -210,7 +199,7 @@ class Refusals(unittest.TestCase):
         (self.place / "empty").mkdir()
         self.assertEqual(analyse("runs", self.place / "empty").err, f"analysis: no run in {self.place / 'empty'} that can be compared\n")
         for name, (unit, _) in COLUMNS.items():
-            self.assertIn(f"  {name:<22} {unit or 'text'}", analyse("runs", "--help").out)
+            self.assertIn(f"  {name:<20} {unit or 'text'}", analyse("runs", "--help").out)
 
 
 if __name__ == "__main__":

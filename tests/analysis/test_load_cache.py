@@ -10,8 +10,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
-import unittest
 from dataclasses import fields, replace
 from pathlib import Path
 from unittest import mock
@@ -27,6 +25,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import analyse, index_text, series, write_run  # noqa: E402
 
 from analysis.load import cache, files  # noqa: E402
@@ -56,12 +55,10 @@ def fingerprint(collection):
     return runs, collection.left_out, collection.twice
 
 
-class Cache(unittest.TestCase):
+class Cache(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name) / "results"
-        self.home = Path(folder.name) / "home"
+        super().setUp()
+        self.place, self.home = self.place / "results", self.place / "home"
         for patch in (mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.home)}), mock.patch.object(files, "FEWEST_NEW", FEWEST)):
             patch.start()
             self.addCleanup(patch.stop)

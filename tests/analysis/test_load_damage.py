@@ -12,10 +12,8 @@ import resource
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -30,6 +28,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import PHASES, analyse, series, write_index, write_run  # noqa: E402
 
 from analysis.load import files, guard  # noqa: E402
@@ -61,11 +60,9 @@ def unprivileged(place):
         os.seteuid(0)
 
 
-class Damage(unittest.TestCase):
+class Damage(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
+        super().setUp()
         self.runs = self.place / "runs"
         self.runs.mkdir()
         self.good = self.make("good.h5")

@@ -8,8 +8,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
-import unittest
 import warnings
 from pathlib import Path
 
@@ -28,10 +26,12 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from figure_checks import label_problems, svg_ids, svg_problems, svg_texts, text_problems  # noqa: E402
 from made_runs import analyse, series, write_index, write_run  # noqa: E402
 from scipy.stats import t as student  # noqa: E402
 
+from analysis.common.fault import Misuse  # noqa: E402
 from analysis.load.allowed import ALLOWED  # noqa: E402
 from analysis.load.collect import collect  # noqa: E402
 from analysis.load.study import read_study  # noqa: E402
@@ -47,13 +47,11 @@ MEANS = dict(zip(METHODS, (0.95, 0.951, 0.9547, 0.9545, 0.956, 0.9567, 0.957, 0.
 PARTS = {"expand": 0.001, "forward": 0.05, "backward": 0.03, "gather": 0.002, "optimizer": 0.004}  # seconds; communication 0.01, of a step of 0.1
 
 
-class Runs(unittest.TestCase):
+class Runs(FolderCase):
     """Made-up runs, drawn. A warning is an error."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
+        super().setUp()
         self.count = 0
         caught = warnings.catch_warnings()
         caught.__enter__()
@@ -332,7 +330,7 @@ class Figures(Runs):
         self.assertIn("red (not reached)", svg_texts(save(figures["target"], ["svg"])["svg"]))
         (given,) = self.check(self.draw(["target"], targets={"": 0.46}))
         self.assertIn("red (1 of 2 seeds)", svg_texts(save(given, ["svg"])["svg"]))
-        with self.assertRaisesRegex(ValueError, "is no accuracy"):
+        with self.assertRaisesRegex(Misuse, "is no accuracy"):
             self.draw(["target"], targets={"": 46.0})
 
     def test_phases(self):
@@ -349,7 +347,7 @@ class Figures(Runs):
             left += width
         self.assertAlmostEqual(left, 100.0)
         self.assertEqual({text.get_text() for text in figure.figure.legends[0].get_texts()}, {*wanted, "waiting"} - {"wait"})
-        self.assertIn("Disturbed by other work: red.", figure.caption)
+        self.assertIn("Contaminated by other work: red.", figure.caption)
 
     def test_scaling(self):
         times = {1: 0.8, 2: 0.5, 4: 0.4}
@@ -400,7 +398,7 @@ class Figures(Runs):
         self.assertEqual([figure.name for figure in figures], ["target-2-ranks", "target-4-ranks", "wire-strong"])
         self.assertEqual(figures.left_out, ["score-time: no row has two validations whose times are known", "phases: no time of a step's parts",
                                             "scaling: no row has times on two or more numbers of ranks"])
-        self.assertEqual((len(figures[0].figure.axes), "Times of runs that other work disturbed are not known." in figures[0].caption), (1, True))
+        self.assertEqual((len(figures[0].figure.axes), "Times of contaminated runs are not known." in figures[0].caption), (1, True))
 
 
 class Trials(Runs):

@@ -4,8 +4,6 @@
 import csv
 import io
 import sys
-import tempfile
-import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -20,6 +18,7 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import analyse, write_run  # noqa: E402
 
 from analysis.published.read import COUNTS, OWN, SCORES, count_of, read_published, shift  # noqa: E402
@@ -33,11 +32,9 @@ def text_of(*rows, header=None):
     return "".join("\t".join(line) + "\n" for line in [header or list(rows[0]), *(list(row.values()) for row in rows)])
 
 
-class Case(unittest.TestCase):
+class Case(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name)
+        super().setUp()
         self.file = self.place / "mine.tsv"
 
     def add(self, method="lora", seed=1, task="trec6", options=None, **made):

@@ -308,7 +308,7 @@ class Others(unittest.TestCase):
 
     def test_words_that_are_wrong(self):
         run = write_run(self.base / "a.h5")
-        for words, told in (((), "name either a study"), (("--study", self.base, run), "name either a study"), ((run,), "--out FILE says where"),
+        for words, told in (((), "name files and folders, or a study"), (("--study", self.base, run), "--study takes the place of files"), ((run,), "--out FILE says where"),
                             ((run, "--out", self.base / "x", "--stage", "1"), "--stage needs --study")):
             self.assertIn(told, self.report(*words, code=2).err)
         self.assertIn("no such file or directory", self.report(self.base / "none", "--out", self.base / "x", code=2).err)

@@ -9,7 +9,6 @@ import math
 import shutil
 import subprocess
 import sys
-import tempfile
 import types
 import unittest
 import warnings
@@ -31,6 +30,7 @@ except ImportError as e:
 
 import stats_simulation as proof  # noqa: E402
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import analyse, write_index, write_run  # noqa: E402
 
 from analysis import stats  # noqa: E402
@@ -735,13 +735,12 @@ def run_verb(*words):
     return analyse("stats", *words)
 
 
-class MadeStudies(unittest.TestCase):
+class MadeStudies(FolderCase):
     """Studies of made run files: what a file holds, or fails to, never ends in a traceback."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name) / "study"
+        super().setUp()
+        self.place = self.place / "study"
         self.place.mkdir()
         self.lines = []
 

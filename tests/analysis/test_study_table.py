@@ -7,9 +7,7 @@ import math
 import re
 import shutil
 import sys
-import tempfile
 import time
-import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -24,16 +22,16 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import COLUMNS, analyse, index_text, series, write_index, write_run  # noqa: E402
 
 
-class Study(unittest.TestCase):
+class Study(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.place = Path(folder.name) / "my-study"
+        super().setUp()
+        self.out = self.place / "out"
+        self.place = self.place / "my-study"
         self.place.mkdir()
-        self.out = Path(folder.name) / "out"
         self.lines, self.remarks = [], []
 
     def add(self, name, state="done", role="run", seed=1, method="lora", task="trec6", file=True, **cells):
@@ -539,7 +537,7 @@ class Study(unittest.TestCase):
         self.table()
         self.assertIn("takes the place of", analyse("table", "--study", self.place, self.place).err)
         for words in (["--curves"], ["--stage", "1"]):
-            self.assertIn("need --study", analyse("table", self.place, *words).err)
+            self.assertIn("needs --study", analyse("table", self.place, *words).err)
         done = analyse("table", self.place)
         self.assertIn(f"{self.place} holds a study, whose trials are among the rows", " ".join(done.out.split()))
 

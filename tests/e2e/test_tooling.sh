@@ -61,6 +61,11 @@ fresh() {
   plant src/train/step.c '#include "comm/comm.h"' '#include "model/model.h"'
   plant src/cmd/train.c '#include "train/run.h"' '#include <stdlib.h>' 'void f(void) { exit(2); }'
   plant src/main.c '#include <mpi.h>' '#include "cmd/train.h"'
+  plant analysis/__main__.py 'from .load import options' 'from .common.fault import Fault'
+  plant analysis/load/options.py 'import argparse' 'from .allowed import ALLOWED' 'def f():' '    import h5py'
+  plant analysis/load/allowed.py 'import re'
+  plant analysis/stats/ranks.py 'import numpy' 'from ..load.runs import Run' 'from ..common import text' 'from .groups import letters'
+  plant analysis/plots/verb.py 'from ..comm.figures import make' 'from ..tables.build import groups'
 }
 fresh
 expect 0 "a tree in order" bash "$root/tests/support/layers.sh" "$layers"
@@ -91,6 +96,15 @@ refused src/model/x.c:1 src/model/x.c 'int vb_lora_bank;'
 refused src/store/x.c:1 src/store/x.c 'if (bad) exit (1);'
 refused src/base/x.c:2 src/base/x.c '/* a comment */' 'abort();'
 refused src/extra/x.c:1 src/extra/x.c 'int x;'
+refused analysis/load/x.py:2 analysis/load/x.py '' 'from ..stats import compare'
+refused analysis/load/x.py:2 analysis/load/x.py 'def f():' '    from ..stats import compare'
+refused analysis/load/x.py:1 analysis/load/x.py 'import analysis.plots.make'
+refused analysis/stats/x.py:1 analysis/stats/x.py 'from .. import tables'
+refused analysis/plots/x.py:1 analysis/plots/x.py 'from ..comm import figures'
+refused analysis/report/verb.py:1 analysis/report/verb.py 'from ..tables.verb import read'
+refused analysis/__main__.py:1 analysis/__main__.py 'from .load.runs import Run'
+refused analysis/load/allowed.py:2 analysis/load/allowed.py '' 'import numpy as np'
+refused analysis/extra/x.py:1 analysis/extra/x.py 'x = 1'
 
 # ---- the test runner ----
 

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Checks that src is one straight line of layers: which folder includes which, where the headers of MPI, HDF5 and BLAS may appear (also by way of another
-# header), that the model names no method, and that nothing below the commands ends the process.
+# header), that the model names no method, and that nothing below the commands ends the process. Likewise for analysis: analysis_layers.py.
 #
 # Usage: tests/support/layers.sh [ROOT]      prints FILE:LINE: what is wrong; exit 1 if anything is
 set -u
-root=${1:-$(cd "$(dirname "$0")/../.." && pwd)}
+here=$(cd "$(dirname "$0")" && pwd)
+root=${1:-$(cd "$here/../.." && pwd)}
 cd "$root" || exit 2
 mapfile -t files < <(find src -name '*.[ch]' 2>/dev/null | LC_ALL=C sort)
 if [ ${#files[@]} -eq 0 ]; then
@@ -124,3 +125,8 @@ LC_ALL=C awk -v methods="$methods" '
     print "layers: " FILES " files keep to the line"
   }
 ' FILES=${#files[@]} "${files[@]}"
+status=$?
+if [ -d analysis ]; then
+  "${PYTHON:-python3}" -B "$here/analysis_layers.py" . || status=1
+fi
+exit $status

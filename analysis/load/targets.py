@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..common.units import PERCENT, score
+from ..common.fault import Misuse
+from ..common.units import LOWER_IS_BETTER, PERCENT, score
 
 if TYPE_CHECKING:
-    from ..load.runs import Run, Validation
-    from ..load.summary import Row, Section
+    from .runs import Run, Validation
+    from .summary import Row, Section
 
-LOWER_IS_BETTER = ("loss",)
 TARGET = re.compile(r"(?:(?P<task>[^=]+)=)?\s*(?P<number>[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?P<percent>\s*%)?")
 
 
@@ -72,12 +72,12 @@ def target_of(control: Row | None) -> Target | None:
 
 
 def choose_target(section: Section, given: dict[str, float], control: Row | None) -> Target | None:
-    """given: by task. Raises ValueError for one that no run could reach."""
+    """given: by task. Raises Misuse for one that no run could reach."""
     value = given.get(section.task, given.get(""))
     if value is None:
         return target_of(control)
     if section.metric not in LOWER_IS_BETTER and not -1 <= value <= 1:
-        raise ValueError(f"the target {value:g} of {section.task} is no {section.metric}, which is at most 1; write {value:g}% if that is what you mean")
+        raise Misuse(f"the target {value:g} of {section.task} is no {section.metric}, which is at most 1; write {value:g}% if that is what you mean")
     return Target(value, "")
 
 

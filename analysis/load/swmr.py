@@ -26,5 +26,5 @@ def access_list() -> h5p.PropFAID:
 
 
 def open_live(path: Path) -> h5py.File:
-    """Raises OSError."""
+    """As a reader beside a writer. Raises OSError."""
     return h5py.File(h5f.open(str(path).encode("utf-8", "surrogateescape"), h5f.ACC_RDONLY | h5f.ACC_SWMR_READ, fapl=access_list()))
