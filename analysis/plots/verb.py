@@ -12,7 +12,7 @@ from ..load.hdf5 import Unusable
 from ..load.index import BadIndex
 from ..load.study import complete_rows, describe
 from ..load.summary import summarise
-from ..tables.build import make_groups
+from ..tables.build import make_groups, missing_control
 from ..tables.notes import describe_collection
 from ..tables.verb import read, test_predictions
 from .figure import Figure, Figures, save
@@ -50,6 +50,8 @@ def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
             groups = make_groups(rows, options.control, options.target, test_predictions)
         except ValueError as reason:
             raise BadTarget(str(reason)) from None
+        if missing := missing_control(groups, options.control):
+            print(f"analysis: {missing}", file=sys.stderr)
         figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons], options.target, options.only)
         notes = describe_collection(collection)
         if not rows:

@@ -16,7 +16,7 @@ from ..plots import make_figures
 from ..plots.make import make_model_figures
 from ..published.read import BadPublished
 from ..tables.beside import Beside
-from ..tables.build import Group, make_groups
+from ..tables.build import Group, make_groups, missing_control
 from ..tables.verb import MOST_READ, read, read_beside, test_predictions
 from .document import Material, make_document
 from .page import write_page
@@ -72,6 +72,8 @@ def run_report(options: argparse.Namespace) -> int:
     except (Unusable, BadNetwork, Failed) as reason:  # files of --comm
         print(f"analysis: {reason}", file=sys.stderr)
         return 1
+    if missing := missing_control(material.groups, options.control):
+        print(f"analysis: {missing}", file=sys.stderr)
     try:
         write_file(options.out, write_page(make_document(material)))
     except OSError as error:

@@ -8,6 +8,7 @@ import sys
 from ..common.output import emit, width_of_terminal
 from ..common.units import PERCENT
 from ..load.index import ARCHIVE_INDEX, INDEX, BadIndex
+from ..load.left_out import left_out_lines
 from ..load.series import read_predictions
 from ..load.study import complete_rows, describe, read_study
 from ..load.summary import Row, Section, summarise
@@ -84,7 +85,7 @@ def run_stats(options: argparse.Namespace) -> int:
     sheets += average_sheets(sections, options.control, predictions, level)
     for sheet in sheets if options.difference else []:
         add_seeds_needed(sheet, options.difference)
-    below = [note.strip() for note in describe(study, rows)] + [f"Left out: {path}: {reason}" for path, reason in study.collection.left_out]
+    below = [*describe(study, rows), *left_out_lines(study.collection.left_out)]
     width = options.width or width_of_terminal()
     return emit(options.out_dir, options.format, {
         "text": ("", lambda: as_text(sheets, below, width)), "markdown": ("stats.md", lambda: as_markdown(sheets, below)),

@@ -13,6 +13,7 @@ from ..stats import Comparison, RowStatistics, compare, t_interval
 from .columns import COLUMNS, METHOD, METHOD_HEADING, heading_of
 from .entry import Entry, over_seeds
 from .model import Block, Table
+from .options import CONTROL
 from .targets import Target, choose_target, reach
 
 MOST_COMPARED = 100  # rows; pairs of them are compared, so that time grows with the square
@@ -55,6 +56,14 @@ def make_groups(rows: Sequence[Row], control: str, targets: dict[str, float] | N
         group.entries = [entries[id(row)] for row in members]
         groups.append(group)
     return groups
+
+
+def missing_control(groups: Sequence[Group], control: str) -> str:
+    """What to say of a control that was asked for, and is in no section; "" if there is nothing to say."""
+    if not groups or control == CONTROL or any(comparison.control for group in groups for comparison in group.comparisons):
+        return ""
+    note = next((note for group in groups for comparison in group.comparisons for note in comparison.notes if note.startswith("No control")), "")
+    return note and f"{note} Rows: {', '.join(dict.fromkeys(entry.row.label for entry in entries_of(groups)))}; name one with --control"
 
 
 def entries_of(groups: Sequence[Group]) -> list[Entry]:

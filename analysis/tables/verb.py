@@ -17,7 +17,7 @@ from ..load.study import Study, complete_rows, describe, read_study
 from ..load.summary import summarise
 from ..published.read import OWN, BadPublished, read_published
 from .beside import Beside, describe_beside, fields_of, put_beside
-from .build import Group, entries_of, make_groups, make_table
+from .build import Group, entries_of, make_groups, make_table, missing_control
 from .columns import sort_out, usual
 from .curves import Curve, curves_csv, curves_markdown, curves_text, find_curves
 from .entry import Entry
@@ -182,6 +182,8 @@ def run_table(options: argparse.Namespace) -> int:
     except ValueError as reason:  # a target that no run could reach
         print(f"analysis: {reason}", file=sys.stderr)
         return 2
+    if missing := missing_control(made.groups, options.control):
+        print(f"analysis: {missing}", file=sys.stderr)
     if code := output(options, made):
         return code
     if not entries_of(made.groups):
