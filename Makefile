@@ -333,13 +333,13 @@ bench-%: $(B)/bench/bench_%
 	@bash tests/support/bench.sh '$(B)' $*
 
 # $1: a verb of the analysis, for each study under results/, or for STUDY alone; $2: words where it has an index; $3: where to write.
-each_study = found=; for study in results/$(or $(STUDY),*); do \
+each_study = found= failed=; for study in $(if $(STUDY),"results/$(STUDY)",results/*); do \
     if [ -f "$$study/index.tsv" ] || [ -f "$$study/archive.tsv" ]; then set -- --study "$$study" $2; \
     elif [ -d "$$study/runs" ]; then set -- "$$study/runs"; \
     else continue; fi; \
-    found=1; echo "== $$study"; $(PYTHON) -m analysis $1 "$$@" $3 || exit 1; \
+    found=1; echo "== $$study"; $(PYTHON) -m analysis $1 "$$@" $3 || failed=1; \
   done; \
-  [ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }
+  [ -n "$$found" ] || { echo "there are no runs below results/$(or $(STUDY),*)"; exit 1; }; [ -z "$$failed" ]
 
 tables: ## tables of the studies and runs under results/; STUDY=NAME is one study
 	@$(call each_study,table,--curves --layout both,--out-dir "$$study")

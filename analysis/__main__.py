@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from .comm import options as comm
+from .common import output  # noqa: F401  knows "spell"
 from .common.arguments import HEAD, Help
 from .common.fault import Fault
 from .load import options as load
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
+        stream.reconfigure(errors="spell")
     try:
         sys.exit(main(sys.argv[1:]))
     except BrokenPipeError:

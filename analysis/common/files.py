@@ -1,10 +1,13 @@
 """Files that are whole or not there."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 @contextmanager
@@ -29,8 +32,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def is_stream(path: Path) -> bool:
+    """A device, a pipe or a process's own output, which is written to: a file in its place would be the end of it."""
+    if str(path).startswith(STREAMS):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
+    """A file is whole or not there; a link stays one, and its file is written anew."""
+    if is_stream(path):
+        path.write_bytes(content)
+        return
+    with replacing(Path(os.path.realpath(path))) as temporary:
         temporary.write_bytes(content)
 
 

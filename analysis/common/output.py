@@ -1,5 +1,6 @@
 """Where a verb's tables go: to the terminal, or to files of a folder."""
 
+import codecs
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,20 @@ from pathlib import Path
 from .fault import Fault
 from .files import write_file
 from .text import NARROW, WIDTH
+
+PLAIN = {"±": "+-", "µ": "u", "–": "-", "−": "-", "—": "-", "…": "..."}
+
+
+def spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For a stream that lacks a letter: ours are spelled, any other (a file's name may hold bytes that are no text) is shown by its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    error.end = error.start + 1
+    plain = PLAIN.get(error.object[error.start])
+    return (plain, error.end) if plain else codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("spell", spell)
 
 
 def width_of_terminal() -> int:

@@ -196,6 +196,8 @@ def pack(options: argparse.Namespace) -> int:
 
 def unpack(options: argparse.Namespace) -> int:
     path = options.archive / ARCHIVE if options.archive.is_dir() else options.archive
+    if not path.exists():
+        raise Refused(f"{path}: there is no archive; `python3 -m analysis pack` makes it")
     with open_file(path) as archive:
         names = members_of(archive)
         if not options.names:

@@ -1,6 +1,7 @@
 """The verb `plot`: figures of a study or of run files, each in every format, and their captions."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from ..comm.figures import make_model_figures
@@ -11,7 +12,7 @@ from ..common.words import count
 from ..load.chosen import name_places, read_chosen, rows_of
 from ..load.series import read_predictions
 from ..load.study import describe
-from ..tables.build import make_groups
+from ..tables.build import make_groups, missing_control
 from ..tables.notes import describe_collection
 from .figure import Figure, Figures, save
 from .make import make_figures
@@ -40,6 +41,8 @@ def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
         if study:
             collection.notes += describe(study, rows)
         groups = make_groups(rows, options.control, options.target, read_predictions)
+        if missing := missing_control(groups, options.control):
+            print(f"analysis: {missing}", file=sys.stderr)
         figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons], options.target, options.only)
         notes = describe_collection(collection)
         if not rows:

@@ -15,7 +15,7 @@ from ..load.study import Study
 from ..load.summary import Row
 from ..plots import make_figures
 from ..tables.beside import Beside, read_beside
-from ..tables.build import MOST_READ, Group, make_groups
+from ..tables.build import MOST_READ, Group, make_groups, missing_control
 from .document import Material, make_document
 from .page import write_page
 from .study_file import About, find_about
@@ -54,5 +54,8 @@ def run_report(options: argparse.Namespace) -> int:
     collection, study = read_chosen(options)
     if not collection.runs:
         raise Fault(f"no finished run in {name_places(options)}; no report is written")
-    save(options.out, write_page(make_document(gather(options, collection, study, beside))))
+    material = gather(options, collection, study, beside)
+    if missing := missing_control(material.groups, options.control):
+        print(f"analysis: {missing}", file=sys.stderr)
+    save(options.out, write_page(make_document(material)))
     return 0

@@ -184,4 +184,4 @@ def as_csv(sheets: Sequence[Sheet]) -> str:
 def as_json(sheets: Sequence[Sheet], below: Sequence[str]) -> str:
     tables = [{"title": sheet.title, **place_values(sheet), "pooled_sd": number(sheet.pooled), "smallest": number(sheet.smallest),
                "rows": [values_of(line) for line in sheet.lines], "notes": [*sheet.notes, *sheet.more]} for sheet in sheets]
-    return json.dumps({"tables": tables, "notes": list(below)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps({"tables": tables, "notes": [note.strip() for note in below]}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -8,6 +8,7 @@ from ..common.fault import Fault
 from ..common.output import emit, width_of_terminal
 from ..common.units import LOWER_IS_BETTER, PERCENT
 from ..load.chosen import name_places, read_chosen_study, rows_of
+from ..load.left_out import left_out_lines
 from ..load.series import read_predictions
 from ..load.study import describe
 from ..load.summary import Row, Section
@@ -71,7 +72,7 @@ def run_stats(options: argparse.Namespace) -> int:
     sheets += average_sheets(sections, options.control, predictions, level)
     for sheet in sheets if options.difference else []:
         add_seeds_needed(sheet, options.difference)
-    below = [note.strip() for note in describe(study, rows)] + [f"Left out: {path}: {reason}" for path, reason in study.collection.left_out]
+    below = [*describe(study, rows), *left_out_lines(study.collection.left_out)]
     width = options.width or width_of_terminal()
     emit(options.out_dir, options.format, {
         "text": ("", lambda: as_text(sheets, below, width)), "markdown": ("stats.md", lambda: as_markdown(sheets, below)),

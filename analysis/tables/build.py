@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..load.arguments import CONTROL
 from ..load.runs import Run
 from ..load.series import Predictions
 from ..load.summary import Row, Section
@@ -56,6 +57,14 @@ def make_groups(rows: Sequence[Row], control: str, targets: dict[str, float] | N
         group.entries = [entries[id(row)] for row in members]
         groups.append(group)
     return groups
+
+
+def missing_control(groups: Sequence[Group], control: str) -> str:
+    """What to say of a control that was asked for, and is in no section; "" if there is nothing to say."""
+    if not groups or control == CONTROL or any(comparison.control for group in groups for comparison in group.comparisons):
+        return ""
+    note = next((note for group in groups for comparison in group.comparisons for note in comparison.notes if note.startswith("No control")), "")
+    return note and f"{note} Rows: {', '.join(dict.fromkeys(entry.row.label for entry in entries_of(groups)))}; name one with --control"
 
 
 def entries_of(groups: Sequence[Group]) -> list[Entry]:

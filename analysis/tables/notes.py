@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..common.words import count, enumerate_words, some
+from ..load.left_out import left_out_lines
 from ..load.mixture import find_mixtures
 from ..load.runs import Collection
 from ..load.targets import describe_targets
@@ -14,8 +14,6 @@ from .build import Group, entries_of
 from .columns import AGAINST, MOST_NAMED, TARGETS
 from .entry import Entry
 from .shown import has_interval, seeds_of
-
-MOST_ALIKE = 3  # files of one reason that are named
 
 
 def names_of(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
@@ -148,26 +146,11 @@ def count_runs(collection: Collection, rows: int) -> str:
     return f"{count(len(collection.runs), 'run')}, {count(rows, 'row')}."
 
 
-def left_out_lines(left_out: Sequence[tuple[Path, str]]) -> list[str]:
-    """A line per file; what many files have in common is said once."""
-    reasons: dict[str, list[Path]] = {}
-    for path, reason in left_out:
-        reasons.setdefault(reason, []).append(path)
-    lines = []
-    for reason, paths in reasons.items():
-        if len(paths) <= MOST_ALIKE:
-            lines += [f"  {path}: {reason}" for path in paths]
-        else:
-            lines.append(f"  {len(paths)} files: {reason}: {some(paths, MOST_ALIKE)}")
-    return lines
-
-
 def describe_collection(collection: Collection) -> list[str]:
     """Of the runs: what makes them unlike, and what is not among them."""
     lines = list(collection.notes)
     lines += [f"In {path} and in files, counted once: {count(number, 'run')}." for path, number in collection.twice.items()]
     if mixtures := find_mixtures(collection):
         lines += [f"Not alike: {len(mixtures)}", *(f"  {mixture}" for mixture in mixtures)]
-    if collection.left_out:
-        lines += [f"Left out: {len(collection.left_out)}", *left_out_lines(collection.left_out)]
+    lines += left_out_lines(collection.left_out)
     return lines

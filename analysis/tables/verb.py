@@ -15,7 +15,7 @@ from ..load.study import Study, describe
 from ..load.summary import summarise
 from ..load.trials import Curve, find_curves
 from .beside import Beside, describe_beside, fields_of, put_beside, read_beside
-from .build import MOST_READ, Group, entries_of, make_groups, make_table
+from .build import MOST_READ, Group, entries_of, make_groups, make_table, missing_control
 from .columns import sort_out, usual
 from .curves import curves_csv, curves_markdown, curves_text
 from .entry import Entry
@@ -130,6 +130,8 @@ def run_table(options: argparse.Namespace) -> int:
     if options.out_dir and not options.trace:
         options.trace = options.out_dir / CELLS
     made = make(options, collection, study, beside)
+    if missing := missing_control(made.groups, options.control):
+        print(f"analysis: {missing}", file=sys.stderr)
     output(options, made)
     if not entries_of(made.groups):
         raise Fault(f"no finished run in {name_places(options)}")

@@ -107,6 +107,8 @@ class Files:
             self.looker.look_at(entry, run, None, listed[run.parent])
             if run in self.places or not entry.reason.startswith(NO_RUN):  # below a folder there may be files of another kind
                 entries.append(entry)
+        if not (entries or notes):
+            notes.append("there is no run file yet")
         place = str(self.places[0]) if len(self.places) == 1 else f"{len(self.places)} places"
         return Snapshot("run files", printable(place), entries, True, time.time(), list(dict.fromkeys(notes)))
 

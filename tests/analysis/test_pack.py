@@ -181,7 +181,7 @@ class Pack(Case):
             self.assertIn(expected, done.err)
         self.assertEqual((self.runs / "lora-s1.h5").read_bytes(), before)
         self.assertIn("not an archive of runs", analyse("unpack", self.runs / "lora-s1.h5").err)
-        self.assertIn("No such file", analyse("unpack", self.place / "nowhere").err)
+        self.assertIn("there is no archive", analyse("unpack", self.place / "nowhere").err)
 
     # ---- what is in it ----
 
