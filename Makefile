@@ -305,7 +305,7 @@ oracle: ## compare every method with PEFT, the field's implementation; makes bui
 	@$(MAKE) $(B)/tests/oracle/probe
 	@OMP_NUM_THREADS=1 PEFTSCALE_BUILD='$(B)' build/oracle-venv/bin/python3 -B tests/oracle/parity.py $(if $(T),--only '$(T)')
 
-demo: ## train real adapters with two ranks and print the comparison
+demo: ## adapt a real model by all methods with two ranks; ends with a table and results/quickstart/report.html
 	@$(DEPS)
 	@$(MAKE) all
 	@PEFTSCALE='$(B)/peftscale' PYTHON='$(PYTHON)' bash experiments/quickstart/demo.sh
