@@ -33,6 +33,20 @@ static int whole_number(const char *flag_name, const char *text, int64_t least, 
   return FAIL(ERROR_USAGE, NULL, "--%s %.40s is no whole number from %lld to %lld", flag_name, text, (long long)least, (long long)most);
 }
 
+/* Where the commands of our studies put data and weights, for who does not say otherwise. */
+static int set_places(const char *root) {
+  const char *cache = getenv("PEFTSCALE_CACHE"), *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  char place[PATH_MAX + 32];
+  TRY(text_format(place, sizeof place, "%s/../build/data", root));
+  setenv("PEFTSCALE_DATA", place, 0);
+  if (cache && *cache) TRY(text_format(place, sizeof place, "%s", cache));
+  else if (caches && *caches) TRY(text_format(place, sizeof place, "%s/peftscale", caches));
+  else if (home && *home) TRY(text_format(place, sizeof place, "%s/.cache/peftscale", home));
+  else return ERROR_NONE;
+  setenv("PEFTSCALE_ASSETS", place, 0);
+  return ERROR_NONE;
+}
+
 static int parse(const char *name, int argc, char **argv, const flag *flags, int flag_count, common *c) {
   TRY(arguments_parse(name, argc, argv, flags, flag_count, &c->words));
   if (c->words.word_count != 1) {
@@ -42,10 +56,7 @@ static int parse(const char *name, int argc, char **argv, const flag *flags, int
                 c->words.word_count ? c->words.words[1] : "");
   }
   TRY(configs_root(c->root, sizeof c->root));
-  char data[PATH_MAX + 16];
-  TRY(text_format(data, sizeof data, "%s/../build/data", c->root));
-  setenv("PEFTSCALE_DATA", data, 0); /* where the commands of our studies put it */
-  return ERROR_NONE;
+  return set_places(c->root);
 }
 
 static plan_request request_of(const common *c) {
@@ -403,7 +414,7 @@ const verb verb_sweep = {
     "  --no-table       run: without the table in the end\n"
     "  --stale          retry: also finished runs that other sources of the program made; their files are removed\n"
     "\n"
-    "environment: PEFTSCALE_MPIRUN (mpirun with its flags), PEFTSCALE_DATA, PEFTSCALE_ASSETS, PYTHON\n"
+    "environment: PEFTSCALE_MPIRUN (mpirun with its flags), PEFTSCALE_DATA, PEFTSCALE_ASSETS (else PEFTSCALE_CACHE, ~/.cache/peftscale),\n  PYTHON\n"
     "exit status: 0 all runs have a result, 1 some have none, 75 stopped, to be continued\n"
     "\n"
     "examples:\n"
