@@ -229,7 +229,7 @@ says "HDF5 is missing" 'apt-get install libhdf5-dev$'
 says "HDF5 is missing, Spack" 'spack install hdf5~mpi'
 says "HDF5 is missing, modules" 'module load HDF5'
 expect 1 "Python and WordNet are missing" no_install env PYTHON=/nonexistent/python3 WNHOME=/nonexistent bash tests/support/deps.sh
-says "Python and WordNet are missing" 'missing: python3-h5py python3-pandas python3-scipy python3-matplotlib python3-yaml python3-rich python3-venv wordnet-base$'
+says "Python and WordNet are missing" 'missing: python3-h5py python3-pandas python3-scipy python3-matplotlib python3-yaml python3-rich python3-jinja2 python3-venv wordnet-base$'
 # No pkg-config, no mpirun, no apt-get: only some programs are on PATH.
 mkdir "$work/bin"
 for tool in bash sh env cat make gcc mpicc cc as ld awk sed grep find sort head tr cksum stat mktemp mkdir rm ls id dirname printf git h5clear h5dump h5cc; do
