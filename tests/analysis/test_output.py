@@ -3,12 +3,9 @@
 Run: python3 tests/analysis/test_output.py [-v]"""
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -24,16 +21,13 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import write_index, write_run  # noqa: E402
 
 from analysis.common.files import write_file  # noqa: E402
 
 
-class Output(unittest.TestCase):
-    def setUp(self):
-        self.folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.folder)
-
+class Output(FolderCase):
     def study(self, folder, there=3, of=3):
         """Finished runs of two methods as the index tells, of which so many seeds have a file."""
         lines = []
@@ -55,76 +49,76 @@ class Output(unittest.TestCase):
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **changes}, capture_output=True, check=False)
 
     def test_a_pipe_is_written_to_and_stays_one(self):
-        pipe = self.folder / "pipe"
+        pipe = self.place / "pipe"
         os.mkfifo(pipe)
         reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
         write_file(pipe, "±1\n")
         self.assertEqual(reader.communicate(timeout=20)[0].decode(), "±1\n")
         self.assertTrue(stat.S_ISFIFO(pipe.stat().st_mode))
-        self.assertEqual(os.listdir(self.folder), ["pipe"])
+        self.assertEqual(os.listdir(self.place), ["pipe"])
 
     def test_standard_output_by_its_name(self):
-        done = self.call("runs", self.study(self.folder) / "runs", "--format", "csv", "--out", "/dev/stdout")
+        done = self.call("runs", self.study(self.place) / "runs", "--format", "csv", "--out", "/dev/stdout")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"red-s3.h5", done.stdout)
 
     def test_a_link_stays_one(self):
-        (self.folder / "far").mkdir()
-        link = self.folder / "link"
+        (self.place / "far").mkdir()
+        link = self.place / "link"
         for target in ("far/there", "far/new"):
             link.unlink(missing_ok=True)
             link.symlink_to(target)
             write_file(link, target)
             self.assertTrue(link.is_symlink())
-            self.assertEqual((self.folder / target).read_text(), target)
+            self.assertEqual((self.place / target).read_text(), target)
 
     def test_letters_that_a_stream_lacks(self):
-        self.study(self.folder)
+        self.study(self.place)
         for verb in ("table", "stats"):
-            done = self.call(verb, "--study", self.folder, PYTHONIOENCODING="ascii")
+            done = self.call(verb, "--study", self.place, PYTHONIOENCODING="ascii")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("52.00 +-2.48", done.stdout.decode("ascii"))
             self.assertNotIn(b"\\x", done.stdout)
 
     def test_many_files_left_out_for_one_reason(self):
-        self.study(self.folder, there=2, of=4)
+        self.study(self.place, there=2, of=4)
         for verb in ("table", "stats"):
-            done = self.call(verb, "--study", self.folder)
+            done = self.call(verb, "--study", self.place)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("Left out: 4\n  4 files: cannot be opened", done.stdout.decode())
             self.assertNotIn("red-s4", done.stdout.decode())
 
     def test_no_such_control(self):
-        self.study(self.folder)
-        for verb, words in (("table", ()), ("report", ("--out", self.folder / "report.html")), ("plot", ("--out-dir", self.folder, "--only", "score-sent"))):
+        self.study(self.place)
+        for verb, words in (("table", ()), ("report", ("--out", self.place / "report.html")), ("plot", ("--out-dir", self.place, "--only", "score-sent"))):
             for control, is_said in (("dora", True), ("red", False)):
-                done = self.call(verb, "--study", self.folder, "--control", control, *words)
+                done = self.call(verb, "--study", self.place, "--control", control, *words)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual("there is no row of dora here. Rows: lora, red; name one" in done.stderr.decode(), is_said, (verb, control))
 
     def test_no_archive(self):
-        done = self.call("unpack", self.folder)
+        done = self.call("unpack", self.place)
         self.assertEqual(done.returncode, 1)
         self.assertIn("there is no archive; `python3 -m analysis pack` makes it", done.stderr.decode())
 
     def test_make_goes_on_behind_a_study_without_runs(self):
         for name in ("Makefile", "analysis"):
-            (self.folder / name).symlink_to(ROOT / name)
-        self.study(self.folder / "results/a begun one", there=0)
-        self.study(self.folder / "results/b")
+            (self.place / name).symlink_to(ROOT / name)
+        self.study(self.place / "results/a begun one", there=0)
+        self.study(self.place / "results/b")
 
         def make(*words):
-            return subprocess.run(["make", f"PYTHON={sys.executable} -B", *words], cwd=self.folder, capture_output=True, text=True, check=False,
+            return subprocess.run(["make", f"PYTHON={sys.executable} -B", *words], cwd=self.place, capture_output=True, text=True, check=False,
                                   env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))})
         done = make("tables")
         self.assertIn("no finished run in results/a begun one", done.stderr)
         self.assertNotEqual(done.returncode, 0)
-        self.assertTrue((self.folder / "results/b/table.md").exists(), done.stdout + done.stderr)
+        self.assertTrue((self.place / "results/b/table.md").exists(), done.stdout + done.stderr)
         self.assertEqual(make("tables", "STUDY=b").returncode, 0)
-        self.study(self.folder / "results/a begun one")
+        self.study(self.place / "results/a begun one")
         done = make("tables", "STUDY=a begun one")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertTrue((self.folder / "results/a begun one/table.md").exists())
+        self.assertTrue((self.place / "results/a begun one/table.md").exists())
         self.assertIn("there are no runs below results/none", make("tables", "STUDY=none").stdout)
 
 

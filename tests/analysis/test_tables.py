@@ -7,9 +7,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import types
-import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,13 +23,13 @@ except ImportError as e:
     sys.exit(77)
 
 import tap  # noqa: E402
+from folders import FolderCase  # noqa: E402
 from made_runs import analyse, series, write_run  # noqa: E402
 
 
-class Table(unittest.TestCase):
+class Table(FolderCase):
     def setUp(self):
-        self.place = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.place)
+        super().setUp()
         self.out = self.place / "out"
 
     def analyse(self, *arguments, code=0):
