@@ -13,11 +13,13 @@
 
 /* ---- backend (backend.c) ---- */
 
-/* Sets one BLAS thread per caller and checks that the library may be called from several threads. Errors: ERROR_SYSTEM for a single-threaded build of
- * OpenBLAS, which shares an unprotected buffer between threads and gives wrong products. */
+/* Sets one BLAS thread per caller, checks that the library may be called from several threads, and takes the highest level of own kernels that the processor
+ * has, or the one that PEFTSCALE_KERNELS names. Errors: ERROR_SYSTEM for a single-threaded build of OpenBLAS, which shares an unprotected buffer between
+ * threads and gives wrong products; ERROR_USAGE for a level that is not there. */
 int linalg_setup(void);
 
-/* Build and detected core of the BLAS library ("OpenBLAS 0.3.21 ... Zen"), and the core alone. */
+/* Build and detected core of the BLAS library ("OpenBLAS 0.3.21 ... Zen"); and whose kernels are in use: that core and the level of our own ("Zen x86-64-v3").
+ * Other kernels give other bits. */
 const char *linalg_library(void);
 const char *linalg_core(void);
 
@@ -56,6 +58,11 @@ void linalg_tanh(int64_t count, const real *x, real *y);
 
 /* Each row of x becomes its softmax (w > 0). */
 void linalg_softmax(int n, int w, real *x, int ld);
+
+/* ---- number formats (rows.c) ---- */
+
+/* y = x as bfloat16, rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
+void linalg_to_bf16(int64_t count, const real *x, uint16_t *y);
 
 /* ---- dropout (dropout.c) ---- */
 
