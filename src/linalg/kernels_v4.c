@@ -1,4 +1,6 @@
 /* The kernels for x86-64-v4: the Makefile compiles this file alone with AVX-512, where the compiler has it and the program is not compiled for it anyway. */
+#include <stddef.h>
+
 #include "linalg/kernels.h"
 
 #ifdef LINALG_V4
