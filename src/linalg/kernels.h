@@ -10,7 +10,7 @@
 
 typedef struct kernel_table {
   const char *level; /* "x86-64-v4", "x86-64-v3" or "portable" */
-  void (*to_bf16)(int64_t count, const real *x, uint16_t *y);
+  void (*to_bf16)(int64_t count, const float *x, uint16_t *y);
 } kernel_table;
 
 extern const kernel_table kernels_base;      /* what MARCH allows         */
