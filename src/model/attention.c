@@ -6,10 +6,11 @@
 
 /* Mask of attention dropout: element (query position, key) of a head; 2^20 keys fit beside each other. */
 static void drop_share(const model *m, model_workspace *w, const batch *b, int layer, int head, int sequence, int length, const real *x, real *y) {
-  random_key key = random_key_make(m->options.seed, RANDOM_DROP_ATTENTION, (uint64_t)layer * (uint64_t)m->shape.heads + (uint64_t)head);
-  int first = b->first[sequence];
+  const linalg_mask mask = {m->options.dropout_attention,
+                            random_key_make(m->options.seed, RANDOM_DROP_ATTENTION, (uint64_t)layer * (uint64_t)m->shape.heads + (uint64_t)head),
+                            b->stream + b->first[sequence], w->element};
   for (int i = 0; i < length; i++) w->element[i] = (uint64_t)i << 20;
-  linalg_dropout(length, length, m->options.dropout_attention, key, b->stream + first, w->element, x, length, y, length, 0);
+  linalg_dropout(length, length, &mask, x, length, y, length, 0);
 }
 
 static int drops(const model *m, const model_workspace *w) { return w->method.training && m->options.dropout_attention > 0; }

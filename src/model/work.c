@@ -54,11 +54,10 @@ static int take_layers(const model *m, model_workspace *w) {
 static int take_backward(const model *m, model_workspace *w) {
   int64_t t = w->rows, d = m->shape.width;
   TRY(take(w, t * d, &w->dhidden));
-  TRY(take(w, t * d, &w->dmiddle));
   TRY(take(w, t * d, &w->dcontext));
   TRY(take(w, t * m->shape.ffn, &w->dwide));
   TRY(take(w, t * 3 * d, &w->dqkv));
-  TRY(take(w, t * d, &w->dropped));
+  TRY(take(w, t * d, &w->dbranch));
   TRY(take(w, t * d, &w->embedding_hat));
   return ERROR_NONE;
 }
