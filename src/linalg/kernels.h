@@ -22,6 +22,10 @@ typedef struct kernel_table {
   void (*join_norm_backward)(int n, int w, const linalg_mask *mask, const real *dy, const real *gain, const real *hat, const real *deviation, real *dx,
                              real *dbranch, real *gain_gradient, real *shift_gradient);
   void (*dropout)(int n, int w, const linalg_mask *mask, const real *x, int x_ld, real *y, int y_ld, int add);
+  int64_t (*attention_scratch)(int length, int width);
+  void (*attention_forward)(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch);
+  void (*attention_backward)(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
+                             real *dk, real *dv, real *scratch);
 } kernel_table;
 
 extern const kernel_table kernels_base;      /* what MARCH allows         */

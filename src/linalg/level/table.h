@@ -1,5 +1,6 @@
 /* All kernels of one level: whoever includes this defines LEVEL_TABLE, the name of the table that they become. Everything else is static. */
 #include "linalg/kernels.h"
+#include "linalg/level/attention.h"
 #include "linalg/level/bf16.h"
 #include "linalg/level/dropout.h"
 #include "linalg/level/gelu.h"
@@ -17,4 +18,7 @@ const kernel_table LEVEL_TABLE = {
     .join_norm_forward = join_norm_forward,
     .join_norm_backward = join_norm_backward,
     .dropout = dropout,
+    .attention_scratch = attention_scratch,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
 };
