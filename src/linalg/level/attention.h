@@ -102,8 +102,17 @@ INLINE void panel_softmax(const linalg_attention *a, const int vectors, int coun
     }
 }
 
+/* Calls for the heads of a sequence follow each other, and a head's numbers lie behind the last one's: brings the next ones near. */
+INLINE void fetch_next(const linalg_attention *a, const real *x, int ld) {
+  for (int i = 0; i < a->length; i++)
+    for (int j = a->width; j < 2 * a->width; j += 64 / (int)sizeof(real)) __builtin_prefetch(x + (int64_t)i * ld + j);
+}
+
 static void attention_forward(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch) {
   const attention_room r = room_of(a, scratch);
+  fetch_next(a, q, a->stride);
+  fetch_next(a, k, a->stride);
+  fetch_next(a, v, a->stride);
   int value_ld = a->stride;
   const real *value = readable(a, v, &value_ld, r.packed[0]);
   for (int first = 0; first < a->length; first += PANEL) {
@@ -151,6 +160,10 @@ static void attention_backward(const linalg_attention *a, const real *q, const r
                                real *dk, real *dv, real *scratch) {
   const attention_room r = room_of(a, scratch);
   const int ld = (int)whole(a->length);
+  fetch_next(a, q, a->stride);
+  fetch_next(a, k, a->stride);
+  fetch_next(a, v, a->stride);
+  fetch_next(a, dcontext, a->context_stride);
   int query_ld = a->stride, key_ld = a->stride, context_ld = a->context_stride;
   const real *query = readable(a, q, &query_ld, r.packed[0]), *key = readable(a, k, &key_ld, r.packed[1]),
              *dout = readable(a, dcontext, &context_ld, r.packed[2]);
