@@ -54,6 +54,7 @@ endif
 BUILD ?= build
 B := $(BUILD)
 comma := ,
+hash := \#
 ifneq ($(SANITIZE),)
   B := $(B)/sanitize-$(subst $(comma),-,$(SANITIZE))
   OPT ?= -O1
@@ -67,6 +68,10 @@ MARCH ?= x86-64-v3
 
 # Never -ffast-math: sums keep their order, and NaN is found.
 OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fopenmp $(SANITIZE_FLAGS)
+# The vector kernels are compiled a second time for AVX-512 and chosen where the program runs; not where the whole program is compiled for that anyway.
+V4_FLAGS := -march=x86-64-v4 -mprefer-vector-width=512
+KERNELS_V4 := $(shell printf '%s\n' '$(hash)if !__x86_64__ || __AVX512VL__' '$(hash)error' '$(hash)endif' | $(CC) $(OWN_CFLAGS) $(CFLAGS) -x c -E - >/dev/null 2>&1 && \
+  $(CC) $(OWN_CFLAGS) $(CFLAGS) $(V4_FLAGS) -x c -E /dev/null >/dev/null 2>&1 && echo '$(V4_FLAGS) -DLINALG_V4')
 WARNINGS := -Wall -Wextra -Wshadow $(if $(filter-out 0,$(WERROR)),-Werror)
 COMPILE = $(CC) $(OWN_CFLAGS) $(WARNINGS) $(CFLAGS) $(CPPFLAGS) -Isrc
 ifeq ($(filter-out 0,$(V)),)
@@ -186,7 +191,7 @@ all: $(LIBRARY) $(PROGRAM) ## the library and the program (what plain `make` doe
 
 # A stamp is rewritten only when its text changes; what depends on it is made again exactly then.
 keep_if_same = @mkdir -p $(@D); printf '%s\n' "$$STAMP" | cmp -s - $@ || printf '%s\n' "$$STAMP" > $@
-$(B)/flags.stamp: export STAMP = $(COMPILE) $(foreach f,$(filter INCLUDES_%,$(.VARIABLES)),$(sort $($f))) $(LINK_FLAGS) $(LINK_LIBS)
+$(B)/flags.stamp: export STAMP = $(COMPILE) $(KERNELS_V4) $(foreach f,$(filter INCLUDES_%,$(.VARIABLES)),$(sort $($f))) $(LINK_FLAGS) $(LINK_LIBS)
 $(B)/objects.stamp: export STAMP = $(OBJECTS) $(DOUBLE_OBJECTS) $(SUPPORT_OBJECTS)
 $(B)/flags.stamp $(B)/objects.stamp: FORCE
 	$(keep_if_same)
@@ -194,7 +199,6 @@ $(B)/flags.stamp $(B)/objects.stamp: FORCE
 # What src/store/provenance.c says about this build. "Dirty" looks at what decides the numbers alone; outside the project's own git checkout the state is
 # not known, and that is never called clean.
 GIT := git --no-optional-locks
-hash := \#
 quoted = "$(subst ",\",$(subst \,\\,$(strip $1)))"
 define newline
 
@@ -208,7 +212,7 @@ $(B)/provenance_build.h: DIRTY ?= $(if $(IN_GIT),$(if $(shell $(GIT) status --po
 NUMERIC := base/random base/real linalg/% method/% model/% data/% optim/% config/schema comm/allreduce comm/comm comm/element comm/exchange comm/node comm/ring \
   comm/sum train/batches train/evaluate train/exact train/head train/metrics train/payload train/resume train/run train/start train/step train/supernet \
   train/train train/weights
-NUMERIC_SOURCES := $(filter $(foreach n,$(NUMERIC),src/$n.c src/$n.h),$(sort $(wildcard src/*/*.[ch])))
+NUMERIC_SOURCES := $(filter $(foreach n,$(NUMERIC),src/$n.c src/$n.h),$(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch])))
 $(B)/source_hash: $(NUMERIC_SOURCES)
 	@mkdir -p $(@D)
 	@for f in $^; do echo "$$f"; $(CC) -fpreprocessed -dD -E -P "$$f" 2>/dev/null || cat "$$f"; done | sha256sum | cut -c 1-16 > $@
@@ -219,6 +223,7 @@ $(B)/provenance_build.h: $(B)/source_hash FORCE
 	$(keep_if_same)
 $(B)/obj/store/provenance.o: $(B)/provenance_build.h
 $(B)/obj/store/provenance.o: EXTRA := -include $(B)/provenance_build.h
+$(B)/obj/linalg/kernels_v4.o: EXTRA := $(KERNELS_V4)
 
 # The first folder of a source decides which library headers it sees.
 includes_of = $(INCLUDES_$(firstword $(subst /, ,$1)))

@@ -15,6 +15,7 @@ static int act(comm *none, int argc, char **argv) {
   (void)none;
   TRY(arguments_parse("info", argc, argv, flags, 1, &a));
   if (a.word_count + a.assignment_count) return FAIL(ERROR_USAGE, "see: peftscale info --help", "info takes no words");
+  TRY(linalg_setup());
   provenance_collect(&p);
   provenance_add(&p, "mpi", "%s", comm_library());
   provenance_add(&p, "blas", "%s", linalg_library());

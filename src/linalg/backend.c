@@ -1,8 +1,9 @@
 #include <cblas.h>
 #include <omp.h>
+#include <stdio.h>
 
 #include "base/error.h"
-#include "linalg/linalg.h"
+#include "linalg/kernels.h"
 
 int linalg_setup(void) {
   if (openblas_get_parallel() == OPENBLAS_SEQUENTIAL)
@@ -12,8 +13,13 @@ int linalg_setup(void) {
    * parallel regions here all say how many threads they want. */
   openblas_set_num_threads(1);
   omp_set_num_threads(1);
-  return ERROR_NONE;
+  return kernels_setup();
 }
 
 const char *linalg_library(void) { return openblas_get_config(); }
-const char *linalg_core(void) { return openblas_get_corename(); }
+
+const char *linalg_core(void) {
+  static _Thread_local char text[128];
+  snprintf(text, sizeof text, "%.80s %s", openblas_get_corename(), kernels->level);
+  return text;
+}

@@ -13,11 +13,13 @@
 
 /* ---- backend (backend.c) ---- */
 
-/* Sets one thread per call of a library and checks that the library may be called from several threads. Errors: ERROR_SYSTEM for a single-threaded build of
- * OpenBLAS, which shares an unprotected buffer between threads and gives wrong products. */
+/* Sets one thread per call of a library, checks that OpenBLAS may be called from several threads, and takes the highest level of own kernels that the processor
+ * has, or the one that PEFTSCALE_KERNELS names. Errors: ERROR_SYSTEM for a single-threaded build of OpenBLAS, which shares an unprotected buffer between
+ * threads and gives wrong products; ERROR_USAGE for a level that is not there. */
 int linalg_setup(void);
 
-/* Build and detected core of the BLAS library ("OpenBLAS 0.3.21 ... Zen"), and the core alone. */
+/* Build and detected core of the BLAS library ("OpenBLAS 0.3.21 ... Zen"); and whose kernels are in use: that core and the level of our own ("Zen x86-64-v3").
+ * Other kernels give other bits. */
 const char *linalg_library(void);
 const char *linalg_core(void);
 
@@ -109,8 +111,10 @@ void linalg_tanh(int64_t count, const real *x, real *y);
 /* Each row of x becomes its softmax (w > 0). */
 void linalg_softmax(int n, int w, real *x, int ld);
 
-/* y = x rounded to bfloat16 (the upper half of a float), to the nearest, ties to even; a NaN stays one. */
-void linalg_to_bf16(int64_t count, const float *x, uint16_t *y);
+/* ---- number formats (rows.c) ---- */
+
+/* y = x as bfloat16, rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
+void linalg_to_bf16(int64_t count, const real *x, uint16_t *y);
 
 /* ---- dropout (dropout.c) ---- */
 

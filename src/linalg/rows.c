@@ -1,7 +1,9 @@
 #include <string.h>
 
+#include "linalg/kernels.h"
 #include "linalg/lanes.h"
-#include "linalg/linalg.h"
+
+void linalg_to_bf16(int64_t count, const real *x, uint16_t *y) { kernels->to_bf16(count, x, y); }
 
 void linalg_set_rows(int n, int w, const real *row, real *y, int ld) {
   for (int i = 0; i < n; i++) {
@@ -154,13 +156,5 @@ void linalg_softmax(int n, int w, real *x, int ld) {
     real inverse = 1 / sum;
 #pragma omp simd
     for (int j = 0; j < w; j++) row[j] *= inverse;
-  }
-}
-
-void linalg_to_bf16(int64_t count, const float *x, uint16_t *y) {
-  for (int64_t i = 0; i < count; i++) {
-    uint32_t bits;
-    memcpy(&bits, x + i, sizeof bits);
-    y[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   }
 }

@@ -328,15 +328,15 @@ static int settle_sum(run *r) {
   return ERROR_NONE;
 }
 
-/* Equal bits need equal arithmetic: one program, and one kind of kernels chosen by the BLAS library. */
+/* Equal bits need equal arithmetic: one program, and one kind of kernels, the BLAS library's and our own. */
 static int check_one_build(run *r) {
   char text[256];
   int same;
   snprintf(text, sizeof text, "%s %.60s %.100s %.60s", r->binary_hash, linalg_core(), linalg_library(), linalg_onednn());
   TRY(comm_same_text(r->comm, text, &same));
   return same ? ERROR_NONE
-              : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE and ONEDNN_MAX_CPU_ISA to what all of them can run",
-                     "reduce=exact needs one program and one kind of kernels (OpenBLAS, oneDNN) on all ranks, and they differ");
+              : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE, ONEDNN_MAX_CPU_ISA and PEFTSCALE_KERNELS to what all of them can run",
+                     "reduce=exact needs one program and one kind of kernels on all ranks, and they differ");
 }
 
 /* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
