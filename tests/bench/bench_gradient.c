@@ -1,13 +1,11 @@
 /* How fast forward and backward are: tokens per second, GFLOP/s and the share of the FMA peak that the same cores reach in the same process.
  *
  * MiniLM-L6's shape, batches of 32 sequences with the lengths of SST-2 (mean about 14 tokens, 95 % below 34), whole sequences packed into shards, one shard
- * per thread. Only useful work counts: products that a method needs, on real tokens; norms, activations and softmax are in the time but not in the FLOP.
+ * per thread. Only useful work counts (tests/support/useful_flop.h); norms, activations and softmax are in the time but not in the FLOP.
  * Methods take turns within each round, and the peak is probed before and after each round, so that a noisy machine disturbs both sides alike.
  *
  * usage: bench_gradient [THREADS] [ROUNDS]
  */
-#include <immintrin.h>
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,48 +19,19 @@
 #include "data/order.h"
 #include "linalg/linalg.h"
 #include "model/model.h"
+#include "support/sentences.h"
+#include "support/useful_flop.h"
 #include "train/batches.h"
 
+static const double PEAK_S = 0.05;
 enum { BATCH = 32, BATCHES = 8, MAX_METHODS = 16, MAX_THREADS = 64, MAX_ROUNDS = 101 };
-
-/* ---- the machine's peak: independent fused multiply-adds that never leave the registers ---- */
-
-enum { FMA_LOOPS = 2000000, FMA_CHAINS = 16 };
-
-__attribute__((target("avx512f"))) static double fma_loop_512(void) {
-  __m512 sum[FMA_CHAINS], x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(1e-3f);
-  for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm512_set1_ps((float)i);
-  for (int n = 0; n < FMA_LOOPS; n++)
-    for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm512_fmadd_ps(sum[i], x, y);
-  float out = 0;
-  for (int i = 0; i < FMA_CHAINS; i++) out += _mm512_reduce_add_ps(sum[i]);
-  return (double)out;
-}
-
-__attribute__((target("avx2,fma"))) static double fma_loop_256(void) {
-  __m256 sum[FMA_CHAINS], x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(1e-3f);
-  for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm256_set1_ps((float)i);
-  for (int n = 0; n < FMA_LOOPS; n++)
-    for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm256_fmadd_ps(sum[i], x, y);
-  float out[8];
-  __m256 all = sum[0];
-  for (int i = 1; i < FMA_CHAINS; i++) all = _mm256_add_ps(all, sum[i]);
-  _mm256_storeu_ps(out, all);
-  return (double)out[0];
-}
-
-static int has_512(void) { return __builtin_cpu_supports("avx512f"); }
 
 /* FLOP/s of all threads together. */
 static double probe_peak(int threads) {
-  static volatile double sink;
-  double lanes = has_512() ? 16 : 8, start = clock_wall_s(), total = 0;
+  double total = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : total)
-  total += has_512() ? fma_loop_512() : fma_loop_256();
-  double seconds = clock_wall_s() - start;
-  sink = total;
-  (void)sink;
-  return 2.0 * lanes * FMA_CHAINS * FMA_LOOPS * threads / seconds;
+  total += linalg_peak(0, PEAK_S);
+  return total;
 }
 
 /* ---- the work ---- */
@@ -74,11 +43,9 @@ typedef struct subject {
   real *theta;
   real *gradient[MAX_THREADS];
   model_workspace *workspace[MAX_THREADS];
-  double flop_per_token; /* without attention */
+  double flop; /* of all batches */
   double seconds[MAX_ROUNDS], rate[MAX_ROUNDS];
 } subject;
-
-static const char *const fields_note = "FLOP: linear maps and attention, forward and the backward that the method needs";
 
 static int default_options(const method *m, arena *memory, option_set *set) {
   option_value *values;
@@ -86,29 +53,6 @@ static int default_options(const method *m, arena *memory, option_set *set) {
   for (int i = 0; i < m->option_count; i++) TRY(option_parse(&m->options[i], m->options[i].preset, &values[i]));
   *set = (option_set){values, m->option_count};
   return ERROR_NONE;
-}
-
-/* Per token: each linear map costs 2 in out forward; as much for dX above the lowest place of training, as much again for dW where it is trained; adapters
- * of rank r: 2 r (in + out) forward, twice that backward. */
-static double linear_flop(const subject *s) {
-  const model_shape *shape = model_shape_of(s->model);
-  double d = shape->width, maps = 2 * (4 * d * d + 2 * d * shape->ffn) * shape->layers, branches = 0;
-  const option_value *rank = option_find(&s->options, "rank");
-  for (int i = 0; i < model_segment_count(s->model); i++) {
-    const segment *part = model_segment(s->model, i);
-    if (part->role == SEGMENT_ADAPTER && rank) branches += 3 * 2.0 * part->rows * part->cols;
-  }
-  int trains_weights = s->method->trains && s->method->trains(PARAM_WEIGHT), trains_below = s->method->trains != NULL;
-  if (!s->method->trains && !model_adapter(s->model)->segment_count) return maps;            /* only the head: no backward through the layers */
-  double first_qkv = trains_below && s->method->trains(PARAM_EMBEDDING) ? 0 : 2 * 3 * d * d; /* nothing below the first layer wants dX */
-  return maps + (maps - first_qkv) + (trains_weights ? maps : 0) + branches;
-}
-
-/* Attention, per sequence: two products forward, four backward, each 2 length^2 width per layer. */
-static double attention_flop(const subject *s, double squares) {
-  const model_shape *shape = model_shape_of(s->model);
-  int backward = s->method->trains || model_adapter(s->model)->segment_count;
-  return (backward ? 6 : 2) * 2.0 * squares * shape->width * shape->layers;
 }
 
 typedef struct workload {
@@ -121,19 +65,15 @@ typedef struct workload {
 } workload;
 
 static int make_workload(const model_shape *shape, int shards, arena *memory, workload *w) {
-  random_key key = random_key_make(7, RANDOM_TEST, 0);
   int64_t count = BATCH * BATCHES;
   split *s = &w->source;
   s->count = count;
   TRY(arena_take(memory, (size_t)count + 1, sizeof *s->offset, &s->offset));
-  for (int64_t i = 0; i < count; i++) {
-    double length = 2 + exp(2.2 + 0.75 * random_normal(key, 0, (uint64_t)i));
-    s->offset[i + 1] = s->offset[i] + (int64_t)fmin(fmax(length, 3), 66);
-  }
+  for (int64_t i = 0; i < count; i++) s->offset[i + 1] = s->offset[i] + sentence_length(i);
   TRY(arena_take(memory, (size_t)s->offset[count], sizeof *s->token, &s->token));
   TRY(arena_take(memory, (size_t)count, sizeof *s->segment_start, &s->segment_start));
   TRY(arena_take(memory, (size_t)count, sizeof *s->label, &s->label));
-  for (int64_t i = 0; i < s->offset[count]; i++) s->token[i] = 1000 + (int32_t)(random_bits(key, 1, (uint64_t)i) % (uint32_t)(shape->vocabulary - 1000));
+  for (int64_t i = 0; i < s->offset[count]; i++) s->token[i] = sentence_token(i, shape->vocabulary);
   for (int64_t i = 0; i < count; i++) {
     int64_t b = i / BATCH, j = i % BATCH;
     s->segment_start[i] = INT32_MAX;
@@ -168,7 +108,7 @@ static int make_subject(const method *m, const workload *w, real *store, int thr
     TRY(arena_take(memory, (size_t)model_theta_count(s->model), sizeof(real), &s->gradient[t]));
     TRY(model_workspace_create(s->model, w->sizes.tokens, w->sizes.sequences, 0, w->sizes.squares, 1, &s->workspace[t]));
   }
-  s->flop_per_token = linear_flop(s);
+  s->flop = useful_flop_count(s->model, w->tokens, w->squares, BATCH * BATCHES).total;
   return ERROR_NONE;
 }
 
@@ -240,21 +180,21 @@ static int bench(int threads, int rounds) {
     peaks[round] = peak;
     for (int i = 0; i < count; i++) {
       subject *s = &subjects[i];
-      s->rate[round] = (s->flop_per_token * work.tokens + attention_flop(s, work.squares)) / s->seconds[round] / peak;
+      s->rate[round] = s->flop / s->seconds[round] / peak;
     }
   }
   double peak = median(peaks, rounds);
   printf("forward and backward, MiniLM-L6 shape, batch %d, %.1f tokens a sentence, %d thread(s), %d rounds\n", BATCH, work.tokens / (BATCH * BATCHES), threads,
          rounds);
   const char *forced = getenv("OPENBLAS_CORETYPE");
-  printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, has_512() ? 512 : 256, linalg_core(),
+  printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, linalg_peak_bits(0), linalg_core(),
          forced && *forced ? ", forced by OPENBLAS_CORETYPE" : "");
-  printf("%s\n\n%-10s %12s %12s %10s %22s\n", fields_note, "method", "tokens/s", "ms/batch", "GFLOP/s", "share of peak (range)");
+  printf("FLOP: products that the method needs, on real tokens (tests/support/useful_flop.h)\n\n%-10s %12s %12s %10s %22s\n", "method", "tokens/s", "ms/batch",
+         "GFLOP/s", "share of peak (range)");
   for (int i = 0; i < count; i++) {
     subject *s = &subjects[i];
     double share = median(s->rate, rounds), low = s->rate[0], high = s->rate[rounds - 1], seconds = median(s->seconds, rounds);
-    double flop = s->flop_per_token * work.tokens + attention_flop(s, work.squares);
-    printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, flop / seconds / 1e9,
+    printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, s->flop / seconds / 1e9,
            100 * share, 100 * low, 100 * high);
   }
   for (int i = 0; i < count; i++) {
