@@ -25,6 +25,7 @@ typedef struct model_options {
   int classes; /* outputs of the head; 1 for regression; unused for masked language modelling */
   double dropout_embedding, dropout_attention, dropout_hidden, dropout_adapter, dropout_head;
   uint64_t seed;
+  int whole_backward; /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
 } model_options;
 
 /* A tensor of the base model or the head. `name` is the internal one, without the files' prefix; q, k and v are one tensor inside (rows q, k, v). */
