@@ -11,7 +11,7 @@
 typedef struct kernel_table {
   const char *level; /* "x86-64-v4", "x86-64-v3" or "portable" */
   /* As the functions linalg_NAME. */
-  void (*to_bf16)(int64_t count, const float *x, uint16_t *y);
+  void (*to_bf16)(int64_t count, const real *x, uint16_t *y);
   void (*column_sum)(int n, int w, const real *x, int ld, real *sum);
   void (*multiply)(int64_t count, const real *x, real *y);
   void (*tanh)(int64_t count, const real *x, real *y);
@@ -26,6 +26,10 @@ typedef struct kernel_table {
   void (*attention_forward)(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch);
   void (*attention_backward)(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
                              real *dk, real *dv, real *scratch);
+  /* products with a small dimension: level/skinny.h */
+  void (*skinny_reduce)(int n, int w, int depth, real alpha, const real *x, int ldx, const real *f, int ldf, int in_rows, real beta, real *h, int ldh);
+  void (*skinny_spread)(int n, int m, int w, real alpha, const real *h, int ldh, const real *f, int ldf, int in_rows, real beta, real *y, int ldy);
+  void (*skinny_outer)(int n, int m, int w, real alpha, const real *x, int ldx, const real *h, int ldh, int in_rows, real beta, real *d, int ldd);
 } kernel_table;
 
 extern const kernel_table kernels_base;      /* what MARCH allows         */

@@ -13,9 +13,9 @@
 
 /* ---- backend (backend.c) ---- */
 
-/* Sets one thread per call of a library, checks that the library may be called from several threads, and takes the highest level of own kernels that the
- * processor has, or the one that PEFTSCALE_KERNELS names. Errors: ERROR_SYSTEM for a single-threaded build of OpenBLAS, which shares an unprotected buffer
- * between threads and gives wrong products; ERROR_USAGE for a level that is not there. */
+/* Sets one thread per call of a library, checks that OpenBLAS may be called from several threads, and takes the highest level of own kernels that the processor
+ * has, or the one that PEFTSCALE_KERNELS names. Errors: ERROR_SYSTEM for a single-threaded build of OpenBLAS, which shares an unprotected buffer between
+ * threads and gives wrong products; ERROR_USAGE for a level that is not there. */
 int linalg_setup(void);
 
 /* Build and detected core of the BLAS library ("OpenBLAS 0.3.21 ... Zen"); and whose kernels are in use: that core and the level of our own ("Zen x86-64-v3").
@@ -151,11 +151,21 @@ void linalg_attention_backward(const linalg_attention *a, const real *q, const r
 /* ---- number formats (rows.c) ---- */
 
 /* y = x as bfloat16 (the upper half of a float), rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
-void linalg_to_bf16(int64_t count, const float *x, uint16_t *y);
+void linalg_to_bf16(int64_t count, const real *x, uint16_t *y);
 
 /* ---- dropout (rows.c) ---- */
 
 /* y = dropout(x) of n rows, 0 where x is dropped (y may be x; add != 0: y += instead of y =). */
 void linalg_dropout(int n, int w, const linalg_mask *mask, const real *x, int x_ld, real *y, int y_ld, int add);
+
+/* ---- what a core can do (peak.c) ---- */
+
+/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or (bf16 not 0) of pairs of bf16 numbers added to floats. The
+ * median over 1001 slices of `seconds` of wall time, so that moments without a core do not count and a lower clock does. 0: the processor has no such
+ * instruction. Cores slow each other down: call it in all threads that will work, at the same time. */
+double linalg_peak(int bf16, double seconds);
+
+/* Width of the registers that linalg_peak uses, in bits; 0 where it returns 0. */
+int linalg_peak_bits(int bf16);
 
 #endif

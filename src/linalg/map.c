@@ -117,15 +117,11 @@ static int run(const linalg_map *m, linalg_desk *d, map_product product, const v
   onednn_arguments *arguments = NULL;
   const void *operand = x;
   TRY(find_entry(d, m, &arguments));
-#ifndef PEFTSCALE_DOUBLE /* there oneDNN is never there */
   if (m->precision == LINALG_BF16) {
     if ((int64_t)n * in > d->room) return FAIL(ERROR_INTERNAL, NULL, "%d rows of %d numbers are more than the desk has room for", n, in);
     linalg_to_bf16((int64_t)n * in, x, d->rounded);
     operand = d->rounded;
   }
-#else
-  (void)in;
-#endif
   return onednn_run(m->kernels, arguments, product, w, bias, n, operand, y);
 }
 

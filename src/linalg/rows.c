@@ -37,7 +37,7 @@ void linalg_multiply(int64_t count, const real *x, real *y) { kernels->multiply(
 void linalg_tanh(int64_t count, const real *x, real *y) { kernels->tanh(count, x, y); }
 void linalg_softmax(int n, int w, real *x, int ld) { kernels->softmax(n, w, x, ld); }
 void linalg_gelu(int n, int w, const real *bias, real *u, real *y, real *slope) { kernels->gelu(n, w, bias, u, y, slope); }
-void linalg_to_bf16(int64_t count, const float *x, uint16_t *y) { kernels->to_bf16(count, x, y); }
+void linalg_to_bf16(int64_t count, const real *x, uint16_t *y) { kernels->to_bf16(count, x, y); }
 
 void linalg_norm_forward(int n, int w, const real *x, const real *gain, const real *shift, double epsilon, real *hat, real *deviation, real *y) {
   kernels->join_norm_forward(n, w, NULL, NULL, x, gain, shift, epsilon, hat, deviation, y);

@@ -121,8 +121,7 @@ static void lay_out_theta(model *m, int *order) {
 
 /* Backward goes down to the lowest place that anything trainable hangs on, and no further. */
 static int find_lowest(const model *m) {
-  const int top = level_of(m->shape.layers, 0);
-  int lowest = top;
+  int lowest = m->options.whole_backward ? level_of(0, 0) : level_of(m->shape.layers, 0);
   for (int g = 0; g < m->shape.layers * STAGES; g++)
     if (m->adapter->touched[g] && 1 + g < lowest) lowest = 1 + g;
   const int embeddings[] = {m->words, m->positions, m->types, m->embedding_gain, m->embedding_shift};

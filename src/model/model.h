@@ -28,6 +28,7 @@ typedef struct model_options {
   uint64_t seed;
   linalg_backend backend; /* of products with frozen weights */
   linalg_precision precision;
+  int whole_backward; /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
 } model_options;
 
 /* A tensor of the base model or the head. `name` is the internal one, without the files' prefix; q, k and v are one tensor inside (rows q, k, v). */

@@ -24,6 +24,9 @@ double segment_decay(const config *c, const segment *s);
 /* train.c: the optimiser's options under a configuration whose train.steps is settled. */
 optim_options schedule_options(const config *c);
 
+/* train.c. Not collective: the optimiser of r's theta under its configuration, with r->schedule_hash. The caller destroys it. Errors: ERROR_MEMORY. */
+int run_make_optimizer(run *r, optim **result);
+
 /* ---- one step (step.c) ---- */
 
 typedef struct step_times {

@@ -31,7 +31,7 @@ optim_options schedule_options(const config *c) {
                          .warmup = (int64_t)ceil(c->train.warmup * (double)c->train.steps)};
 }
 
-static int make_optimizer(run *r, optim **result) {
+int run_make_optimizer(run *r, optim **result) {
   const config *c = r->config;
   int count = model_segment_count(r->model), code = ERROR_NONE;
   optim_segment *segments = malloc((size_t)count * sizeof *segments);
@@ -279,7 +279,7 @@ static void report(const training *t, const record_totals *of) {
 
 static int train_and_conclude(training *t) {
   run *r = t->r;
-  TRY(comm_agree(r->comm, make_optimizer(r, &t->optim)));
+  TRY(comm_agree(r->comm, run_make_optimizer(r, &t->optim)));
   TRY(begin_energy(r));
   TRY(resume_begin(t));
   t->began_s = t->shown_at_s = clock_wall_s();

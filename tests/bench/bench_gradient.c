@@ -1,13 +1,11 @@
 /* How fast forward and backward are: tokens per second, GFLOP/s and the share of the FMA peak that the same cores reach in the same process.
  *
  * MiniLM-L6's shape, batches of 32 sequences with the lengths of SST-2 (mean about 14 tokens, 95 % below 34), whole sequences packed into shards, one shard
- * per thread. Only useful work counts: products that a method needs, on real tokens; norms, activations and softmax are in the time but not in the FLOP.
+ * per thread. Only useful work counts (tests/support/useful_flop.h); norms, activations and softmax are in the time but not in the FLOP.
  * Methods take turns within each round, and the peak is probed before and after each round, so that a noisy machine disturbs both sides alike.
  *
  * usage: bench_gradient [THREADS] [ROUNDS]
  */
-#include <immintrin.h>
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,52 +15,19 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "config/config.h"
-#include "data/order.h"
 #include "linalg/linalg.h"
-#include "model/model.h"
-#include "train/batches.h"
+#include "support/useful_flop.h"
+#include "support/workload.h"
 
-enum { BATCH = 32, BATCHES = 8, MAX_METHODS = 16, MAX_THREADS = 64, MAX_ROUNDS = 101 };
-
-/* ---- the machine's peak: independent fused multiply-adds that never leave the registers ---- */
-
-enum { FMA_LOOPS = 2000000, FMA_CHAINS = 16 };
-
-__attribute__((target("avx512f"))) static double fma_loop_512(void) {
-  __m512 sum[FMA_CHAINS], x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(1e-3f);
-  for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm512_set1_ps((float)i);
-  for (int n = 0; n < FMA_LOOPS; n++)
-    for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm512_fmadd_ps(sum[i], x, y);
-  float out = 0;
-  for (int i = 0; i < FMA_CHAINS; i++) out += _mm512_reduce_add_ps(sum[i]);
-  return (double)out;
-}
-
-__attribute__((target("avx2,fma"))) static double fma_loop_256(void) {
-  __m256 sum[FMA_CHAINS], x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(1e-3f);
-  for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm256_set1_ps((float)i);
-  for (int n = 0; n < FMA_LOOPS; n++)
-    for (int i = 0; i < FMA_CHAINS; i++) sum[i] = _mm256_fmadd_ps(sum[i], x, y);
-  float out[8];
-  __m256 all = sum[0];
-  for (int i = 1; i < FMA_CHAINS; i++) all = _mm256_add_ps(all, sum[i]);
-  _mm256_storeu_ps(out, all);
-  return (double)out[0];
-}
-
-static int has_512(void) { return __builtin_cpu_supports("avx512f"); }
+static const double PEAK_S = 0.05;
+enum { MAX_METHODS = 16, MAX_THREADS = WORKLOAD_SHARDS_MAX, MAX_ROUNDS = 101 };
 
 /* FLOP/s of all threads together. */
 static double probe_peak(int threads) {
-  static volatile double sink;
-  double lanes = has_512() ? 16 : 8, start = clock_wall_s(), total = 0;
+  double total = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : total)
-  total += has_512() ? fma_loop_512() : fma_loop_256();
-  double seconds = clock_wall_s() - start;
-  sink = total;
-  (void)sink;
-  return 2.0 * lanes * FMA_CHAINS * FMA_LOOPS * threads / seconds;
+  total += linalg_peak(0, PEAK_S);
+  return total;
 }
 
 /* ---- the work ---- */
@@ -74,90 +39,15 @@ typedef struct subject {
   real *theta;
   real *gradient[MAX_THREADS];
   model_workspace *workspace[MAX_THREADS];
-  double flop_per_token; /* without attention */
+  double flop; /* of all batches */
   double seconds[MAX_ROUNDS], rate[MAX_ROUNDS];
 } subject;
-
-static const char *const fields_note = "FLOP: linear maps and attention, forward and the backward that the method needs";
-
-static int default_options(const method *m, arena *memory, option_set *set) {
-  option_value *values;
-  TRY(arena_take(memory, (size_t)m->option_count, sizeof *values, &values));
-  for (int i = 0; i < m->option_count; i++) TRY(option_parse(&m->options[i], m->options[i].preset, &values[i]));
-  *set = (option_set){values, m->option_count};
-  return ERROR_NONE;
-}
-
-/* Per token: each linear map costs 2 in out forward; as much for dX above the lowest place of training, as much again for dW where it is trained; adapters
- * of rank r: 2 r (in + out) forward, twice that backward. */
-static double linear_flop(const subject *s) {
-  const model_shape *shape = model_shape_of(s->model);
-  double d = shape->width, maps = 2 * (4 * d * d + 2 * d * shape->ffn) * shape->layers, branches = 0;
-  const option_value *rank = option_find(&s->options, "rank");
-  for (int i = 0; i < model_segment_count(s->model); i++) {
-    const segment *part = model_segment(s->model, i);
-    if (part->role == SEGMENT_ADAPTER && rank) branches += 3 * 2.0 * part->rows * part->cols;
-  }
-  int trains_weights = s->method->trains && s->method->trains(PARAM_WEIGHT), trains_below = s->method->trains != NULL;
-  if (!s->method->trains && !model_adapter(s->model)->segment_count) return maps;            /* only the head: no backward through the layers */
-  double first_qkv = trains_below && s->method->trains(PARAM_EMBEDDING) ? 0 : 2 * 3 * d * d; /* nothing below the first layer wants dX */
-  return maps + (maps - first_qkv) + (trains_weights ? maps : 0) + branches;
-}
-
-/* Attention, per sequence: two products forward, four backward, each 2 length^2 width per layer. */
-static double attention_flop(const subject *s, double squares) {
-  const model_shape *shape = model_shape_of(s->model);
-  int backward = s->method->trains || model_adapter(s->model)->segment_count;
-  return (backward ? 6 : 2) * 2.0 * squares * shape->width * shape->layers;
-}
-
-typedef struct workload {
-  split source;
-  int64_t row[BATCHES][BATCH];
-  int32_t length[BATCHES][BATCH], member[BATCHES][BATCH], first[BATCHES][MAX_THREADS + 1];
-  batch_sizes sizes;
-  batch_pack *pack[MAX_THREADS];
-  double tokens, squares; /* of all batches */
-} workload;
-
-static int make_workload(const model_shape *shape, int shards, arena *memory, workload *w) {
-  random_key key = random_key_make(7, RANDOM_TEST, 0);
-  int64_t count = BATCH * BATCHES;
-  split *s = &w->source;
-  s->count = count;
-  TRY(arena_take(memory, (size_t)count + 1, sizeof *s->offset, &s->offset));
-  for (int64_t i = 0; i < count; i++) {
-    double length = 2 + exp(2.2 + 0.75 * random_normal(key, 0, (uint64_t)i));
-    s->offset[i + 1] = s->offset[i] + (int64_t)fmin(fmax(length, 3), 66);
-  }
-  TRY(arena_take(memory, (size_t)s->offset[count], sizeof *s->token, &s->token));
-  TRY(arena_take(memory, (size_t)count, sizeof *s->segment_start, &s->segment_start));
-  TRY(arena_take(memory, (size_t)count, sizeof *s->label, &s->label));
-  for (int64_t i = 0; i < s->offset[count]; i++) s->token[i] = 1000 + (int32_t)(random_bits(key, 1, (uint64_t)i) % (uint32_t)(shape->vocabulary - 1000));
-  for (int64_t i = 0; i < count; i++) {
-    int64_t b = i / BATCH, j = i % BATCH;
-    s->segment_start[i] = INT32_MAX;
-    s->label[i] = (float)(i % 2);
-    w->row[b][j] = i;
-    w->length[b][j] = (int32_t)(s->offset[i + 1] - s->offset[i]);
-    w->tokens += w->length[b][j];
-    w->squares += (double)w->length[b][j] * w->length[b][j];
-  }
-  void *scratch;
-  TRY(arena_take(memory, order_split_bytes(BATCH, shards), 1, &scratch));
-  for (int b = 0; b < BATCHES; b++) {
-    TRY(order_split(w->length[b], BATCH, shards, scratch, w->member[b], w->first[b]));
-    for (int t = 0; t < shards; t++) batch_sizes_add(&w->sizes, w->length[b], w->member[b] + w->first[b][t], w->first[b][t + 1] - w->first[b][t]);
-  }
-  for (int t = 0; t < shards; t++) TRY(batch_pack_create(&w->sizes, memory, &w->pack[t]));
-  return ERROR_NONE;
-}
 
 static int make_subject(const method *m, const workload *w, real *store, int threads, arena *memory, subject *s) {
   model_shape shape;
   s->method = m;
   TRY(model_shape_known("minilm-l6", &shape));
-  TRY(default_options(m, memory, &s->options));
+  TRY(workload_options(m, memory, &s->options));
   model_options options = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1};
   TRY(model_create(&shape, &options, m, &s->options, &s->model));
   TRY(model_attach(s->model, store));
@@ -168,37 +58,25 @@ static int make_subject(const method *m, const workload *w, real *store, int thr
     TRY(arena_take(memory, (size_t)model_theta_count(s->model), sizeof(real), &s->gradient[t]));
     TRY(model_workspace_create(s->model, w->sizes.tokens, w->sizes.sequences, 0, w->sizes.squares, 1, &s->workspace[t]));
   }
-  s->flop_per_token = linear_flop(s);
+  s->flop = useful_flop_count(s->model, w->tokens, w->squares, BATCH * BATCHES).total;
   return ERROR_NONE;
 }
 
 static int run_once(subject *s, workload *w, int threads, double *seconds) {
   int failed = 0;
-  batch_masking masking = {0};
   double start = clock_wall_s();
   for (int b = 0; b < BATCHES; b++) {
 #pragma omp parallel num_threads(threads) reduction(+ : failed)
     {
       int t = omp_get_thread_num();
       model_sums sums = {0};
-      const batch *shard =
-          batch_pack_fill(w->pack[t], &w->source, w->row[b], w->member[b] + w->first[b][t], w->first[b][t + 1] - w->first[b][t], (uint64_t)b, &masking);
+      const batch *shard = workload_shard(w, b, t);
       failed += model_gradient(s->model, s->workspace[t], shard, s->gradient[t], &sums, NULL) != 0;
       failed += model_gather(s->model, s->workspace[t], s->gradient[t]) != 0;
     }
   }
   *seconds = clock_wall_s() - start;
   return failed ? FAIL(ERROR_INTERNAL, NULL, "%s: a shard failed", s->method->name) : ERROR_NONE;
-}
-
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, int count) {
-  qsort(values, (size_t)count, sizeof *values, ascending);
-  return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
 static int bench(int threads, int rounds) {
@@ -212,13 +90,13 @@ static int bench(int threads, int rounds) {
   TRY(linalg_setup());
   TRY(arena_create(&memory));
   TRY(model_shape_known("minilm-l6", &shape));
-  TRY(make_workload(&shape, threads, memory, &work));
+  TRY(workload_make(shape.vocabulary, threads, memory, &work));
   for (; method_list[count] && count < MAX_METHODS; count++) {
     if (count == 0) { /* the base values are the same for every method */
       model *first;
       subject *s = &subjects[0];
       model_options options = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1};
-      TRY(default_options(method_list[0], memory, &s->options));
+      TRY(workload_options(method_list[0], memory, &s->options));
       TRY(model_create(&shape, &options, method_list[0], &s->options, &first));
       TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
       TRY(model_attach(first, store));
@@ -240,21 +118,21 @@ static int bench(int threads, int rounds) {
     peaks[round] = peak;
     for (int i = 0; i < count; i++) {
       subject *s = &subjects[i];
-      s->rate[round] = (s->flop_per_token * work.tokens + attention_flop(s, work.squares)) / s->seconds[round] / peak;
+      s->rate[round] = s->flop / s->seconds[round] / peak;
     }
   }
-  double peak = median(peaks, rounds);
+  double peak = workload_median(peaks, rounds);
   printf("forward and backward, MiniLM-L6 shape, batch %d, %.1f tokens a sentence, %d thread(s), %d rounds\n", BATCH, work.tokens / (BATCH * BATCHES), threads,
          rounds);
   const char *forced = getenv("OPENBLAS_CORETYPE");
-  printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, has_512() ? 512 : 256, linalg_core(),
+  printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, linalg_peak_bits(0), linalg_core(),
          forced && *forced ? ", forced by OPENBLAS_CORETYPE" : "");
-  printf("%s\n\n%-10s %12s %12s %10s %22s\n", fields_note, "method", "tokens/s", "ms/batch", "GFLOP/s", "share of peak (range)");
+  printf("FLOP: products that the method needs, on real tokens (tests/support/useful_flop.h)\n\n%-10s %12s %12s %10s %22s\n", "method", "tokens/s", "ms/batch",
+         "GFLOP/s", "share of peak (range)");
   for (int i = 0; i < count; i++) {
     subject *s = &subjects[i];
-    double share = median(s->rate, rounds), low = s->rate[0], high = s->rate[rounds - 1], seconds = median(s->seconds, rounds);
-    double flop = s->flop_per_token * work.tokens + attention_flop(s, work.squares);
-    printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, flop / seconds / 1e9,
+    double share = workload_median(s->rate, rounds), low = s->rate[0], high = s->rate[rounds - 1], seconds = workload_median(s->seconds, rounds);
+    printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, s->flop / seconds / 1e9,
            100 * share, 100 * low, 100 * high);
   }
   for (int i = 0; i < count; i++) {

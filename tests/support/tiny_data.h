@@ -59,7 +59,8 @@ static inline void put_split(hid_t file, const char *name, int first_id) {
   H5Gclose(group);
 }
 
-static inline void tiny_data_write(const char *path) {
+/* A new file with the attributes of a classification, in which the splits are missing. At most three classes. */
+static inline hid_t tiny_data_begin(const char *path, int vocabulary, int classes) {
   const char names[TINY_CLASSES][2] = {"a", "b", "c"};
   hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), name = H5Tcopy(H5T_C_S1);
   H5Tset_size(name, 2);
@@ -70,13 +71,18 @@ static inline void tiny_data_write(const char *path) {
   put_text(file, "tokenizer", "tiny");
   put_text(file, "tokenizer_hash", "0");
   put_int(file, "schema_version", 1);
-  put_int(file, "class_count", TINY_CLASSES);
-  put_int(file, "vocabulary_size", TINY_VOCABULARY);
+  put_int(file, "class_count", classes);
+  put_int(file, "vocabulary_size", vocabulary);
   put_int(file, "first_word", 5);
   put_int(file, "mask_token", 4);
-  put_array(file, "class_names", name, TINY_CLASSES, names);
-  for (int s = 0; s < SPLIT_COUNT; s++) put_split(file, split_names[s], s * TINY_ROWS);
+  put_array(file, "class_names", name, (hsize_t)classes, names);
   H5Tclose(name);
+  return file;
+}
+
+static inline void tiny_data_write(const char *path) {
+  hid_t file = tiny_data_begin(path, TINY_VOCABULARY, TINY_CLASSES);
+  for (int s = 0; s < SPLIT_COUNT; s++) put_split(file, split_names[s], s * TINY_ROWS);
   H5Fclose(file);
 }
 

@@ -6,6 +6,7 @@
 #include "linalg/level/gelu.h"
 #include "linalg/level/norm.h"
 #include "linalg/level/rows.h"
+#include "linalg/level/skinny.h"
 
 const kernel_table LEVEL_TABLE = {
     .level = LEVEL_NAME,
@@ -21,4 +22,7 @@ const kernel_table LEVEL_TABLE = {
     .attention_scratch = attention_scratch,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
+    .skinny_reduce = skinny_reduce,
+    .skinny_spread = skinny_spread,
+    .skinny_outer = skinny_outer,
 };
