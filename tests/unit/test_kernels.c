@@ -122,7 +122,8 @@ static void masks_are_random_blocks(void **state) {
         for (int j = 0; j < w; j++) {
           uint64_t element = first[i] + (uint64_t)j;
           uint32_t bits[4];
-          random_block(drop_key(), (uint32_t[4]){(uint32_t)(element / 4), (uint32_t)(element / 4 >> 32), (uint32_t)stream[i], (uint32_t)(stream[i] >> 32)}, bits);
+          random_block(drop_key(), (uint32_t[4]){(uint32_t)(element / 4), (uint32_t)(element / 4 >> 32), (uint32_t)stream[i], (uint32_t)(stream[i] >> 32)},
+                       bits);
           real want = bits[element % 4] >= (uint32_t)(p * 4294967296.0) ? (real)(1 / (1 - p)) : 0;
           if (x[1 + i * w + j] != want) fail_msg("width %d, start %llu: [%d][%d] is %g", w, (unsigned long long)starts[s], i, j, (double)x[1 + i * w + j]);
         }
@@ -351,11 +352,8 @@ static void levels_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bf16_is_the_nearest),
-      cmocka_unit_test(masks_are_random_blocks),
-      cmocka_unit_test(joins_and_norms),
-      cmocka_unit_test(gelu_everywhere),
-      cmocka_unit_test(sums_products_tanh_softmax),
+      cmocka_unit_test(bf16_is_the_nearest), cmocka_unit_test(masks_are_random_blocks),    cmocka_unit_test(joins_and_norms),
+      cmocka_unit_test(gelu_everywhere),     cmocka_unit_test(sums_products_tanh_softmax),
   };
   int failed = 0, tried = 0;
   for (int i = 0; i < LEVELS; i++) {
