@@ -20,10 +20,6 @@ static int add_param(model *m, const char *pattern, int layer, const char *suffi
   param *p = &m->params[m->param_count];
   *p = (param){.kind = kind, .role = role, .rows = rows, .cols = cols, .store_offset = -1, .theta_offset = -1, .deviation = deviation};
   write_name(p->name, pattern, layer, suffix);
-  if (role == SEGMENT_BASE) {
-    p->store_offset = m->store_count;
-    m->store_count += ((int64_t)rows * cols + 15) / 16 * 16; /* each tensor begins on a cache line */
-  }
   return m->param_count++;
 }
 
@@ -141,7 +137,21 @@ static int find_lowest(const model *m) {
   return lowest;
 }
 
-/* Behind the base values: the layouts of frozen weights, where the backend has its own. */
+static int64_t take_store(model *m, int64_t count) {
+  int64_t offset = m->store_count;
+  m->store_count += (count + 15) / 16 * 16; /* each begins on a cache line */
+  return offset;
+}
+
+/* Whether a frozen weight's layouts are all that is ever wanted of it. */
+static int is_laid_out_only(const model *m, int index) {
+  if (!m->options.lean || m->adapter->method->flags & METHOD_READS_WEIGHTS) return 0;
+  for (int i = 0; i < m->shape.layers * STAGES; i++)
+    if (stage_weight(m, i / STAGES, i % STAGES) == index) return m->frozen[i].forward_offset >= 0;
+  return 0;
+}
+
+/* The layouts of frozen weights, where the backend has its own. */
 static int plan_layouts(model *m) {
   int d = m->shape.width, ffn = m->shape.ffn;
   const int out[STAGES] = {3 * d, d, ffn, d}, in[STAGES] = {d, d, d, ffn};
@@ -155,15 +165,18 @@ static int plan_layouts(model *m) {
       frozen_map *f = &m->frozen[l * STAGES + stage];
       int is_frozen = m->params[stage_weight(m, l, stage)].theta_offset < 0;
       *f = (frozen_map){-1, -1};
-      if (is_frozen && forward > 0) {
-        f->forward_offset = m->store_count;
-        m->store_count += forward;
-      }
-      if (is_frozen && backward > 0 && m->lowest < level_of(l, stage)) {
-        f->backward_offset = m->store_count;
-        m->store_count += backward;
-      }
+      if (is_frozen && forward > 0) f->forward_offset = take_store(m, forward);
+      if (is_frozen && backward > 0 && m->lowest < level_of(l, stage)) f->backward_offset = take_store(m, backward);
     }
+  }
+  return ERROR_NONE;
+}
+
+static int plan_store(model *m) {
+  TRY(plan_layouts(m));
+  for (int i = 0; i < m->param_count; i++) {
+    param *p = &m->params[i];
+    if (p->role == SEGMENT_BASE && !is_laid_out_only(m, i)) p->store_offset = take_store(m, (int64_t)p->rows * p->cols);
   }
   return ERROR_NONE;
 }
@@ -195,7 +208,7 @@ static int plan(model *m, const method *chosen, const option_set *method_options
     TRY(model_choose(m, METHOD_EVALUATION));
   }
   m->lowest = find_lowest(m);
-  return plan_layouts(m);
+  return plan_store(m);
 }
 
 int model_create(const model_shape *shape, const model_options *options, const method *chosen, const option_set *method_options, model **result) {

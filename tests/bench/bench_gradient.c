@@ -100,7 +100,7 @@ static int bench(int threads, int rounds) {
       TRY(model_create(&shape, &options, method_list[0], &s->options, &first));
       TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
       TRY(model_attach(first, store));
-      model_randomize(first);
+      TRY(model_randomize(first));
       model_destroy(first);
     }
     TRY(make_subject(method_list[count], &work, store, threads, memory, &subjects[count]));
