@@ -76,9 +76,9 @@ struct model_workspace {
   real **hidden; /* [layers + 1] input of each layer; the last: the model's output */
   real *embedding_hat, *embedding_deviation;
   layer_memory *layers;
-  int first_kept;                                                        /* layers below share one set of buffers: nothing of them is needed for backward */
-  real *dhidden, *dmiddle, *dwide, *dqkv, *dcontext, *attention_scratch; /* backward */
-  real *dropped;                                                         /* [tokens][width] */
+  int first_kept;                                              /* layers below share one set of buffers: nothing of them is needed for backward */
+  real *dhidden, *dwide, *dqkv, *dcontext, *attention_scratch; /* backward */
+  real *dbranch;                                               /* [tokens][width] gradient of a branch, where it differs from that of the sum */
   /* head */
   real *pooled, *pooled_input, *dense, *dense_input, *logits, *dlogits, *dpooled, *ddense;
   real *mlm_rows, *mlm_u, *mlm_act, *mlm_slope, *mlm_hat, *mlm_deviation, *mlm_normal;
@@ -115,8 +115,5 @@ int encoder_backward(const model *m, model_workspace *w, const batch *b, real *g
 /* heads.c: *sums += loss; outputs (may be NULL) receive logits; with grad not NULL w->dhidden is set and the head's gradient added, or, with rows not NULL,
  * left to whoever gives those rows to model_head_gradient. */
 int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *rows, real *grad);
-
-/* Rows x += mask over a random purpose keyed by layer: hidden dropout, forward and (same call) backward. */
-void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y);
 
 #endif

@@ -335,7 +335,7 @@ static int check_one_build(run *r) {
   TRY(comm_same_text(r->comm, text, &same));
   return same ? ERROR_NONE
               : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE, ONEDNN_MAX_CPU_ISA and PEFTSCALE_KERNELS to what all of them can run",
-                     "reduce=exact needs one program and one kind of kernels on all ranks, and they differ");
+                     "reduce=exact needs one program and one kind of kernels (OpenBLAS, oneDNN, our own) on all ranks, and they differ");
 }
 
 /* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
