@@ -20,6 +20,7 @@
 #? V            1: show whole commands
 #? HDF5_DIR     where HDF5 is (include, lib), if pkg-config and h5cc do not know; or HDF5_CFLAGS and HDF5_LIBS
 #? OPENBLAS_DIR where OpenBLAS is (include, lib), if not Debian's openmp build; or BLAS_CFLAGS and BLAS_LIBS
+#? ONEDNN_DIR   where oneDNN is (include, lib), if the compiler does not find it; ONEDNN=0 builds without it
 #? PYTHON       the Python that has h5py, /usr/bin/python3
 #? PREFIX       where to install, /usr/local; DESTDIR is put before it
 #? T            run only the tests whose name contains this
@@ -53,6 +54,7 @@ endif
 BUILD ?= build
 B := $(BUILD)
 comma := ,
+hash := \#
 ifneq ($(SANITIZE),)
   B := $(B)/sanitize-$(subst $(comma),-,$(SANITIZE))
   OPT ?= -O1
@@ -66,6 +68,10 @@ MARCH ?= x86-64-v3
 
 # Never -ffast-math: sums keep their order, and NaN is found.
 OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fopenmp $(SANITIZE_FLAGS)
+# The vector kernels are compiled a second time for AVX-512 and chosen where the program runs; not where the whole program is compiled for that anyway.
+V4_FLAGS := -march=x86-64-v4 -mprefer-vector-width=512
+KERNELS_V4 := $(shell printf '%s\n' '$(hash)if !__x86_64__ || __AVX512VL__' '$(hash)error' '$(hash)endif' | $(CC) $(OWN_CFLAGS) $(CFLAGS) -x c -E - >/dev/null 2>&1 && \
+  $(CC) $(OWN_CFLAGS) $(CFLAGS) $(V4_FLAGS) -x c -E /dev/null >/dev/null 2>&1 && echo '$(V4_FLAGS) -DLINALG_V4')
 WARNINGS := -Wall -Wextra -Wshadow $(if $(filter-out 0,$(WERROR)),-Werror)
 COMPILE = $(CC) $(OWN_CFLAGS) $(WARNINGS) $(CFLAGS) $(CPPFLAGS) -Isrc
 ifeq ($(filter-out 0,$(V)),)
@@ -124,6 +130,14 @@ YAML_CFLAGS ?= $(call pkg_cflags,yaml-0.1)
 YAML_LIBS ?= $(call with_rpath,$(call pkg_libs,yaml-0.1,-lyaml))
 XXHASH_CFLAGS ?= $(call pkg_cflags,libxxhash)
 XXHASH_LIBS ?= $(call with_rpath,$(call pkg_libs,libxxhash,-lxxhash))
+# oneDNN is used where it is installed; ONEDNN=0 builds without.
+ifneq ($(ONEDNN_DIR),)
+  ONEDNN_CFLAGS ?= -DPEFTSCALE_ONEDNN -I$(ONEDNN_DIR)/include
+  ONEDNN_LIBS ?= $(call with_rpath,-L$(ONEDNN_DIR)/lib -ldnnl)
+else ifneq ($(ONEDNN),0)
+  ONEDNN_CFLAGS ?= $(if $(shell printf '\n' | $(CC) -include oneapi/dnnl/dnnl.h -E - >/dev/null 2>&1 && echo yes),-DPEFTSCALE_ONEDNN)
+  ONEDNN_LIBS ?= $(if $(ONEDNN_CFLAGS),-ldnnl)
+endif
 SLEEF_CFLAGS ?= $(call pkg_cflags,sleef)
 SLEEF_LIBS ?= $(call with_rpath,$(call pkg_libs,sleef,-lsleef))
 CMOCKA_CFLAGS ?= $(call pkg_cflags,cmocka)
@@ -131,7 +145,7 @@ CMOCKA_LIBS ?= $(call with_rpath,$(call pkg_libs,cmocka,-lcmocka))
 
 # A folder sees the headers of the libraries that it may use and no others (with mpicc all see mpi.h; `make layers` checks that one, too).
 INCLUDES_base := $(XXHASH_CFLAGS)
-INCLUDES_linalg := $(BLAS_CFLAGS) $(SLEEF_CFLAGS)
+INCLUDES_linalg := $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(ONEDNN_CFLAGS)
 INCLUDES_model := $(CJSON_CFLAGS)
 INCLUDES_data := $(HDF5_CFLAGS) $(CJSON_CFLAGS)
 INCLUDES_store := $(HDF5_CFLAGS) $(CJSON_CFLAGS) $(XXHASH_CFLAGS) $(YAML_CFLAGS)
@@ -140,8 +154,8 @@ INCLUDES_train := $(CJSON_CFLAGS)
 INCLUDES_cmd := $(CJSON_CFLAGS) $(YAML_CFLAGS)
 INCLUDES_comm := $(MPI_CFLAGS)
 INCLUDES_main.c := $(MPI_CFLAGS)
-INCLUDES_tests := -Itests $(MPI_CFLAGS) $(HDF5_CFLAGS) $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(CJSON_CFLAGS) $(YAML_CFLAGS) $(XXHASH_CFLAGS) $(CMOCKA_CFLAGS)
-LIBS := $(BLAS_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(CJSON_LIBS) $(XXHASH_LIBS) $(SLEEF_LIBS) $(MPI_LIBS) -lm
+INCLUDES_tests := -Itests $(MPI_CFLAGS) $(HDF5_CFLAGS) $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(ONEDNN_CFLAGS) $(CJSON_CFLAGS) $(YAML_CFLAGS) $(XXHASH_CFLAGS) $(CMOCKA_CFLAGS)
+LIBS := $(BLAS_LIBS) $(ONEDNN_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(CJSON_LIBS) $(XXHASH_LIBS) $(SLEEF_LIBS) $(MPI_LIBS) -lm
 LIBS_tests := $(CMOCKA_LIBS)
 LINK_FLAGS = $(LDFLAGS)
 LINK_LIBS = $(LIBS) $(LDLIBS)
@@ -177,7 +191,7 @@ all: $(LIBRARY) $(PROGRAM) ## the library and the program (what plain `make` doe
 
 # A stamp is rewritten only when its text changes; what depends on it is made again exactly then.
 keep_if_same = @mkdir -p $(@D); printf '%s\n' "$$STAMP" | cmp -s - $@ || printf '%s\n' "$$STAMP" > $@
-$(B)/flags.stamp: export STAMP = $(COMPILE) $(foreach f,$(filter INCLUDES_%,$(.VARIABLES)),$(sort $($f))) $(LINK_FLAGS) $(LINK_LIBS)
+$(B)/flags.stamp: export STAMP = $(COMPILE) $(KERNELS_V4) $(foreach f,$(filter INCLUDES_%,$(.VARIABLES)),$(sort $($f))) $(LINK_FLAGS) $(LINK_LIBS)
 $(B)/objects.stamp: export STAMP = $(OBJECTS) $(DOUBLE_OBJECTS) $(SUPPORT_OBJECTS)
 $(B)/flags.stamp $(B)/objects.stamp: FORCE
 	$(keep_if_same)
@@ -185,7 +199,6 @@ $(B)/flags.stamp $(B)/objects.stamp: FORCE
 # What src/store/provenance.c says about this build. "Dirty" looks at what decides the numbers alone; outside the project's own git checkout the state is
 # not known, and that is never called clean.
 GIT := git --no-optional-locks
-hash := \#
 quoted = "$(subst ",\",$(subst \,\\,$(strip $1)))"
 define newline
 
@@ -199,7 +212,7 @@ $(B)/provenance_build.h: DIRTY ?= $(if $(IN_GIT),$(if $(shell $(GIT) status --po
 NUMERIC := base/random base/real linalg/% method/% model/% data/% optim/% config/schema comm/allreduce comm/comm comm/element comm/exchange comm/node comm/ring \
   comm/sum train/batches train/evaluate train/exact train/head train/metrics train/payload train/resume train/run train/start train/step train/supernet \
   train/train train/weights
-NUMERIC_SOURCES := $(filter-out src/linalg/peak.c,$(filter $(foreach n,$(NUMERIC),src/$n.c src/$n.h),$(sort $(wildcard src/*/*.[ch]))))
+NUMERIC_SOURCES := $(filter-out src/linalg/peak.c,$(filter $(foreach n,$(NUMERIC),src/$n.c src/$n.h),$(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch]))))
 $(B)/source_hash: $(NUMERIC_SOURCES)
 	@mkdir -p $(@D)
 	@for f in $^; do echo "$$f"; $(CC) -fpreprocessed -dD -E -P "$$f" 2>/dev/null || cat "$$f"; done | sha256sum | cut -c 1-16 > $@
@@ -210,6 +223,7 @@ $(B)/provenance_build.h: $(B)/source_hash FORCE
 	$(keep_if_same)
 $(B)/obj/store/provenance.o: $(B)/provenance_build.h
 $(B)/obj/store/provenance.o: EXTRA := -include $(B)/provenance_build.h
+$(B)/obj/linalg/kernels_v4.o: EXTRA := $(KERNELS_V4)
 
 # The first folder of a source decides which library headers it sees.
 includes_of = $(INCLUDES_$(firstword $(subst /, ,$1)))
@@ -393,7 +407,7 @@ help: ## this list
 # Asked by tests/support/deps.sh, so that it tries exactly what the build will use.
 probe-flags:
 	@$(foreach v,CC OWN_CFLAGS MPI_CFLAGS MPI_LIBS HDF5_CFLAGS HDF5_LIBS BLAS_CFLAGS BLAS_LIBS YAML_CFLAGS YAML_LIBS CJSON_CFLAGS CJSON_LIBS XXHASH_CFLAGS \
-	  XXHASH_LIBS SLEEF_CFLAGS SLEEF_LIBS CMOCKA_CFLAGS CMOCKA_LIBS,printf '%s\n' '$v=$(strip $($v))';)
+	  XXHASH_LIBS SLEEF_CFLAGS SLEEF_LIBS ONEDNN_CFLAGS ONEDNN_LIBS CMOCKA_CFLAGS CMOCKA_LIBS,printf '%s\n' '$v=$(strip $($v))';)
 
 # make print-LIBS: the value of a variable, for tools such as clang-tidy.
 print-%:

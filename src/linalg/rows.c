@@ -1,7 +1,9 @@
 #include <string.h>
 
+#include "linalg/kernels.h"
 #include "linalg/lanes.h"
-#include "linalg/linalg.h"
+
+void linalg_to_bf16(int64_t count, const real *x, uint16_t *y) { kernels->to_bf16(count, x, y); }
 
 void linalg_set_rows(int n, int w, const real *row, real *y, int ld) {
   for (int i = 0; i < n; i++) {
