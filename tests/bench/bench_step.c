@@ -311,6 +311,13 @@ static cJSON *numbers_of(const double *values, int64_t count) {
   return list;
 }
 
+/* All digits: ids are larger than what a double holds. */
+static cJSON *whole_number(int64_t value) {
+  char text[32];
+  snprintf(text, sizeof text, "%lld", (long long)value);
+  return cJSON_CreateRaw(text);
+}
+
 /* Examples of a step, shard after shard: the data set's ids, and its rows. */
 static int add_plan(cJSON *o, run *r, int64_t steps) {
   cJSON *all = cJSON_AddArrayToObject(o, "plan");
@@ -320,8 +327,8 @@ static int add_plan(cJSON *o, run *r, int64_t steps) {
     TRY(batch_plan_step(&r->plan, step));
     for (int i = 0; i < r->plan.sequences; i++) {
       int64_t at = r->plan.row[r->plan.member[i]];
-      cJSON_AddItemToArray(ids, cJSON_CreateNumber((double)r->plan.source->example[at]));
-      cJSON_AddItemToArray(rows, cJSON_CreateNumber((double)at));
+      cJSON_AddItemToArray(ids, whole_number(r->plan.source->example[at]));
+      cJSON_AddItemToArray(rows, whole_number(at));
     }
   }
   return ERROR_NONE;

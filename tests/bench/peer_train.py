@@ -3,14 +3,15 @@
 
 usage: peer_train.py SPEC.json RANK        (in the environment that `make oracle` makes; bench_peer.py starts it)
 
-SPEC says which model, method, batches, precision and settings; every rank writes OUT.RANK.json with the times of its steps. Settings, apart by commas:
+SPEC says which model, method, batches, precision and settings; every rank writes OUT.RANK.json with the times of its steps. Settings:
 
+  eager       attention written out: the fused one has no kernel for the CPU that drops out, and takes a detour
   fused       AdamW in one fused kernel
   ddp         DDP's gradients as views of its buckets, a static graph, no buffers sent
-  bf16        frozen linear maps stored as bf16 instead of being cast in every forward (with precision bf16; LoRA)
+  bf16        frozen linear maps stored as bf16 instead of being cast in every forward (with precision bf16 and LoRA)
   compile     torch.compile, for any shapes
 
-Batches are padded and turned into tensors before any clock runs.
+Batches are padded and turned into tensors before the clock of a step runs; without padding there is no mask.
 """
 
 import time  # first: the start-up is measured, too
@@ -29,7 +30,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-F32, BF16 = 0, 1
+PRECISIONS = {"f32": 0, "bf16": 1}  # as linalg_precision numbers them
 
 
 def since_start_s():
@@ -82,7 +83,7 @@ def load_encoder(spec):
     variant = None if os.path.exists(os.path.join(folder, "model.safetensors")) else "fp16"  # as the assets have it
     drop = {"hidden_dropout_prob": spec["dropout"]["hidden"], "attention_probs_dropout_prob": spec["dropout"]["attention"]}
     return transformers.AutoModel.from_pretrained(folder, variant=variant, add_pooling_layer=False, dtype=torch.float32, local_files_only=True,
-                                                  attn_implementation=spec["attention"], **drop)
+                                                  attn_implementation="eager" if "eager" in spec["settings"] else "sdpa", **drop)
 
 
 def adapt(encoder, spec):
@@ -134,24 +135,24 @@ def groups_of(model, spec):
 # ---- batches ----
 
 
-def tensors_of(spec, rank, pad):
-    """This rank's part of every step's batch, padded to its longest sentence: ids, mask and share (None where nothing is padded), labels."""
+def batches_of(spec, rank, pad):
+    """This rank's part of every step's batch, padded to its longest sentence: the examples' ids, then token ids, mask and share (None where nothing is padded),
+    labels, and the number of real tokens."""
     with np.load(spec["batches"]) as file:
-        tokens, offsets, labels, steps = (file[name] for name in ("tokens", "offsets", "labels", "steps"))
+        tokens, offsets, labels, ids, steps = (file[name] for name in ("tokens", "offsets", "labels", "ids", "steps"))
     batches = []
     for first, last in zip(steps[:-1], steps[1:]):
         mine = range(first + rank, last, spec["ranks"])
-        length = [offsets[i + 1] - offsets[i] for i in mine]
-        longest = max(length)
-        ids = torch.full((len(length), longest), pad, dtype=torch.long)
+        length = torch.from_numpy(np.diff(offsets)[list(mine)])
+        longest = int(length.max())
+        words = torch.full((len(length), longest), pad, dtype=torch.long)
         for row, i in enumerate(mine):
-            ids[row, : length[row]] = torch.from_numpy(tokens[offsets[i] : offsets[i + 1]].astype(np.int64))
-        counts = torch.tensor([int(n) for n in length])
-        mask = (torch.arange(int(longest)) < counts[:, None]).long()
-        share = (mask / counts[:, None]).unsqueeze(1)
-        if min(length) == longest:
+            words[row, : length[row]] = torch.from_numpy(tokens[offsets[i] : offsets[i + 1]].astype(np.int64))
+        mask = (torch.arange(longest) < length[:, None]).long()
+        share = (mask / length[:, None]).unsqueeze(1)
+        if int(length.min()) == longest:
             mask = share = None
-        batches.append((ids, mask, share, torch.tensor([int(labels[i]) for i in mine]), int(counts.sum())))
+        batches.append(([int(i) for i in ids[list(mine)]], words, mask, share, torch.from_numpy(labels[list(mine)].astype(np.int64)), int(length.sum())))
     return batches
 
 
@@ -159,44 +160,30 @@ def tensors_of(spec, rank, pad):
 
 
 def probe(spec, wait):
-    """FLOP/s of all threads together, f32 and bf16, by the same code that ours uses."""
+    """FLOP/s of this rank's threads together, by the same code that ours uses."""
     library = ctypes.CDLL(spec["peak_library"])
     library.linalg_peak.restype, library.linalg_peak.argtypes = ctypes.c_double, [ctypes.c_int, ctypes.c_double]
-    found = []
-    for kind in (F32, BF16):
-        rates = [0.0] * spec["threads"]
+    rates = [0.0] * spec["threads"]
 
-        def work(index, of=kind, into=rates):
-            into[index] = library.linalg_peak(of, spec["peak_s"])
+    def work(index):
+        rates[index] = library.linalg_peak(PRECISIONS[spec["precision"]], spec["peak_s"])
 
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(spec["threads"])]
-        wait()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        found.append(sum(rates))
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(spec["threads"])]
     wait()
-    return found
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait()
+    return sum(rates)
 
 
 # ---- training ----
 
 
-def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        spec = json.load(file)
-    rank, settings = int(sys.argv[2]), set(spec["settings"])
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    warnings.simplefilter("ignore")
-    torch.manual_seed(1)
-    torch.set_num_threads(spec["threads"])
-    several = spec["ranks"] > 1
-    if several:
-        torch.distributed.init_process_group("gloo", init_method=f"file://{spec['rendezvous']}", rank=rank, world_size=spec["ranks"])
-    wait = torch.distributed.barrier if several else (lambda: None)
-
+def assemble(spec, rank):
+    """Model, what of it is called, optimiser and batches."""
+    settings = spec["settings"]
     encoder = load_encoder(spec)
     pad = encoder.config.pad_token_id
     model = Classifier(adapt(encoder, spec), spec)
@@ -206,43 +193,63 @@ def main():
         freeze_in_bf16(model)
     model.train()
     optimizer = torch.optim.AdamW(groups_of(model, spec), betas=tuple(spec["betas"]), eps=spec["epsilon"], fused=True if "fused" in settings else None)
-    trained = model
-    if several:
+    called = model
+    if spec["ranks"] > 1:
         options = {"gradient_as_bucket_view": True, "static_graph": True, "broadcast_buffers": False} if "ddp" in settings else {}
-        trained = nn.parallel.DistributedDataParallel(model, **options)
+        called = nn.parallel.DistributedDataParallel(model, **options)
     if "compile" in settings:
-        trained = torch.compile(trained, dynamic=True)
-    batches = tensors_of(spec, rank, pad)
-    cast = (lambda: torch.autocast("cpu", torch.bfloat16)) if spec["precision"] == "bf16" else contextlib.nullcontext
-    ready_s = since_start_s()
+        called = torch.compile(called, dynamic=True)
+    return model, called, optimizer, batches_of(spec, rank, pad)
 
-    out = {"wall_s": [], "cpu_s": [], "tokens": [], "examples": [], "padded": [], "peak_before": [0, 0], "peak_after": [0, 0]}
+
+def train(spec, called, optimizer, batches, wait):
+    """Every step's numbers, and the peaks around those from number `warm` on."""
+    cast = (lambda: torch.autocast("cpu", torch.bfloat16)) if spec["precision"] == "bf16" else contextlib.nullcontext
+    out = {"steps": [], "peak_before": 0.0, "peak_after": 0.0}
     losses = []
-    for step, (ids, mask, share, labels, tokens) in enumerate(batches):
+    for step, (ids, words, mask, share, labels, tokens) in enumerate(batches):
         if step == spec["warm"]:
             out["peak_before"] = probe(spec, wait)
         wall, cpu = time.perf_counter(), time.process_time()
         optimizer.zero_grad()
         with cast():
-            loss = nn.functional.cross_entropy(trained(ids, mask, share), labels)
+            loss = nn.functional.cross_entropy(called(words, mask, share), labels)
         loss.backward()
         optimizer.step()
-        out["wall_s"].append(time.perf_counter() - wall)
-        out["cpu_s"].append(time.process_time() - cpu)
+        row = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         losses.append(loss.detach())
         if step == 0:
             out["first_step_s"], out["at_s"] = since_start_s(), time.clock_gettime(time.CLOCK_MONOTONIC)
-        out["tokens"].append(tokens)
-        out["examples"].append(len(labels))
-        out["padded"].append(ids.numel())
+        out["steps"].append(row | {"ids": ids, "tokens": tokens, "places": words.numel()})
     out["peak_bytes"], out["proportional_bytes"] = memory_bytes()
     if spec["warm"] < len(batches):
         out["peak_after"] = probe(spec, wait)
-    out |= {"ready_s": ready_s, "loss": [float(loss) for loss in losses], "torch": torch.__version__, "transformers": transformers.__version__,
-            "trained": sum(p.numel() for p in model.parameters() if p.requires_grad)}
+    for row, loss in zip(out["steps"], losses):
+        row["loss"] = float(loss)
+    return out
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        spec = json.load(file)
+    rank = int(sys.argv[2])
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+    torch.manual_seed(1 + rank)
+    torch.set_num_threads(spec["threads"])
+    wait = lambda: None  # noqa: E731
+    if spec["ranks"] > 1:
+        torch.distributed.init_process_group("gloo", init_method=f"file://{spec['rendezvous']}", rank=rank, world_size=spec["ranks"])
+        wait = torch.distributed.barrier
+    model, called, optimizer, batches = assemble(spec, rank)
+    ready_s = since_start_s()
+    out = train(spec, called, optimizer, batches, wait)
+    out |= {"ready_s": ready_s, "trained": sum(p.numel() for p in model.parameters() if p.requires_grad), "torch": torch.__version__,
+            "transformers": transformers.__version__}
     with open(f"{spec['out']}.{rank}.json", "w", encoding="utf-8") as file:
         json.dump(out, file)
-    if several:
+    if spec["ranks"] > 1:
         torch.distributed.destroy_process_group()
 
 
