@@ -160,12 +160,12 @@ void linalg_dropout(int n, int w, const linalg_mask *mask, const real *x, int x_
 
 /* ---- what a core can do (peak.c) ---- */
 
-/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or (bf16 not 0) of pairs of bf16 numbers added to floats. The
+/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or of pairs of bf16 numbers added to floats. The
  * median over 1001 slices of `seconds` of wall time, so that moments without a core do not count and a lower clock does. 0: the processor has no such
  * instruction. Cores slow each other down: call it in all threads that will work, at the same time. */
-double linalg_peak(int bf16, double seconds);
+double linalg_peak(linalg_precision precision, double seconds);
 
 /* Width of the registers that linalg_peak uses, in bits; 0 where it returns 0. */
-int linalg_peak_bits(int bf16);
+int linalg_peak_bits(linalg_precision precision);
 
 #endif
