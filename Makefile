@@ -20,6 +20,7 @@
 #? V            1: show whole commands
 #? HDF5_DIR     where HDF5 is (include, lib), if pkg-config and h5cc do not know; or HDF5_CFLAGS and HDF5_LIBS
 #? OPENBLAS_DIR where OpenBLAS is (include, lib), if not Debian's openmp build; or BLAS_CFLAGS and BLAS_LIBS
+#? ONEDNN_DIR   where oneDNN is (include, lib), if the compiler does not find it; ONEDNN=0 builds without it
 #? PYTHON       the Python that has h5py, /usr/bin/python3
 #? PREFIX       where to install, /usr/local; DESTDIR is put before it
 #? T            run only the tests whose name contains this
@@ -129,6 +130,14 @@ YAML_CFLAGS ?= $(call pkg_cflags,yaml-0.1)
 YAML_LIBS ?= $(call with_rpath,$(call pkg_libs,yaml-0.1,-lyaml))
 XXHASH_CFLAGS ?= $(call pkg_cflags,libxxhash)
 XXHASH_LIBS ?= $(call with_rpath,$(call pkg_libs,libxxhash,-lxxhash))
+# oneDNN is used where it is installed; ONEDNN=0 builds without.
+ifneq ($(ONEDNN_DIR),)
+  ONEDNN_CFLAGS ?= -DPEFTSCALE_ONEDNN -I$(ONEDNN_DIR)/include
+  ONEDNN_LIBS ?= $(call with_rpath,-L$(ONEDNN_DIR)/lib -ldnnl)
+else ifneq ($(ONEDNN),0)
+  ONEDNN_CFLAGS ?= $(if $(shell printf '\n' | $(CC) -include oneapi/dnnl/dnnl.h -E - >/dev/null 2>&1 && echo yes),-DPEFTSCALE_ONEDNN)
+  ONEDNN_LIBS ?= $(if $(ONEDNN_CFLAGS),-ldnnl)
+endif
 SLEEF_CFLAGS ?= $(call pkg_cflags,sleef)
 SLEEF_LIBS ?= $(call with_rpath,$(call pkg_libs,sleef,-lsleef))
 CMOCKA_CFLAGS ?= $(call pkg_cflags,cmocka)
@@ -136,7 +145,7 @@ CMOCKA_LIBS ?= $(call with_rpath,$(call pkg_libs,cmocka,-lcmocka))
 
 # A folder sees the headers of the libraries that it may use and no others (with mpicc all see mpi.h; `make layers` checks that one, too).
 INCLUDES_base := $(XXHASH_CFLAGS)
-INCLUDES_linalg := $(BLAS_CFLAGS) $(SLEEF_CFLAGS)
+INCLUDES_linalg := $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(ONEDNN_CFLAGS)
 INCLUDES_model := $(CJSON_CFLAGS)
 INCLUDES_data := $(HDF5_CFLAGS) $(CJSON_CFLAGS)
 INCLUDES_store := $(HDF5_CFLAGS) $(CJSON_CFLAGS) $(XXHASH_CFLAGS) $(YAML_CFLAGS)
@@ -145,8 +154,8 @@ INCLUDES_train := $(CJSON_CFLAGS)
 INCLUDES_cmd := $(CJSON_CFLAGS) $(YAML_CFLAGS)
 INCLUDES_comm := $(MPI_CFLAGS)
 INCLUDES_main.c := $(MPI_CFLAGS)
-INCLUDES_tests := -Itests $(MPI_CFLAGS) $(HDF5_CFLAGS) $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(CJSON_CFLAGS) $(YAML_CFLAGS) $(XXHASH_CFLAGS) $(CMOCKA_CFLAGS)
-LIBS := $(BLAS_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(CJSON_LIBS) $(XXHASH_LIBS) $(SLEEF_LIBS) $(MPI_LIBS) -lm
+INCLUDES_tests := -Itests $(MPI_CFLAGS) $(HDF5_CFLAGS) $(BLAS_CFLAGS) $(SLEEF_CFLAGS) $(ONEDNN_CFLAGS) $(CJSON_CFLAGS) $(YAML_CFLAGS) $(XXHASH_CFLAGS) $(CMOCKA_CFLAGS)
+LIBS := $(BLAS_LIBS) $(ONEDNN_LIBS) $(HDF5_LIBS) $(YAML_LIBS) $(CJSON_LIBS) $(XXHASH_LIBS) $(SLEEF_LIBS) $(MPI_LIBS) -lm
 LIBS_tests := $(CMOCKA_LIBS)
 LINK_FLAGS = $(LDFLAGS)
 LINK_LIBS = $(LIBS) $(LDLIBS)
@@ -398,7 +407,7 @@ help: ## this list
 # Asked by tests/support/deps.sh, so that it tries exactly what the build will use.
 probe-flags:
 	@$(foreach v,CC OWN_CFLAGS MPI_CFLAGS MPI_LIBS HDF5_CFLAGS HDF5_LIBS BLAS_CFLAGS BLAS_LIBS YAML_CFLAGS YAML_LIBS CJSON_CFLAGS CJSON_LIBS XXHASH_CFLAGS \
-	  XXHASH_LIBS SLEEF_CFLAGS SLEEF_LIBS CMOCKA_CFLAGS CMOCKA_LIBS,printf '%s\n' '$v=$(strip $($v))';)
+	  XXHASH_LIBS SLEEF_CFLAGS SLEEF_LIBS ONEDNN_CFLAGS ONEDNN_LIBS CMOCKA_CFLAGS CMOCKA_LIBS,printf '%s\n' '$v=$(strip $($v))';)
 
 # make print-LIBS: the value of a variable, for tools such as clang-tidy.
 print-%:

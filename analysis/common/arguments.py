@@ -2,11 +2,15 @@
 
 import argparse
 import math
+import shutil
 import textwrap
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from .text import NARROW, WIDTH
+
 HEAD = "examples (from the project's root):"
+LEAST_TEXT = 24  # letters of a text beside its name
 
 
 class Help(argparse.HelpFormatter):
@@ -20,6 +24,15 @@ class Help(argparse.HelpFormatter):
         super().add_argument(action)
         if isinstance(action, argparse._SubParsersAction):
             self._action_max_length += self._indent_increment
+
+
+def listed(names: str, text: str) -> str:
+    """For a list below the options: as wide as the options are, what has no room on the line stands below the text's beginning."""
+    width = shutil.get_terminal_size().columns - 2
+    begin = f"  {names} "
+    if len(begin) + LEAST_TEXT > width:
+        return "\n".join([begin.rstrip(), *textwrap.wrap(text, max(width, LEAST_TEXT), initial_indent="    ", subsequent_indent="    ")])
+    return textwrap.fill(text, width, initial_indent=begin, subsequent_indent=" " * len(begin)) or begin.rstrip()
 
 
 def add_verb(verbs: argparse._SubParsersAction, name: str, short: str, description: str, examples: str, below: str = "") -> argparse.ArgumentParser:
@@ -66,7 +79,11 @@ def add_output(parser: argparse.ArgumentParser, forms: Collection[str], written:
     parser.add_argument("--out-dir", type=Path, metavar="DIR", help=f"write {written} there")
     parser.add_argument("--format", type=some_of(forms), metavar="LIST", help=f"of {','.join(forms)} (default: text, and with --out-dir all). Text is printed; "
                         "the others are written to --out-dir, or printed where there is none")
-    parser.add_argument("--width", type=whole_number(60, 1000), metavar="N", help="columns of text (default: the terminal's, from 80 to 100)")
+    add_width(parser)
+
+
+def add_width(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--width", type=whole_number(NARROW, 1000), metavar="N", help=f"columns of text (default: the terminal's, from {NARROW} to {WIDTH})")
 
 
 def complete_output(options: argparse.Namespace, forms: Collection[str]) -> None:

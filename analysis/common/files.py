@@ -12,9 +12,23 @@ STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its name when the block has ended well, and goes when it has not."""
+    """A temporary file beside `path`, which takes its name when the block has ended well, and goes when it has not. What the system says of it, it says of
+    `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    prefix = f".{path.name}."
+    try:
+        with temporary_file(path, prefix) as temporary:
+            yield temporary
+    except OSError as error:
+        if error.filename is None or os.path.basename(error.filename).startswith(prefix):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def temporary_file(path: Path, prefix: str) -> Iterator[Path]:
+    """What replacing() does, in the system's words."""
+    handle, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
     os.close(handle)
     try:
         yield Path(temporary)

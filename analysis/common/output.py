@@ -32,7 +32,7 @@ def save(path: Path, text: str) -> None:
     """Raises Fault."""
     try:
         write_file(path, text)
-    except OSError as error:  # which names the temporary file
+    except OSError as error:
         raise Fault(f"{path} cannot be written: {error.strerror}") from None
     print(f"Written: {path}")
 

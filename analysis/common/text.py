@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-WIDTH, NARROW = 100, 80  # the widest that is made of one's own accord, the narrowest that looks right
+WIDTH, NARROW = 100, 60  # the widest that is made of one's own accord, the narrowest that is made at all
 NARROWEST = 12  # of a first column
 AND = " ±"  # numbers with it stand below one another
 

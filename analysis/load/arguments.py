@@ -29,9 +29,18 @@ def check_runs(options: argparse.Namespace) -> None:
         options.parser.error("--stage needs --study")
 
 
+class Control(argparse.Action):
+    """Also tells that it was asked for, be it the usual one."""
+
+    def __call__(self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: str, option: str | None = None) -> None:
+        options.control, options.asks_control = value, True
+
+
 def add_control(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--control", default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the table calls it where "
-                        f"a method has several (default: {CONTROL})")
+    """options.control and asks_control."""
+    parser.set_defaults(asks_control=False)
+    parser.add_argument("--control", action=Control, default=CONTROL, metavar="NAME", help="what all others are compared with: a method, or a row as the "
+                        f"table calls it where a method has several (default: {CONTROL})")
 
 
 def targets(text: str) -> dict[str, float]:

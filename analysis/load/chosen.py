@@ -10,6 +10,7 @@ from .index import ARCHIVE_INDEX, INDEX
 from .runs import Collection
 from .study import Study, complete_rows, read_study
 from .summary import Row, summarise
+from .targets import check_targets
 
 RESULTS = Path("results")  # read where nothing is named
 
@@ -37,7 +38,14 @@ def read_chosen_study(options: argparse.Namespace) -> Study:
 
 
 def read_chosen(options: argparse.Namespace) -> tuple[Collection, Study | None]:
-    """Raises BadIndex, Misuse."""
+    """Raises BadIndex, Misuse; this, too, for a --target of a task that none of them has."""
+    collection, study = read_places(options)
+    planned = [line.cells["task"] for line in study.runs] if study else []
+    check_targets(vars(options).get("target"), [*(run.task for run in collection.runs), *filter(None, planned)])
+    return collection, study
+
+
+def read_places(options: argparse.Namespace) -> tuple[Collection, Study | None]:
     if options.study:
         study = read_chosen_study(options)
         return study.collection, study

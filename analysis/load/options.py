@@ -1,10 +1,9 @@
 """Options of the verbs `runs`, `pack` and `unpack`."""
 
 import argparse
-import textwrap
 from pathlib import Path
 
-from ..common.arguments import add_verb
+from ..common.arguments import add_verb, add_width, listed
 from .arguments import add_reading, add_runs, check_runs
 from .fields import COLUMNS
 
@@ -23,9 +22,7 @@ EXAMPLES = """\
 
 def describe_columns() -> str:
     head = "columns of CSV and Markdown, their units, and what is not plain; behind them the settings by their own names (method.rank, train.lr):"
-    lines = [textwrap.fill(meaning, 79, initial_indent=f"  {name:<20} {unit or 'text':<6} ", subsequent_indent=" " * 30) or f"  {name:<20} {unit or 'text'}"
-             for name, (unit, meaning) in COLUMNS.items()]
-    return "\n".join([head, *lines])
+    return "\n".join([head, *(listed(f"{name:<20} {unit or 'text':<6}", meaning) for name, (unit, meaning) in COLUMNS.items())])
 
 
 def add_listing(verbs: argparse._SubParsersAction) -> None:
@@ -33,8 +30,10 @@ def add_listing(verbs: argparse._SubParsersAction) -> None:
                     "One row per finished run, nothing averaged. What is left out is named on stderr, with the reason.\n"
                     "Exit status: 0 listed, 1 no run that can be compared, or no index of a study, 2 wrong usage.", RUNS_EXAMPLES, describe_columns())
     add_runs(runs, "the runs that a study's index lists, never trials, instead", "results")
-    runs.add_argument("--format", choices=("text", "csv", "markdown"), default="text", help="text has a few columns, the others have all (default: text)")
+    runs.add_argument("--format", choices=("text", "csv", "markdown"), default="text", help="text has a few columns, as many as there is room for; the others "
+                      "have all (default: text)")
     runs.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
+    add_width(runs)
     add_reading(runs)
     runs.set_defaults(module=".load.listing", function="run_runs", check=check_runs, parser=runs)
 

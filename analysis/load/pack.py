@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from ..common.fault import Fault
+from ..common.fault import Fault, writing
 from ..common.files import replacing, write_bytes, write_file
 from ..common.units import human_bytes
 from ..common.words import count
 from .archive import Node, load_run, make_archive, make_file, read_archive_index, store_members
 from .hdf5 import Unusable, member_of, members_of, open_file
 from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, SUFFIX, BadIndex, Index, Line, parse_index, read_index, write_index
-from .source import Reader, of_stage
+from .source import Reader, not_a_folder, of_stage
 
 MOST_NAMED = 10
 
@@ -158,17 +158,22 @@ def verify(path: Path, digests: dict[str, bytes]) -> None:
 
 
 def read_plan(folder: Path) -> Index:
+    if reason := not_a_folder(folder):
+        raise Refused(reason)
     try:
         return read_index(folder / INDEX)
     except FileNotFoundError:
-        raise Refused(f"{folder}: " + (f"has no {INDEX}, which `peftscale sweep` writes" if folder.is_dir() else "no such folder")) from None
+        raise Refused(f"{folder}: has no {INDEX}, which `peftscale sweep` writes") from None
 
 
 def pack(options: argparse.Namespace) -> int:
     index = read_plan(options.study)
     planned = of_stage(index.lines, options.stage, options.study / INDEX)
     out = options.out or options.study
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{out / ARCHIVE} cannot be written: {error.filename}: {error.strerror}") from None
     with locked(out), Reader(options.study) as reader, Archive(out / ARCHIVE) as old:
         packing = Packing(reader, old, [line for line in planned if line.is_finished], index)
         if not packing.lines and not packing.old.lines:
@@ -176,10 +181,11 @@ def pack(options: argparse.Namespace) -> int:
         content, digests = make_archive(packing.runs(), packing.index)
         if not digests:
             raise Refused(f"{options.study}: no finished run can be read: {packing.left[0][0].cells['file']}: {packing.left[0][1]}")
-        with replacing(out / ARCHIVE) as temporary:
+        with writing(out / ARCHIVE), replacing(out / ARCHIVE) as temporary:
             temporary.write_bytes(content)
             verify(temporary, digests)
-        write_file(out / ARCHIVE_INDEX, packing.index())
+        with writing(out / ARCHIVE_INDEX):
+            write_file(out / ARCHIVE_INDEX, packing.index())
     counts = {"new": len(packing.new), "in the place of older ones": len(packing.replaced)}
     counts["as before"] = len(digests) - sum(counts.values())
     words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
@@ -212,7 +218,8 @@ def unpack(options: argparse.Namespace) -> int:
                 raise Refused(f"{options.out / f'{name}{SUFFIX}'}: is there already")
         for name in dict.fromkeys(wanted):
             target, run = options.out / f"{name}{SUFFIX}", load_run(member_of(archive, name))
-            write_bytes(target, make_file(partial(store_members, run)))
+            with writing(target):
+                write_bytes(target, make_file(partial(store_members, run)))
             print(f"Written: {target}")
     return 0
 

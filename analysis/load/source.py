@@ -15,10 +15,23 @@ from .index import ARCHIVE, ARCHIVE_INDEX, INDEX, BadIndex, Index, Line, read_in
 from .runs import Run, read_group
 
 
+def not_a_folder(folder: Path) -> str:
+    """What to say of a study's folder that is none; "" for a folder."""
+    if folder.is_dir():
+        return ""
+    if not folder.exists():
+        return f"{folder}: no such folder"
+    return f"{folder}: a file, where the folder of a study's results is wanted; name " + (str(folder.parent) if is_study(folder.parent) else "results/STUDY")
+
+
+def is_study(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (INDEX, ARCHIVE_INDEX))
+
+
 def find_index(folder: Path) -> tuple[Path, Index]:
     """index.tsv, and in a fresh clone, which has none, archive.tsv. Raises BadIndex, FileNotFoundError."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
+    if reason := not_a_folder(folder):
+        raise FileNotFoundError(reason)
     for name in (INDEX, ARCHIVE_INDEX):
         try:
             return folder / name, read_index(folder / name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -79,6 +79,14 @@ def choose_target(section: Section, given: dict[str, float], control: Row | None
     if section.metric not in LOWER_IS_BETTER and not -1 <= value <= 1:
         raise Misuse(f"the target {value:g} of {section.task} is no {section.metric}, which is at most 1; write {value:g}% if that is what you mean")
     return Target(value, "")
+
+
+def check_targets(given: Mapping[str, float] | None, tasks: Iterable[str]) -> None:
+    """given: by task. tasks: all that there are; none: nothing is known of them. Raises Misuse for a target of another one."""
+    known = sorted(set(tasks))
+    unknown = [task for task in given or {} if task and task not in known]
+    if known and unknown:
+        raise Misuse(f"--target: there is no run of {' or '.join(unknown)}; there are: {', '.join(known)}")
 
 
 def is_reached(score: float, target: Target, metric: str) -> bool:

@@ -1,7 +1,11 @@
 """Figures from run files, for a printed column and for a page in a browser: make_figures() draws them, save() gives their bytes."""
 
 import importlib
+import logging
 from typing import Any
+
+# Where nobody may write to its usual folder, matplotlib sets MPLCONFIGDIR to a temporary one, which goes with the process. It says so while it is imported.
+logging.getLogger("matplotlib").addFilter(lambda record: "MPLCONFIGDIR" not in str(record.msg))
 
 WHERE = {"Figure": ".figure", "Figures": ".figure", "save": ".figure", "make_figures": ".make"}
 

@@ -4,7 +4,7 @@ import argparse
 import difflib
 from pathlib import Path
 
-from ..common.arguments import add_verb, some_of
+from ..common.arguments import add_verb, add_width, listed, some_of
 from ..load.arguments import add_control, add_reading, add_runs, add_target, check_runs
 
 # Kinds of figures, in the order in which they are drawn.
@@ -48,7 +48,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
                     "Figures of finished runs, each only where the data carry it; what is not drawn is said with its reason. Each is written in every format; "
                     "captions.md has their titles, captions and runs.\n"
                     "Exit status: 0 drawn, 1 nothing to draw, no index of a study, or a file cannot be read or written, 2 wrong usage.", EXAMPLES,
-                    "\n".join(["figures:", *(f"  {name:<16} {words}" for name, words in KINDS.items())]))
+                    "\n".join(["figures:", *(listed(f"{name:<16}", words) for name, words in KINDS.items())]))
     add_runs(plot, "a study's results instead, by its index: its runs, and for `rates` its trials")
     plot.add_argument("--only", type=kinds, default=[], metavar="LIST", help="these figures alone; score stands for all that begin with it")
     plot.add_argument("--format", type=some_of(FORMATS), default=list(FORMATS), metavar="LIST", help=f"of {','.join(FORMATS)} (default: all)")
@@ -58,4 +58,5 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
                       "makes them without options")
     add_reading(plot)
     plot.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="where to write them")
+    add_width(plot)
     plot.set_defaults(module=".plots.verb", function="run_plot", check=check, parser=plot)

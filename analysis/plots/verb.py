@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..comm.figures import make_model_figures
 from ..common.fault import Fault, writing
 from ..common.files import write_bytes, write_file
+from ..common.output import width_of_terminal
 from ..common.text import wrap
 from ..common.words import count
 from ..load.chosen import name_places, read_chosen, rows_of
@@ -52,23 +53,28 @@ def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
     return figures, notes
 
 
-def write(options: argparse.Namespace, figures: Figures, notes: Sequence[str]) -> None:
+def tell(line: str, width: int) -> None:
+    print("\n".join(wrap(line, width)))
+
+
+def write(options: argparse.Namespace, figures: Figures, notes: Sequence[str], width: int) -> None:
     """Raises OSError."""
     for figure in figures:
         for form, content in save(figure, options.format).items():
             write_bytes(options.out_dir / f"{figure.name}.{form}", content)
-        print(f"{figure.name}: {figure.title}")
+        tell(f"{figure.name}: {figure.title}", width)
     if figures:
         write_file(options.out_dir / CAPTIONS, captions(figures, options.format, notes))
-        print(f"Written to {options.out_dir}: {count(len(figures), 'figure')} as {', '.join(options.format)}, {CAPTIONS}")
+        tell(f"Written to {options.out_dir}: {count(len(figures), 'figure')} as {', '.join(options.format)}, {CAPTIONS}", width)
 
 
 def run_plot(options: argparse.Namespace) -> int:
     figures, notes = draw(options)
+    width = options.width or width_of_terminal()
     with writing(options.out_dir):
-        write(options, figures, notes)
+        write(options, figures, notes, width)
     for line in [*(f"Not drawn: {line}" for line in figures.left_out), *notes]:
-        print("\n".join(wrap(line)))
+        tell(line, width)
     if not figures:
         raise Fault("nothing to draw")
     return 0

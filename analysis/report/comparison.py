@@ -31,7 +31,7 @@ FORMULAS = (
     "degrees of freedom. It speaks of other seeds on these test examples.",
     "Difference to the control: of each seed that both have, the row's score minus the control's; then mean and interval as of a score. What the seeds have in "
     "common, as the order of the data, drops out.",
-    "Interval with examples too: seeds and test examples as crossed random effects. To the variance of the mean over seeds comes what other examples would "
+    "Interval with new examples: seeds and test examples as crossed random effects. To the variance of the mean over seeds comes what other examples would "
     "add, estimated from the predictions that the run files hold; scores that are no means are taken apart into one pseudo-value per example.",
     "p: two-sided t test of the paired differences. Holm: the p values of a table's comparisons with the control in ascending order, each times the number of "
     "those not smaller than it, and none below the one before; so that the chance of any false verdict in the table stays below 5 %.",

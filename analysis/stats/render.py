@@ -16,7 +16,7 @@ from .intervals import Interval
 from .judge import Difference
 
 UNKNOWN = "-"
-HEADINGS = [("", "method"), ("", "score"), ("minus", "control"), ("with", "new ex."), ("p", "Holm"), ("", "verdict"), ("", "group"), ("small-", "est")]
+HEADINGS = [("", "method"), ("", "score"), ("minus", "control"), ("with new", "examples"), ("p", "Holm"), ("", "verdict"), ("", "group"), ("small-", "est")]
 WITHOUT_CONTROL = (0, 1, 6)  # of these columns
 DROPPED_FIRST = (7, 3, 4)  # where a terminal is narrow
 

@@ -35,7 +35,7 @@ COLUMNS = {
     "sd": Column(("test", "s.d."), shown.show_deviation, "standard deviation of the test score over seeds (n - 1)"),
     "difference": Column(("minus", "control"), shown.show_difference,
                          "test score minus the control's, paired by seed: mean over common seeds ± half of its 95 % t interval"),
-    "difference_examples": Column(("minus control,", "examples too"), shown.show_wide,
+    "difference_examples": Column(("with new", "examples"), shown.show_wide,
                                   "the same difference with an interval over seeds and test examples, from the stored predictions"),
     "compared": Column(("against", "control"), shown.show_verdict,
                        "better or worse than the control after Holm's correction at 5 %, or why neither can be said"),
@@ -81,6 +81,7 @@ COLUMNS = {
 }
 ALL = "all"
 AGAINST = ("difference", "difference_examples", "compared", "p_value", "smallest", "letters")  # that need a comparison
+TO_CONTROL = ("difference", "difference_examples", "compared", "p_value", "smallest")  # of these those that show the control
 TARGETS = ("time_to_target", "bytes_to_target")
 USUAL = ("test", "difference", "letters", "validation", "trainable", "stored", "sent", "sent_with_head", "step", "communication", "tokens_per_s", "seeds")
 USUAL_ALONE = tuple(name for name in USUAL if name not in AGAINST)  # where nothing can be compared: one seed, one row
@@ -116,6 +117,14 @@ def parse_columns(text: str) -> tuple[str, ...]:
 def sort_out(names: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
     """The columns that are known, and those that are not."""
     return tuple(name for name in names if name in COLUMNS), [name for name in names if name not in COLUMNS]
+
+
+def with_difference(columns: Sequence[str]) -> tuple[str, ...]:
+    """For a control that was asked for: a column that shows it is there, else the difference comes behind the score."""
+    if any(name in columns for name in TO_CONTROL):
+        return tuple(columns)
+    place = columns.index("test") + 1 if "test" in columns else 0
+    return (*columns[:place], "difference", *columns[place:])
 
 
 def usual(entries: Sequence[Entry]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ..load.mixture import find_mixtures
 from ..load.runs import Collection
 from ..load.targets import describe_targets
 from .build import Group, entries_of
-from .columns import AGAINST, MOST_NAMED, TARGETS
+from .columns import AGAINST, MOST_NAMED, TARGETS, TO_CONTROL
 from .entry import Entry
 from .shown import has_interval, seeds_of
 
@@ -38,7 +38,7 @@ def explain_scores(entries: Sequence[Entry]) -> str:
 
 
 # How notes of a comparison begin that matter only beside one of these columns.
-NEEDS = {"Control:": ("difference", "difference_examples", "compared", "p_value", "smallest"), "Family:": ("difference", "compared", "p_value", "smallest"),
+NEEDS = {"Control:": TO_CONTROL, "Family:": ("difference", "compared", "p_value", "smallest"),
          "Smallest": ("smallest",), "With new examples": ("difference_examples",), "Separated on these": ("difference_examples",),
          "No interval over examples": ("difference_examples",), "Letters:": ("letters",), "No letters": ("letters",),
          "Seeds that are missing": ()}  # is said with the planned ones

@@ -51,7 +51,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     table.add_argument("--curves", action="store_true", help="with --study: also every trial of tuned values and its score on validation "
                        "(curves.csv in --out-dir)")
     table.add_argument("--columns", type=columns, metavar="LIST", help=f"of {', '.join(COLUMNS)}, or {ALL} (default: what the study file names, else the usual "
-                       "ones). CSV has all of them")
+                       "ones; with --control the difference to it, too). CSV has all of them")
     add_control(table)
     add_target(table, "time_to_target and bytes_to_target")
     table.add_argument("--layout", choices=LAYOUTS, default="long", help="wide: methods below one another, tasks side by side, and their average; both: "

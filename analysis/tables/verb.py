@@ -16,7 +16,7 @@ from ..load.summary import summarise
 from ..load.trials import Curve, find_curves
 from .beside import Beside, describe_beside, fields_of, put_beside, read_beside
 from .build import MOST_READ, Group, entries_of, make_groups, make_table, missing_control
-from .columns import sort_out, usual
+from .columns import sort_out, usual, with_difference
 from .curves import curves_csv, curves_markdown, curves_text
 from .entry import Entry
 from .latex import as_latex
@@ -72,6 +72,8 @@ def make(options: argparse.Namespace, collection: Collection, study: Study | Non
     predictions = read_predictions if len(collection.runs) <= MOST_READ or "difference_examples" in named else None
     groups = make_groups(rows, options.control, options.target, predictions)
     columns = named or usual(entries_of(groups))
+    if options.asks_control and not options.columns and any(entry.statistics and entry.statistics.difference for entry in entries_of(groups)):
+        columns = with_difference(columns)
     below = describe_collection(collection)
     counted = count_runs(collection, len(rows))
     long = wide = None

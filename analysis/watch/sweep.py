@@ -17,6 +17,7 @@ from .snapshot import FAILED, WAITING, Entry, Snapshot
 
 KIND = ("role", "stage", "task", "ranks", "method")  # runs that have these in common take about as long
 INDEXES = (INDEX, ARCHIVE_INDEX)
+NOTHING_YET = "there is no run file yet"
 FILE_NAME = re.compile(r"(?P<task>.+?)-(?P<method>[a-z0-9_]+?)(?P<trial>-trial)?-s(?P<seed>\d+)-[0-9a-f]{8}")  # as the sweep calls a run
 
 
@@ -108,7 +109,7 @@ class Files:
             if run in self.places or not entry.reason.startswith(NO_RUN):  # below a folder there may be files of another kind
                 entries.append(entry)
         if not (entries or notes):
-            notes.append("there is no run file yet")
+            notes.append(NOTHING_YET)
         place = str(self.places[0]) if len(self.places) == 1 else f"{len(self.places)} places"
         return Snapshot("run files", printable(place), entries, True, time.time(), list(dict.fromkeys(notes)))
 
@@ -118,7 +119,7 @@ def is_study(folder: Path) -> bool:
 
 
 def open_place(places: list[Path]) -> Study | Files:
-    """Raises FileNotFoundError, and ValueError for what cannot be watched."""
+    """Raises FileNotFoundError, and ValueError for what cannot be watched, or where no run is to be expected."""
     for place in places:
         if not place.exists() and not (place.name.endswith(SUFFIX) and place.with_name(place.name + PARTIAL).exists()):
             raise FileNotFoundError(f"{place}: no such file or folder; `peftscale sweep run` makes the folder of a study's results when it begins")
@@ -127,7 +128,16 @@ def open_place(places: list[Path]) -> Study | Files:
     studies = [place for place in places if place.is_dir() and is_study(place)]
     if studies and len(places) > 1:
         raise ValueError(f"{studies[0]}: is the folder of a study, which is watched alone; name one study, or run files")
-    return Study(studies[0]) if studies else Files(places)
+    if studies:
+        return Study(studies[0])
+    files = Files(places)
+    seen = files.look()
+    if not seen.entries:
+        where = str(places[0]) if len(places) == 1 else f"{len(places)} places"
+        wrong = [note for note in seen.notes if note != NOTHING_YET]
+        raise ValueError(wrong[0] if wrong else f"{where}: no run file is there, and neither {INDEX} nor runs/, which a sweep makes first; name a study's "
+                         "results (results/STUDY) or run files")
+    return files
 
 
 # ---- names ----

@@ -20,6 +20,7 @@ static int act(comm *none, int argc, char **argv) {
   provenance_add(&p, "mpi", "%s", comm_library());
   provenance_add(&p, "blas", "%s", linalg_library());
   provenance_add(&p, "blas_core", "%s", linalg_core());
+  provenance_add(&p, "onednn", "%s", linalg_onednn());
   if (!json) {
     for (int i = 0; i < p.count; i++) printf("%-22s %s\n", p.items[i].name, p.items[i].value);
     return ERROR_NONE;

@@ -25,12 +25,16 @@ typedef enum config_reduce { REDUCE_FLOAT, REDUCE_EXACT } config_reduce;
 typedef enum config_node_reduce { NODE_REDUCE_OFF, NODE_REDUCE_ON } config_node_reduce;
 typedef enum config_payload { PAYLOAD_COMPACT, PAYLOAD_DENSE } config_payload;
 typedef enum config_head_reduce { HEAD_REDUCE_DENSE, HEAD_REDUCE_FACTORS } config_head_reduce;
+typedef enum config_precision { PRECISION_F32, PRECISION_BF16 } config_precision;
+typedef enum config_linalg { BACKEND_OPENBLAS, BACKEND_ONEDNN } config_linalg;
 typedef enum config_keep { KEEP_BEST, KEEP_LAST } config_keep;
 
 /* A field of an `auto` key holds -1 (integers, booleans, choices) or NaN (reals) until its owner resolves it; texts are never NULL. */
 typedef struct config {
   int64_t seed;
   int64_t shards;          /* auto: ceil(batch x mean length / 256), at least 2       */
+  int64_t precision;       /* config_precision, of the operands of products with frozen weights */
+  int64_t linalg;          /* config_linalg, of the same; auto: the best that is there          */
   int64_t threads;         /* execution: threads per rank, each working on whole shards */
   int64_t reduce, payload; /* execution: config_reduce, config_payload                */
   int64_t node_reduce;     /* execution: config_node_reduce                           */

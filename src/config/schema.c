@@ -17,6 +17,8 @@ static const char *const reduce_words[] = {"float", "exact", NULL};
 static const char *const node_reduce_words[] = {"off", "on", NULL};
 static const char *const payload_words[] = {"compact", "dense", NULL};
 static const char *const head_reduce_words[] = {"dense", "factors", NULL};
+static const char *const precision_words[] = {"f32", "bf16", NULL};
+static const char *const linalg_words[] = {"openblas", "onednn", NULL};
 static const char *const keep_words[] = {"best", "last", NULL};
 
 #define FIELD(member) offsetof(config, member)
@@ -31,6 +33,16 @@ static const config_key rows[] = {
      FIELD(shards),
      NUMBERS,
      NULL},
+    {{"precision", OPTION_CHOICE, "f32", 0, 0, precision_words, 0,
+      "operands of products with frozen weights; bf16: both rounded to bfloat16, summed in floats, all else in floats"},
+     FIELD(precision),
+     NUMBERS,
+     "f32"},
+    {{"linalg", OPTION_CHOICE, "auto", 0, 0, linalg_words, 1,
+      "library of products with frozen weights; auto: onednn where the program has it and the processor AVX-512, else openblas"},
+     FIELD(linalg),
+     NUMBERS,
+     "openblas"},
     {{"threads", OPTION_INT, "1", 1, 1024, NULL, 0, "threads per rank, each working on whole shards"}, FIELD(threads), EXECUTION, NULL},
     {{"reduce", OPTION_CHOICE, "float", 0, 0, reduce_words, 0, "sum of gradients: in floats, or in integers (the same bits for any ranks and threads)"},
      FIELD(reduce),

@@ -1,4 +1,5 @@
 #include <cblas.h>
+#include <omp.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -8,7 +9,10 @@ int linalg_setup(void) {
   if (openblas_get_parallel() == OPENBLAS_SEQUENTIAL)
     return FAIL(ERROR_SYSTEM, "link or load its openmp or pthread build (Debian: libopenblas0-openmp)",
                 "OpenBLAS is the single-threaded build (%s): it gives wrong products when called from several threads", openblas_get_config());
-  openblas_set_num_threads(1); /* a thread works on whole shards; one BLAS thread keeps a product's bits independent of the machine's load */
+  /* A thread works on whole shards: one thread in each call of a library keeps a product's bits independent of the machine's load. oneDNN asks OpenMP, whose
+   * parallel regions here all say how many threads they want. */
+  openblas_set_num_threads(1);
+  omp_set_num_threads(1);
   return kernels_setup();
 }
 

@@ -13,7 +13,7 @@
 
 /* ---- backend (backend.c) ---- */
 
-/* Sets one BLAS thread per caller, checks that the library may be called from several threads, and takes the highest level of own kernels that the processor
+/* Sets one thread per call of a library, checks that OpenBLAS may be called from several threads, and takes the highest level of own kernels that the processor
  * has, or the one that PEFTSCALE_KERNELS names. Errors: ERROR_SYSTEM for a single-threaded build of OpenBLAS, which shares an unprotected buffer between
  * threads and gives wrong products; ERROR_USAGE for a level that is not there. */
 int linalg_setup(void);
@@ -22,6 +22,20 @@ int linalg_setup(void);
  * Other kernels give other bits. */
 const char *linalg_library(void);
 const char *linalg_core(void);
+
+/* Who multiplies by frozen weights. OpenBLAS is always there; oneDNN where the program was built with it. */
+typedef enum linalg_backend { LINALG_OPENBLAS, LINALG_ONEDNN } linalg_backend;
+extern const char *const linalg_backend_names[2];
+
+/* The operands of products with frozen weights: float, or both rounded to bfloat16 while the sum stays in float. */
+typedef enum linalg_precision { LINALG_F32, LINALG_BF16 } linalg_precision;
+extern const char *const linalg_precision_names[2];
+
+/* "oneDNN 2.6.3 avx512_core_bf16": version and the instruction set that it uses here; "none" where the program was built without. */
+const char *linalg_onednn(void);
+
+/* Whether the backend has fast kernels of this precision on this processor. Errors: ERROR_USAGE saying what is missing. */
+int linalg_backend_check(linalg_backend backend, linalg_precision precision);
 
 /* ---- products (product.c): C = alpha op(A) op(B) + beta C, C is m x n, k the inner size ---- */
 
@@ -32,6 +46,44 @@ void linalg_product_tn(int m, int n, int k, real alpha, const real *a, int lda, 
 /* The same three by plain loops with double sums: what the tests compare with. trans_a, trans_b: non-zero where the matrix is stored transposed. */
 void linalg_reference_product(int trans_a, int trans_b, int m, int n, int k, double alpha, const real *a, int lda, const real *b, int ldb, double beta, real *c,
                               int ldc);
+
+/* ---- products with a frozen W [out][in], laid out once for many of them (map.c) ----
+ *
+ * A map is a shape with its kernels, for any number of weights and threads. A W is laid out twice, for y = x W^T + b and for dx = dy W, in memory of the caller
+ * that all threads and processes may share. What one thread needs beside that is its desk. With OpenBLAS there is nothing to lay out: W itself is used.
+ *
+ * Rows are worked on in blocks: x and y must have room for LINALG_ROW_BLOCK - 1 rows more than n, whose numbers are of no meaning. A row's result depends
+ * neither on n nor on the other rows. */
+typedef struct linalg_map linalg_map;
+typedef struct linalg_desk linalg_desk;
+enum { LINALG_ROW_BLOCK = 4 };
+
+/* A weight: W as it is (NULL where the layouts are enough) and its layouts, each NULL where W itself is to be used (which a trained weight always is). */
+typedef struct linalg_weight {
+  const real *plain;
+  const void *forward, *backward;
+} linalg_weight;
+
+/* Errors: those of linalg_backend_check, ERROR_SYSTEM when the library refuses, ERROR_MEMORY. */
+int linalg_map_create(linalg_backend backend, linalg_precision precision, int out, int in, linalg_map **result);
+void linalg_map_destroy(linalg_map *m);
+
+/* Bytes of the two layouts of a W, 0 where W itself is used; they want the alignment of a cache line (64 bytes). */
+int64_t linalg_map_forward_bytes(const linalg_map *m);
+int64_t linalg_map_backward_bytes(const linalg_map *m);
+/* Lays out W [out][in]; either target may be NULL. Errors: ERROR_SYSTEM, ERROR_MEMORY. */
+int linalg_map_lay_out(const linalg_map *m, const real *w, void *forward, void *backward);
+
+/* A thread's place to work, for calls with at most `rows` rows and maps of at most `widest` inputs or outputs; it takes more memory for each map that it meets
+ * first. Errors: ERROR_MEMORY. */
+int linalg_desk_create(int64_t rows, int64_t widest, linalg_precision precision, linalg_desk **result);
+void linalg_desk_destroy(linalg_desk *d);
+int64_t linalg_desk_bytes(const linalg_desk *d);
+
+/* y [n][out] = x [n][in] W^T + bias (bias [out] may be NULL). */
+int linalg_map_forward(const linalg_map *m, linalg_desk *d, const linalg_weight *w, const real *bias, int n, const real *x, real *y);
+/* dx [n][in] = dy [n][out] W; add != 0: += instead of =. */
+int linalg_map_backward(const linalg_map *m, linalg_desk *d, const linalg_weight *w, int n, const real *dy, int add, real *dx);
 
 /* ---- rows of a matrix (rows.c): x is n x w with row distance ld ---- */
 

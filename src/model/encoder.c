@@ -22,12 +22,19 @@ static void site_columns(const model *m, int group, real *y, real *columns[GROUP
   for (int i = 0; i < g->site_count; i++) columns[i] = y + m->sites[g->site[i]].column;
 }
 
+static linalg_weight weight_of(const model *m, int layer, int stage, int weight) {
+  const frozen_map *f = &m->frozen[layer * STAGES + stage];
+  return (linalg_weight){.plain = m->value[weight],
+                         .forward = f->forward_offset < 0 ? NULL : m->store + f->forward_offset,
+                         .backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset};
+}
+
 /* y = x W^T + b, then the adapter's part. */
 static int map_forward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *y) {
   const param *p = &m->params[weight];
+  const linalg_weight laid_out = weight_of(m, layer, stage, weight);
   int group = layer * STAGES + stage;
-  linalg_set_rows(n, p->rows, m->value[bias], y, p->rows);
-  linalg_product_nt(n, p->rows, p->cols, 1, x, p->cols, m->value[weight], p->cols, 1, y, p->rows);
+  TRY(linalg_map_forward(m->maps[stage], w->desk, &laid_out, m->value[bias], n, x, y));
   if (!m->adapter->touched[group]) return ERROR_NONE;
   real *columns[GROUP_MAX_SITES];
   site_columns(m, group, y, columns);
@@ -60,8 +67,9 @@ static int map_backward(const model *m, model_workspace *w, int layer, int stage
   if (dweight) linalg_product_tn(p->rows, p->cols, n, 1, dy, p->rows, x, p->cols, 1, dweight, p->cols);
   if (dbias) linalg_column_sum(n, p->rows, dy, p->rows, dbias);
   tell_done(m, progress, bias);
-  if (dx) linalg_product_nn(n, p->cols, p->rows, 1, dy, p->rows, m->value[weight], p->cols, add, dx, p->cols);
-  return ERROR_NONE;
+  if (!dx) return ERROR_NONE;
+  const linalg_weight laid_out = weight_of(m, layer, stage, weight);
+  return linalg_map_backward(m->maps[stage], w->desk, &laid_out, n, dy, add, dx);
 }
 
 static void norm_forward(const model *m, int n, int gain, int shift, const real *x, real *hat, real *deviation, real *y) {

@@ -23,6 +23,11 @@ typedef struct reached_rows {
   uint8_t *seen; /* [rows]                                   */
 } reached_rows;
 
+/* Where a frozen weight's layouts begin in the store; -1: there is none (no such layout, a trained weight, nothing below that wants a gradient). */
+typedef struct frozen_map {
+  int64_t forward_offset, backward_offset;
+} frozen_map;
+
 struct model {
   model_shape shape;
   model_options options;
@@ -40,7 +45,9 @@ struct model {
   int segment_count, adapter_segment; /* the adapter's segments come last, from this one on */
   int64_t theta_count, store_count, adapter_offset;
   real *store;
-  const real **value; /* [param_count] */
+  const real **value;       /* [param_count] */
+  linalg_map *maps[STAGES]; /* one for each stage's shape                     */
+  frozen_map *frozen;       /* [layers * STAGES] the weights of each as laid out */
   adapter *adapter;
   reached_rows reached[REACHED];
   uint8_t *active; /* [segment_count]; NULL: everything, always */
@@ -61,7 +68,9 @@ typedef struct layer_memory {
 struct model_workspace {
   arena *memory;
   method_workspace method;
-  int64_t tokens, sequences, masked, squares; /* capacities */
+  linalg_desk *desk;
+  int64_t tokens, sequences, masked, squares; /* capacities                                                                  */
+  int64_t rows;                               /* tokens up to a whole block of the frozen products, for rows of no meaning */
   int training;
   int layer_count;
   real **hidden; /* [layers + 1] input of each layer; the last: the model's output */
@@ -79,6 +88,12 @@ struct model_workspace {
 };
 
 static inline int level_of(int layer, int stage) { return 1 + layer * STAGES + stage; }
+
+/* The parameter that is a stage's weight. */
+static inline int stage_weight(const model *m, int layer, int stage) {
+  const layer_params *p = &m->layers[layer];
+  return (const int[STAGES]){p->qkv_weight, p->o_weight, p->up_weight, p->down_weight}[stage];
+}
 
 /* Where a trained parameter's gradient goes; NULL: frozen. */
 static inline real *param_gradient(const model *m, int index, real *grad) {

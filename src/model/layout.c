@@ -141,6 +141,33 @@ static int find_lowest(const model *m) {
   return lowest;
 }
 
+/* Behind the base values: the layouts of frozen weights, where the backend has its own. */
+static int plan_layouts(model *m) {
+  int d = m->shape.width, ffn = m->shape.ffn;
+  const int out[STAGES] = {3 * d, d, ffn, d}, in[STAGES] = {d, d, d, ffn};
+  TRY(arena_take(m->memory, (size_t)(m->shape.layers * STAGES), sizeof *m->frozen, &m->frozen));
+  for (int stage = 0; stage < STAGES; stage++) {
+    linalg_map *map;
+    TRY(linalg_map_create(m->options.backend, m->options.precision, out[stage], in[stage], &m->maps[stage]));
+    map = m->maps[stage];
+    const int64_t forward = linalg_map_forward_bytes(map) / (int64_t)sizeof(real), backward = linalg_map_backward_bytes(map) / (int64_t)sizeof(real);
+    for (int l = 0; l < m->shape.layers; l++) {
+      frozen_map *f = &m->frozen[l * STAGES + stage];
+      int is_frozen = m->params[stage_weight(m, l, stage)].theta_offset < 0;
+      *f = (frozen_map){-1, -1};
+      if (is_frozen && forward > 0) {
+        f->forward_offset = m->store_count;
+        m->store_count += forward;
+      }
+      if (is_frozen && backward > 0 && m->lowest < level_of(l, stage)) {
+        f->backward_offset = m->store_count;
+        m->store_count += backward;
+      }
+    }
+  }
+  return ERROR_NONE;
+}
+
 static int check_options(const model_options *o) {
   if (o->objective == MODEL_CLASSIFY && o->classes < 2) return FAIL(ERROR_USAGE, NULL, "a classification needs at least 2 classes, not %d", o->classes);
   if (o->objective == MODEL_REGRESS && o->classes != 1) return FAIL(ERROR_INTERNAL, NULL, "a regression has one output, not %d", o->classes);
@@ -168,7 +195,7 @@ static int plan(model *m, const method *chosen, const option_set *method_options
     TRY(model_choose(m, METHOD_EVALUATION));
   }
   m->lowest = find_lowest(m);
-  return ERROR_NONE;
+  return plan_layouts(m);
 }
 
 int model_create(const model_shape *shape, const model_options *options, const method *chosen, const option_set *method_options, model **result) {
@@ -195,6 +222,7 @@ int model_create(const model_shape *shape, const model_options *options, const m
 void model_destroy(model *m) {
   if (!m) return;
   adapter_destroy(m->adapter);
+  for (int stage = 0; stage < STAGES; stage++) linalg_map_destroy(m->maps[stage]);
   census_destroy(m->census);
   arena_destroy(m->memory);
 }

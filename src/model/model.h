@@ -1,8 +1,8 @@
 /* The transformer: one implementation of forward and backward over packed batches, described by a family table, with a method's adapter inside.
  *
  * Life: model_create (plans parameters, sites and theta; no float work, so that counting needs no weights) -> model_attach (memory for the frozen numbers)
- * -> model_load or model_randomize -> model_init_theta -> per step: model_expand, then per shard model_gradient or model_predict in any thread, then
- * model_gather per thread.
+ * -> model_load or model_randomize, and model_lay_out -> model_init_theta -> per step: model_expand, then per shard model_gradient or model_predict in any
+ * thread, then model_gather per thread.
  *
  * A packed batch is a [tokens][width] matrix with sequence offsets; there is no padding anywhere. A sequence's result does not depend on its neighbours.
  *
@@ -11,6 +11,7 @@
 #ifndef PEFTSCALE_MODEL_H
 #define PEFTSCALE_MODEL_H
 
+#include "linalg/linalg.h"
 #include "method/method.h"
 #include "model/family.h"
 
@@ -25,6 +26,8 @@ typedef struct model_options {
   int classes; /* outputs of the head; 1 for regression; unused for masked language modelling */
   double dropout_embedding, dropout_attention, dropout_hidden, dropout_adapter, dropout_head;
   uint64_t seed;
+  linalg_backend backend; /* of products with frozen weights */
+  linalg_precision precision;
   int whole_backward; /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
 } model_options;
 
@@ -75,7 +78,7 @@ const param *model_param(const model *m, int index);
 int model_segment_count(const model *m);
 const segment *model_segment(const model *m, int index); /* of the whole theta: head, trained base parameters in backward order, adapter */
 int64_t model_theta_count(const model *m);
-int64_t model_store_count(const model *m);                   /* reals of all base values                                                  */
+int64_t model_store_count(const model *m);                   /* reals of all base values and of the frozen weights' layouts               */
 int64_t model_role_count(const model *m, segment_role role); /* floats of theta that count as adapter, base or head                        */
 int model_counts(const model *m, method_counts *counts);     /* the method's numbers, head apart                                          */
 adapter *model_adapter(const model *m);                      /* its constants may be filled, its sub-network chosen       */
@@ -85,8 +88,8 @@ int model_output_count(const model *m);                      /* columns of model
 
 /* ---- values ---- */
 
-/* `store`: model_store_count reals, owned by the caller, written by model_load or model_randomize (by one process of a node), then read-only. Takes the
- * memory of the method and draws its frozen numbers (adapter_prepare). Errors: ERROR_MEMORY. */
+/* `store`: model_store_count reals, owned by the caller, written by model_load or model_randomize and model_lay_out (by one process of a node), then
+ * read-only. Takes the memory of the method and draws its frozen numbers (adapter_prepare). Errors: ERROR_MEMORY. */
 int model_attach(model *m, real *store);
 
 /* Where base values come from: find returns the index of a tensor or -1; describe gives its shape; read copies elements (checked finite). */
@@ -101,6 +104,9 @@ typedef struct tensor_source {
 /* Fills the store. Errors: ERROR_INPUT naming file, tensor and reason (missing, wrong shape, not finite). */
 int model_load(model *m, const tensor_source *source);
 void model_randomize(model *m);
+
+/* Once the base values are in the store: lays out the frozen weights as the backend wants them (linalg_map). Errors: those of linalg_map_lay_out. */
+int model_lay_out(model *m);
 
 /* The parts a parameter has in files (q, k, v apart): name without prefix, first row, rows. Returns how many; part < that. */
 int model_param_parts(const model *m, int index);

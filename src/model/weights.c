@@ -75,6 +75,16 @@ void model_randomize(model *m) {
     if (m->params[i].role == SEGMENT_BASE) fill_start(m, i, RANDOM_WEIGHTS, m->store + m->params[i].store_offset);
 }
 
+int model_lay_out(model *m) {
+  for (int l = 0; l < m->shape.layers; l++)
+    for (int stage = 0; stage < STAGES; stage++) {
+      const frozen_map *f = &m->frozen[l * STAGES + stage];
+      real *forward = f->forward_offset < 0 ? NULL : m->store + f->forward_offset, *backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset;
+      if (forward || backward) TRY(linalg_map_lay_out(m->maps[stage], m->store + m->params[stage_weight(m, l, stage)].store_offset, forward, backward));
+    }
+  return ERROR_NONE;
+}
+
 int model_init_theta(const model *m, real *theta) {
   for (int i = 0; i < m->param_count; i++) {
     const param *p = &m->params[i];

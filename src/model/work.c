@@ -9,7 +9,7 @@ static int take(model_workspace *w, int64_t count, real **result) { return arena
 
 /* activated: another layer's buffer to share; NULL: one of its own. */
 static int take_layer(const model *m, model_workspace *w, layer_memory *k, int keeps, real *activated) {
-  int64_t t = w->tokens, d = m->shape.width;
+  int64_t t = w->rows, d = m->shape.width;
   TRY(take(w, t * 3 * d, &k->qkv));
   TRY(take(w, w->squares * m->shape.heads, &k->share));
   TRY(take(w, t * d, &k->context));
@@ -33,7 +33,7 @@ static int wants_activated(const model *m, int l) {
 static int take_layers(const model *m, model_workspace *w) {
   int layers = m->shape.layers;
   w->layer_count = layers;
-  int64_t hidden = w->tokens * m->shape.width;
+  int64_t hidden = w->rows * m->shape.width;
   TRY(arena_take(w->memory, (size_t)layers, sizeof *w->layers, &w->layers));
   TRY(arena_take(w->memory, (size_t)layers + 1, sizeof *w->hidden, &w->hidden));
   w->first_kept = layers;
@@ -52,7 +52,7 @@ static int take_layers(const model *m, model_workspace *w) {
 }
 
 static int take_backward(const model *m, model_workspace *w) {
-  int64_t t = w->tokens, d = m->shape.width;
+  int64_t t = w->rows, d = m->shape.width;
   TRY(take(w, t * d, &w->dhidden));
   TRY(take(w, t * d, &w->dmiddle));
   TRY(take(w, t * d, &w->dcontext));
@@ -66,11 +66,11 @@ static int take_backward(const model *m, model_workspace *w) {
 static int take_method(const model *m, model_workspace *w) {
   const adapter *a = m->adapter;
   TRY(take(w, a->factor_count, &w->method.factor_gradient));
-  TRY(take(w, w->tokens * a->scratch_width + a->scratch_fixed, &w->method.scratch));
-  TRY(arena_take(w->memory, (size_t)w->tokens, sizeof *w->method.element, &w->method.element));
+  TRY(take(w, w->rows * a->scratch_width + a->scratch_fixed, &w->method.scratch));
+  TRY(arena_take(w->memory, (size_t)w->rows, sizeof *w->method.element, &w->method.element));
   TRY(arena_take(w->memory, (size_t)a->group_count, sizeof *w->method.saved, &w->method.saved));
   for (int g = 0; g < a->group_count; g++)
-    if (w->training && a->touched[g]) TRY(take(w, w->tokens * a->saved_width[g], &w->method.saved[g]));
+    if (w->training && a->touched[g]) TRY(take(w, w->rows * a->saved_width[g], &w->method.saved[g]));
   return ERROR_NONE;
 }
 
@@ -95,9 +95,9 @@ static int take_head(const model *m, model_workspace *w) {
 
 static int take_all(const model *m, model_workspace *w) {
   TRY(take_layers(m, w));
-  TRY(take(w, w->tokens, &w->embedding_deviation));
+  TRY(take(w, w->rows, &w->embedding_deviation));
   TRY(take(w, w->squares, &w->attention_scratch));
-  TRY(arena_take(w->memory, (size_t)w->tokens, sizeof *w->element, &w->element));
+  TRY(arena_take(w->memory, (size_t)w->rows, sizeof *w->element, &w->element));
   if (w->training) TRY(take_backward(m, w));
   TRY(take_method(m, w));
   return take_head(m, w);
@@ -110,8 +110,12 @@ int model_workspace_create(const model *m, int64_t tokens, int64_t sequences, in
   TRY(arena_create(&memory));
   int code = arena_take(memory, 1, sizeof *w, &w);
   if (!code) {
-    *w = (model_workspace){.memory = memory, .tokens = tokens, .sequences = sequences, .masked = masked, .squares = squares, .training = training};
+    int64_t rows = (tokens + LINALG_ROW_BLOCK - 1) / LINALG_ROW_BLOCK * LINALG_ROW_BLOCK;
+    *w =
+        (model_workspace){.memory = memory, .tokens = tokens, .rows = rows, .sequences = sequences, .masked = masked, .squares = squares, .training = training};
+    int widest = 3 * m->shape.width > m->shape.ffn ? 3 * m->shape.width : m->shape.ffn;
     code = take_all(m, w);
+    if (!code) code = linalg_desk_create(tokens, widest, m->options.precision, &w->desk);
   }
   if (code) arena_destroy(memory);
   else *result = w;
@@ -119,10 +123,12 @@ int model_workspace_create(const model *m, int64_t tokens, int64_t sequences, in
 }
 
 void model_workspace_destroy(model_workspace *w) {
-  if (w) arena_destroy(w->memory);
+  if (!w) return;
+  linalg_desk_destroy(w->desk);
+  arena_destroy(w->memory);
 }
 
-int64_t model_workspace_bytes(const model_workspace *w) { return (int64_t)arena_used_bytes(w->memory); }
+int64_t model_workspace_bytes(const model_workspace *w) { return (int64_t)arena_used_bytes(w->memory) + linalg_desk_bytes(w->desk); }
 
 model_times model_workspace_times(model_workspace *w) {
   model_times times = w->times;

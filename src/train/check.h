@@ -80,8 +80,8 @@ extern const char *const check_split_names[CHECK_SPLITS];
 
 /* Attributes of /provenance that are compared; "" where the file lacks one, as those of older versions do. */
 typedef struct check_provenance {
-  const char *weights_hash, *dataset_hash, *initial_theta_hash, *start_hash, *order_hash, *schedule_hash, *binary_hash, *backend, *blas, *blas_core, *mpi,
-      *commit, *dirty;
+  const char *weights_hash, *dataset_hash, *initial_theta_hash, *start_hash, *order_hash, *schedule_hash, *binary_hash, *backend, *blas, *blas_core, *onednn,
+      *mpi, *commit, *dirty;
   int64_t ranks, nodes, threads; /* -1: not a number */
 } check_provenance;
 

@@ -36,13 +36,13 @@ static int check_config(check_run *r) {
 
 static int check_ids(check_run *r) {
   const check_provenance *p = &r->provenance;
-  char experiment_id[HASH_TEXT_BYTES], run_id[HASH_TEXT_BYTES];
+  char experiment_id[HASH_TEXT_BYTES], run_id[HASH_TEXT_BYTES], backend[IDENTITY_BACKEND_BYTES];
   if (!r->config || !*r->canonical || !*p->weights_hash || !*p->dataset_hash) return ERROR_NONE;
   const identity_parts parts = {.canonical = r->canonical,
                                 .weights_hash = p->weights_hash,
                                 .dataset_hash = p->dataset_hash,
                                 .start_hash = p->start_hash,
-                                .backend = *p->backend ? p->backend : IDENTITY_BACKEND, /* files of older versions do not say it */
+                                .backend = *p->backend ? p->backend : identity_backend(r->config, backend), /* files of older versions do not say it */
                                 .ranks = (int)p->ranks,
                                 .threads = (int)p->threads,
                                 .nodes = (int)p->nodes,

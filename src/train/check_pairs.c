@@ -190,13 +190,20 @@ static int compare_results(const twins *t) {
   return ERROR_NONE;
 }
 
+/* Of the libraries that multiplied in both; who multiplied by frozen weights is the same in one experiment. */
+static int same_kernels(const check_provenance *x, const check_provenance *y) {
+  return *x->blas_core && !strcmp(x->blas_core, y->blas_core) && (!strstr(x->backend, "onednn") || !strcmp(x->onednn, y->onednn));
+}
+
 int check_same_experiment(const check_run *a, const check_run *b, double tolerance, arena *memory, check_pair *p) {
   const twins t = {a, b, tolerance, memory, p};
-  int exact = check_is_exact(a) && check_is_exact(b), one_kernel = *a->provenance.blas_core && !strcmp(a->provenance.blas_core, b->provenance.blas_core);
+  int exact = check_is_exact(a) && check_is_exact(b), one_kernel = same_kernels(&a->provenance, &b->provenance);
   p->is_bitwise = exact && one_kernel;
   p->loss = p->norm = p->is_bitwise ? NAN : 0;
   p->scores = NAN;
-  if (exact && !one_kernel) TRY(NOTE("compared to rounding: the BLAS kernels are %.40s and %.40s", a->provenance.blas_core, b->provenance.blas_core));
+  if (exact && !one_kernel)
+    TRY(NOTE("compared to rounding: the kernels are %.40s %.60s and %.40s %.60s", a->provenance.blas_core, a->provenance.onednn, b->provenance.blas_core,
+             b->provenance.onednn));
   TRY(compare_hashes(&t));
   TRY(compare_steps(&t));
   TRY(compare_evaluations(&t));
@@ -279,6 +286,7 @@ int check_comparable(const check_run *a, const check_run *b, const check_run *or
   else TRY(NOTE("sample order not compared: no run before it has its seed"));
   TRY(compare_text("backend", x->backend, y->backend, memory, p));
   TRY(compare_text("blas_core", x->blas_core, y->blas_core, memory, p));
+  if (strstr(x->backend, "onednn")) TRY(compare_text("onednn", x->onednn, y->onednn, memory, p));
   TRY(note_execution(a, b, memory, p));
   p->relation = p->differences.count ? CHECK_NOT_COMPARABLE : CHECK_COMPARABLE;
   return ERROR_NONE;

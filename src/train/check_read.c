@@ -69,6 +69,7 @@ static int take_provenance(check_run *r) {
                {"backend", &p->backend, 0},
                {"blas", &p->blas, 1},
                {"blas_core", &p->blas_core, 1},
+               {"onednn", &p->onednn, 0},
                {"mpi", &p->mpi, 0},
                {"commit", &p->commit, 0},
                {"dirty", &p->dirty, 0}};

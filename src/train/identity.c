@@ -4,6 +4,12 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "linalg/linalg.h"
+
+const char *identity_backend(const config *c, char text[IDENTITY_BACKEND_BYTES]) {
+  snprintf(text, IDENTITY_BACKEND_BYTES, "precision=%s;backend=%s", linalg_precision_names[c->precision], linalg_backend_names[c->linalg]);
+  return text;
+}
 
 int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]) {
   const config *c = p->config;
@@ -39,13 +45,13 @@ int identity_of(const identity_parts *p, char experiment_id[HASH_TEXT_BYTES], ch
 int identity_make(run *r) { return identity_on_nodes(r, comm_nodes(r->comm), r->experiment_id, r->run_id); }
 
 int identity_on_nodes(const run *r, int nodes, char experiment_id[HASH_TEXT_BYTES], char run_id[HASH_TEXT_BYTES]) {
-  char *canonical;
+  char *canonical, backend[IDENTITY_BACKEND_BYTES];
   TRY(config_canonical(r->config, &canonical));
   const identity_parts parts = {.canonical = canonical,
                                 .weights_hash = r->weights_hash,
                                 .dataset_hash = r->data->hash,
                                 .start_hash = r->start_hash,
-                                .backend = IDENTITY_BACKEND,
+                                .backend = identity_backend(r->config, backend),
                                 .ranks = comm_size(r->comm),
                                 .threads = r->threads,
                                 .nodes = nodes,

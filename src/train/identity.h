@@ -7,14 +7,16 @@
 
 #include "train/run.h"
 
-#define IDENTITY_BACKEND "precision=f32;backend=openblas"
+/* "precision=f32;backend=openblas": who multiplies by frozen weights, and with which operands, under a settled configuration. */
+enum { IDENTITY_BACKEND_BYTES = 64 };
+const char *identity_backend(const config *c, char text[IDENTITY_BACKEND_BYTES]);
 
 /* All that the two hashes are made of. Texts are the caller's. */
 typedef struct identity_parts {
   const char *canonical; /* config_canonical of the resolved configuration */
   const char *weights_hash, *dataset_hash;
   const char *start_hash; /* of the adapter file it starts from; "" for none */
-  const char *backend;    /* IDENTITY_BACKEND                                */
+  const char *backend;    /* identity_backend                                */
   int ranks, threads, nodes;
   const config *config; /* resolved: its execution keys */
 } identity_parts;

@@ -230,12 +230,14 @@ static int put_accounting(record *rec) {
 
 static int put_provenance(record *rec) {
   const run *r = rec->r;
+  char backend[IDENTITY_BACKEND_BYTES];
   provenance p = {0};
   provenance_collect(&p);
   provenance_add(&p, "mpi", "%s", comm_library());
   provenance_add(&p, "wire", "%s", comm_wire_name(r->comm));
   provenance_add(&p, "blas", "%s", linalg_library());
   provenance_add(&p, "blas_core", "%s", linalg_core());
+  provenance_add(&p, "onednn", "%s", linalg_onednn());
   provenance_add(&p, "ranks", "%d", comm_size(r->comm));
   provenance_add(&p, "nodes", "%d", comm_nodes(r->comm));
   provenance_add(&p, "threads", "%d", r->threads);
@@ -247,7 +249,7 @@ static int put_provenance(record *rec) {
   provenance_add(&p, "order_hash", "%s", r->order_hash);
   provenance_add(&p, "schedule_hash", "%s", r->schedule_hash);
   provenance_add(&p, "binary_hash", "%s", r->binary_hash);
-  provenance_add(&p, "backend", "%s", IDENTITY_BACKEND);
+  provenance_add(&p, "backend", "%s", identity_backend(r->config, backend));
   if (*r->start_hash) provenance_add(&p, "start_hash", "%s", r->start_hash);
   provenance_add(&p, "initial_theta_hash", "%s", r->theta_hash);
   provenance_add(&p, "dataset", "%s", r->data->name);

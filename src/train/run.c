@@ -111,6 +111,15 @@ static int settle_training(run *r) {
   return ERROR_NONE;
 }
 
+/* One library for all ranks: what one of them has not, none uses, unless it was asked for by name. */
+static int settle_linalg(run *r) {
+  config *c = r->config;
+  double lacks = c->linalg < 0 && linalg_backend_check(LINALG_ONEDNN, (linalg_precision)c->precision) != ERROR_NONE;
+  TRY(comm_max_doubles(r->comm, COMM_CONTROL, &lacks, 1));
+  if (c->linalg < 0) TRY(config_resolve(c, "linalg", linalg_backend_names[lacks > 0 ? LINALG_OPENBLAS : LINALG_ONEDNN]));
+  return linalg_backend_check((linalg_backend)c->linalg, (linalg_precision)c->precision);
+}
+
 /* What the method made of options that were left to it. */
 static int settle_method(run *r) {
   const adapter *a = model_adapter(r->model);
@@ -169,16 +178,18 @@ static int make_model(run *r, const char *directory) {
                            .dropout_hidden = c->model.dropout_hidden,
                            .dropout_adapter = c->model.dropout_adapter,
                            .dropout_head = c->model.dropout_head,
-                           .seed = (uint64_t)c->seed};
+                           .seed = (uint64_t)c->seed,
+                           .backend = (linalg_backend)c->linalg,
+                           .precision = (linalg_precision)c->precision};
   TRY(model_create(&shape, &options, chosen, &c->method.options, &r->model));
   r->theta_count = model_theta_count(r->model);
   return settle_method(r);
 }
 
 static int fill_store(run *r, const char *directory) {
-  if (r->config->model.init == INIT_PRETRAINED) return weights_load(r->model, directory, r->weights_hash);
-  model_randomize(r->model);
-  return ERROR_NONE;
+  if (r->config->model.init == INIT_PRETRAINED) TRY(weights_load(r->model, directory, r->weights_hash));
+  else model_randomize(r->model);
+  return model_lay_out(r->model);
 }
 
 /* digits become that of rank 0. Whoever filled a store from other files would compute nonsense that every rank agrees on, since sums and theta are the same. */
@@ -321,10 +332,10 @@ static int settle_sum(run *r) {
 static int check_one_build(run *r) {
   char text[256];
   int same;
-  snprintf(text, sizeof text, "%s %.100s %.100s", r->binary_hash, linalg_core(), linalg_library());
+  snprintf(text, sizeof text, "%s %.60s %.100s %.60s", r->binary_hash, linalg_core(), linalg_library(), linalg_onednn());
   TRY(comm_same_text(r->comm, text, &same));
   return same ? ERROR_NONE
-              : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE and PEFTSCALE_KERNELS to what all of them can run",
+              : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE, ONEDNN_MAX_CPU_ISA and PEFTSCALE_KERNELS to what all of them can run",
                      "reduce=exact needs one program and one kind of kernels on all ranks, and they differ");
 }
 
@@ -376,6 +387,7 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
 static int assemble(run *r, int training) {
   char directory[4096] = "";
   TRY(comm_agree(r->comm, identity_request(r->config, comm_size(r->comm), r->request_id)));
+  TRY(comm_agree(r->comm, settle_linalg(r)));
   TRY(comm_agree(r->comm, assemble_alone(r, training, directory, sizeof directory)));
   TRY(load_model(r, directory));
   if (training) TRY(placement_check(r->comm, r->threads, &r->binding));

@@ -193,7 +193,7 @@ class Comparisons(Case):
             for seed in (1, 2, 3, 4):
                 self.add(method, seed, test=test + seed * (0.01 if method == "lora" else 0.012), examples=400)
         row = self.cells("--columns", "difference,difference_examples")["red"]
-        seeds, wide = (float(row[name].strip("*").partition("±")[2]) for name in ("minus control", "minus control, examples too"))
+        seeds, wide = (float(row[name].strip("*").partition("±")[2]) for name in ("minus control", "with new examples"))
         self.assertGreater(wide, seeds)
         found = self.csv()["red"]
         self.assertAlmostEqual(float(found["difference_examples_high"]) - float(found["difference_examples_low"]), 2 * wide / 100, places=4)
@@ -272,6 +272,16 @@ class Targets(Case):
         self.assertEqual(done.out, "")
         self.assertIn("analysis: the target 92 of wordnet-verbs is no accuracy, which is at most 1; write 92%", done.err)
         self.assertIn("is no score", self.table("--target", "much", code=2).err)
+
+    def test_targets_of_tasks_that_are_not_there(self):
+        for task in ("trec6", "cola"):
+            self.add("lora", task=task, **self.curve(0.5))
+        for text, names in (("trec=0.5", "trec"), ("trec=0.5,cola=0.4,a=1,0.3", "trec or a")):
+            for verb, words in (("table", ()), ("plot", ("--out-dir", self.place / "o")), ("report", ("--out", self.place / "o.html"))):
+                done = analyse(verb, self.place / "runs", *words, "--target", text)
+                self.assertEqual((done.status, done.out, done.err), (2, "", f"analysis: --target: there is no run of {names}; there are: cola, trec6\n"))
+        self.assertFalse((self.place / "o").exists() or (self.place / "o.html").exists())
+        self.table("--target", "trec6=0.5,0.3")
 
 
 class Wide(Case):

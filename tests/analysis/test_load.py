@@ -4,8 +4,10 @@
 import csv
 import io
 import math
+import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
@@ -183,6 +185,27 @@ class Refusals(FolderCase):
         self.assertEqual(len(lines), 3)
         done = analyse("runs", self.place, "--out", self.place / "a.h5/x")
         self.assertEqual((done.status, done.err.count("\n")), (1, 1))
+
+    def test_runs_in_a_narrow_terminal(self):
+        name = "trec6-lora-s1-0123abcd.h5"
+        self.make(name, task="trec6")
+        self.make("b.h5", method="vblora", task="trec6")
+        whole = analyse("runs", self.place, "--width", "120").out.splitlines()
+        for width, lost in ((60, "model, ranks, validation, trainable, step_s"), (80, "model, ranks, trainable"), (100, "")):
+            with mock.patch.dict(os.environ, {"COLUMNS": str(width)}):
+                lines = analyse("runs", self.place).out.splitlines()
+            self.assertLessEqual(max(map(len, lines)), width)
+            self.assertEqual(" ".join(lines[5:]), lost and f"{width} columns have no room for: {lost}.")
+            heads = [head for head in whole[0].split() if head not in lost.split(", ")]
+            self.assertEqual(lines[0].split(), heads)
+            self.assertEqual({line.split()[0] for line in lines[2:4]}, {name, "b.h5"})
+            self.assertEqual(lines, analyse("runs", self.place, "--width", width).out.splitlines())
+        with mock.patch.dict(os.environ, {"COLUMNS": "60"}):
+            out = self.place / "out/runs.txt"
+            analyse("runs", self.place, "--out", out)
+            self.assertEqual(out.read_text().splitlines(), whole)  # a file has room
+            words = analyse("runs", "--help").out.partition("columns of CSV")[2].partition("examples")[0].splitlines()
+        self.assertLessEqual(max(map(len, words)), 60)
 
     def test_runs_of_a_study(self):
         self.make("runs/a.h5", request_id="q1")

@@ -363,6 +363,17 @@ class Pack(Case):
         self.assertEqual({path: path.read_bytes() for path in before}, before)
         self.assertEqual(self.beside(), ["archive.h5", "archive.tsv", "index.tsv", "runs"])
 
+    def test_where_nobody_may_write(self):
+        """What is named is the archive, not what it is called while it is being made."""
+        self.pack()
+        name = NAMES[0]
+        for words, reason in ((("pack", self.place, "--out", "/proc"), "/proc/archive.h5 cannot be written: "),
+                              (("pack", self.place, "--out", "/proc/no/where"), "/proc/no/where/archive.h5 cannot be written: /proc/no: "),
+                              (("unpack", self.place, name, "--out", "/proc"), f"/proc/{name}.h5 cannot be written: ")):
+            done = analyse(*words)
+            self.assertEqual((done.status, done.out), (1, ""))
+            self.assertRegex(done.err, f"^analysis: {reason}[A-Z][a-z ]+\n$")
+
     def test_one_packer_at_a_time(self):
         handle = os.open(self.place, os.O_RDONLY)
         self.addCleanup(os.close, handle)

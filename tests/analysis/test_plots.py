@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
@@ -474,6 +475,30 @@ class Program(Runs):
         self.assertIn("Runs: ", words)
         self.plot(self.place, "--only", "phases", "--format", "svg", "--out-dir", self.place / "less")
         self.assertEqual(sorted(path.name for path in (self.place / "less").iterdir()), ["captions.md", "phases.svg"])
+
+    def test_a_narrow_terminal(self):
+        self.ten_methods(seeds=(1, 2))
+        words = (self.place, "--only", "score-sent,rates,wire", "--format", "svg", "--out-dir", self.place / "out")
+        with mock.patch.dict(os.environ, {"COLUMNS": "60"}):
+            done = self.plot(*words)
+            figures = self.plot("--help").out.partition("figures:\n")[2].partition("examples")[0]
+        self.assertLessEqual(max(len(line) for line in done.out.splitlines() if str(self.place) not in line), 60)
+        self.assertLessEqual(max(map(len, figures.splitlines())), 60)
+        self.assertEqual(done.out.split(), self.plot(*words, "--width", "1000").out.split())
+        self.assertIn("Not drawn: wire: no row has bytes on the wire on two or more\nnumbers of ranks above one\n", done.out)
+
+    def test_a_home_where_nobody_may_write(self):
+        """matplotlib's own words about it are none of the user's."""
+        self.add()
+        environment = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+        environment |= {"HOME": "/proc/nowhere", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(self.place / "tmp")}
+        (self.place / "tmp").mkdir()
+        for verb, words in (("plot", ("--only", "score-sent", "--format", "svg", "--out-dir", self.place / "out")), ("report", ("--out", self.place / "r.html"))):
+            done = subprocess.run([sys.executable, "-m", "analysis", verb, self.place / "r1.h5", *words], cwd=ROOT, capture_output=True, text=True,
+                                  env=environment, check=True)
+            self.assertNotIn("config", done.stderr)
+            self.assertEqual([line for line in done.stderr.splitlines() if "font cache" not in line], [])  # which it makes anew then; that may take long
+        self.assertEqual(list((self.place / "tmp").iterdir()), [])
 
     def test_same_input_same_files(self):
         self.ten_methods(seeds=(1, 2))

@@ -42,6 +42,7 @@ from analysis.stats.groups import pair_matrix  # noqa: E402
 from analysis.stats.intervals import t_p_value  # noqa: E402
 from analysis.stats.metrics import METRICS  # noqa: E402
 from analysis.stats.pairs import rounding_spread, t_statistics  # noqa: E402
+from analysis.tables.columns import COLUMNS  # noqa: E402
 
 # ---- against R ----
 
@@ -890,6 +891,9 @@ class Verb(unittest.TestCase):
         table = json.loads(done.out)["tables"][1]
         self.assertIn(f"would take {stats.seeds_needed(0.01, table['pooled_sd'], 0.05 / 9)} seeds", note)
         self.assertIn("1.00 points", note)
+
+    def test_one_name_for_one_interval(self):
+        self.assertIn(f"| {COLUMNS['difference_examples'].title} |", run_verb("--study", self.STUDY, "--format", "markdown").out)
 
     def test_wrong_words(self):
         for words, status, reason in ((["--study", ROOT / "nowhere"], 2, "no such folder"), (["--study", ROOT / "tests"], 1, "has neither"),

@@ -365,6 +365,35 @@ class Study(FolderCase):
             self.assertEqual((done.status, done.out), (2, ""))
             self.assertIn(reason, done.err)
 
+    def test_a_control_that_was_asked_for_is_shown(self):
+        """Also where the study's columns, or the usual ones of a single seed, hold no difference; --columns has the last word."""
+        self.add("a1", method="lora", test=0.5)
+        self.add("b1", method="red", test=0.6)
+        self.assertNotIn("minus control", self.cells("--control", "none")[0])
+        self.assertEqual(self.cells("--control", "red")[0][:4], ["method", "test", "minus control", "valid."])
+        for columns, shown in (("stored test seeds", ["stored", "test", "minus control", "seeds"]), ("stored", ["minus control", "stored"]),
+                               ("test compared", ["test", "against control"])):
+            self.remarks = [f"# columns: {columns}"]
+            self.assertEqual(self.cells("--control", "lora")[0], ["method", *shown])
+            self.assertEqual("minus control" in self.cells()[0], False)
+        self.assertEqual(self.cells("--columns", "test", "--control", "lora")[0], ["method", "test"])
+        self.remarks = ["# columns: test"]
+        self.assertEqual(self.cells("--control", "red")[1:], [["lora", "50.00", "-10.00"], ["red", "60.00", "control"]])
+        self.assertIn("Control: red.", self.flat("--control", "red"))
+
+    def test_a_file_in_the_place_of_the_folder(self):
+        """One line that names the folder that was meant."""
+        self.add("a1")
+        self.table()
+        index, other = self.place / "index.tsv", self.out / "study.yaml"
+        self.out.mkdir()
+        other.write_text("title: A study\n")
+        for words in (("table", "--study"), ("stats", "--study"), ("runs", "--study"), ("report", "--out", self.out / "r.html", "--study"), ("pack",)):
+            for path, folder in ((index, self.place), (other, "results/STUDY")):
+                done = analyse(*words, path)
+                self.assertEqual((done.status, done.out), (1 if words == ("pack",) else 2, ""))
+                self.assertEqual(done.err, f"analysis: {path}: a file, where the folder of a study's results is wanted; name {folder}\n")
+
     def test_columns_that_are_not_known(self):
         """A later version may write them: what is known is shown."""
         self.add("a1")

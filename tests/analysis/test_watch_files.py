@@ -316,6 +316,22 @@ class Places(Base):
         self.assertEqual((seen.entries, seen.is_planned, seen.has_ended), ([], False, False))
         self.assertIn("no index.tsv yet", seen.notes[0])
 
+    def test_nothing_to_look_at(self):
+        """A folder that a sweep has begun in may have no runs yet; one that shows no sign of it is not waited for."""
+        empty = self.folder / "empty"
+        empty.mkdir()
+        (self.folder / "notes.h5").write_text("no run")
+        for place, more in ((empty, []), (empty, ["--once"]), ("2 places", [self.folder / "runs"])):
+            done = harness.call([sys.executable, "-m", "analysis", "watch", empty, *more], timeout_s=60)
+            self.assertEqual((done.status, done.out, done.err.count("\n")), (1, "", 1))
+            self.assertIn(f"analysis: {place}: no run file is there, and neither index.tsv nor runs/", done.err)
+        self.assertIsInstance(open_place([self.folder]), Study)
+        self.run_path.parent.rmdir()
+        self.assertRaisesRegex(ValueError, "no run file", open_place, [empty])
+        (empty / "runs").mkdir()
+        self.assertIsInstance(open_place([empty]), Study)
+        self.assertIn("waits for the first run", " ".join(analyse("watch", "--help").out.split()))
+
     def test_a_finished_file_is_read_once_and_not_at_all_if_the_index_knows_it(self):
         write_run(self.run_path, test=0.75)
         now = self.run_path.stat()

@@ -101,7 +101,7 @@ stamp=$build/deps.stamp
 key=$({
   cat "$0" Makefile
   printf '%s\n' "$PATH" "$PYTHON" "$overrides" "${CC:-}" "${CPATH:-}" "${LIBRARY_PATH:-}" "${LD_LIBRARY_PATH:-}" "${PKG_CONFIG_PATH:-}" \
-    "${PKG_CONFIG_LIBDIR:-}" "${HDF5_DIR:-}" "${OPENBLAS_DIR:-}" "${WNHOME:-}" "${PYTHONPATH:-}"
+    "${PKG_CONFIG_LIBDIR:-}" "${HDF5_DIR:-}" "${OPENBLAS_DIR:-}" "${ONEDNN_DIR:-}" "${ONEDNN:-}" "${WNHOME:-}" "${PYTHONPATH:-}"
   stat -c %Y /var/lib/dpkg/status 2>/dev/null # any package that came or went
 } | cksum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ] && exit 0
@@ -153,8 +153,10 @@ module_name() {
   esac
 }
 
-missing=()
+missing=() wished=()
 lack() { missing+=("$1"); }
+# What makes it faster, and is done without where it cannot be installed.
+wish() { wished+=("$1"); }
 # Administrators' programs may not be on a user's PATH.
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]; }
 
@@ -182,7 +184,7 @@ starts_by_pmix() {
 }
 
 try_all() {
-  missing=()
+  missing=() wished=()
   local tool
   have gcc || have cc || lack gcc
   for tool in make pkg-config; do have $tool || lack $tool; done
@@ -197,6 +199,7 @@ try_all() {
   links CJSON '#include <cjson/cJSON.h>\nint main(void) { return !cJSON_Version(); }' || lack libcjson-dev
   links XXHASH '#include <xxhash.h>\nint main(void) { return !XXH_versionNumber(); }' || lack libxxhash-dev
   links SLEEF '#include <sleef.h>\nint main(void) { return Sleef_exp_u10(0) != 1; }' || lack libsleef-dev
+  [ -n "${flag[ONEDNN_CFLAGS]:-}" ] && links ONEDNN '#include <oneapi/dnnl/dnnl.h>\nint main(void) { return !dnnl_version(); }' || wish libdnnl-dev
   links CMOCKA '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <cmocka.h>
 int main(void) { const struct CMUnitTest none[1] = {{0}}; return cmocka_run_group_tests_name("", none, 0, 0); }' || lack libcmocka-dev
   # One interpreter for all modules; one line for each that cannot be imported.
@@ -250,7 +253,7 @@ END
 }
 
 try_all
-if [ ${#missing[@]} -gt 0 ]; then
+if [ $((${#missing[@]} + ${#wished[@]})) -gt 0 ]; then
   # ---- installing ----
   can_install=1
   [ "${PEFTSCALE_NO_INSTALL:-0}" = 1 ] && can_install=0
@@ -269,13 +272,14 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
   if [ $can_install = 1 ]; then
     mkdir -p "$build"
-    echo "deps: installing with ${as_root[*]:+${as_root[*]} }apt-get: ${missing[*]}"
+    wanted=("${missing[@]}" "${wished[@]}")
+    echo "deps: installing with ${as_root[*]:+${as_root[*]} }apt-get: ${wanted[*]}"
     echo "      (PEFTSCALE_NO_INSTALL=1 only names them)"
     apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$build/deps.log" 2>&1; }
     : >"$build/deps.log"
     apt update || echo "deps: apt-get update failed; trying with the lists there are"
     links_before=$(mpi_links)
-    apt install -y --no-install-recommends "${missing[@]}" || tail -n 10 "$build/deps.log" >&2
+    apt install -y --no-install-recommends "${wanted[@]}" || tail -n 10 "$build/deps.log" >&2
     keep_mpi_links "$links_before"
     try_all
   fi
@@ -299,5 +303,6 @@ if [ ${#missing[@]} -gt 0 ]; then
   } >&2
   exit 1
 fi
+[ ${#wished[@]} -gt 0 ] && echo "deps: faster with ${wished[*]} (Spack: onednn), which is not here; OpenBLAS does its work"
 mkdir -p "$build" && printf '%s\n' "$key" >"$stamp"
 exit 0

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Checks that src is one straight line of layers: which folder includes which, where the headers of MPI, HDF5 and BLAS may appear (also by way of another
+# Checks that src is one straight line of layers: which folder includes which, where the headers of MPI, HDF5, BLAS and oneDNN may appear (also by way of another
 # header), that the model names no method, and that nothing below the commands ends the process. Likewise for analysis: analysis_layers.py.
 #
 # Usage: tests/support/layers.sh [ROOT]      prints FILE:LINE: what is wrong; exit 1 if anything is
@@ -32,6 +32,7 @@ LC_ALL=C awk -v methods="$methods" '
     library["mpi"] = "^(mpi(-ext|_portable_platform|o)?|mpi/.*)[.]h$";    home["mpi"] = "comm main"
     library["hdf5"] = "^(hdf5(_hl)?|H5[A-Za-z0-9_]*)[.]h$";               home["hdf5"] = "store data"
     library["BLAS"] = "^(openblas.*/)?(cblas|f77blas|lapacke?|openblas_config|openblas.*)[.]h$"; home["BLAS"] = "linalg"
+    library["oneDNN"] = "^(oneapi/dnnl/)?dnnl[a-z_]*[.]h(pp)?$";          home["oneDNN"] = "linalg"
     # These names are also plain words (the head of a model, a full matrix, a colour); as method_NAME they are refused like the others.
     plain["full"] = plain["head"] = plain["red"] = 1
     method_count = split(methods, method, " ")
