@@ -167,9 +167,6 @@ typedef struct method {
   int (*stored)(const adapter *a, int index, stored_array *array);
   int (*save)(const adapter *a, const real *theta, int index, void *values);
   int (*load)(const adapter *a, int index, const void *values, real *theta);
-  /* Where the numbers of all factors are picked from theta by an index: that index for factor numbers first .. first + count, in the order of the constant
-   * "indices" (sites in the groups' order, A then B); works for a drawn index and for one from a file. NULL: there is no such index. */
-  void (*indices)(const adapter *a, int64_t first, int64_t count, int32_t *index);
   /* W [out][in] and b [out] become the adapted map's; either is NULL where it is not wanted (the model asks for one at a time). site: index into the model's
    * sites, whose weight and bias hold the base map's numbers. */
   int (*merge)(const adapter *a, int site, real *weight, real *bias);
