@@ -6,7 +6,8 @@
 
 static linalg_attention one_head(const model *m, const model_workspace *w, const batch *b, int layer, int sequence, int head) {
   int d = m->shape.width, width = d / m->shape.heads, first = b->first[sequence];
-  linalg_attention a = {.length = b->first[sequence + 1] - first, .width = width, .stride = 3 * d, .context_stride = d, .scale = (real)(1 / sqrt((double)width))};
+  linalg_attention a = {
+      .length = b->first[sequence + 1] - first, .width = width, .stride = 3 * d, .context_stride = d, .scale = (real)(1 / sqrt((double)width))};
   if (w->method.training && m->options.dropout_attention > 0) {
     a.p = m->options.dropout_attention;
     a.key = random_key_make(m->options.seed, RANDOM_DROP_ATTENTION, (uint64_t)layer * (uint64_t)m->shape.heads + (uint64_t)head);
@@ -34,7 +35,8 @@ void attention_backward(const model *m, model_workspace *w, const batch *b, int 
       int64_t place = (int64_t)b->first[s] * a.stride + h * a.width;
       const real *q = qkv + place;
       real *dq = dqkv + place;
-      linalg_attention_backward(&a, q, q + d, q + 2 * d, share, dcontext + (int64_t)b->first[s] * d + h * a.width, dq, dq + d, dq + 2 * d, w->attention_scratch);
+      linalg_attention_backward(&a, q, q + d, q + 2 * d, share, dcontext + (int64_t)b->first[s] * d + h * a.width, dq, dq + d, dq + 2 * d,
+                                w->attention_scratch);
       share += (int64_t)a.length * a.length;
     }
 }

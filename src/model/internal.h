@@ -2,6 +2,7 @@
 #ifndef PEFTSCALE_MODEL_INTERNAL_H
 #define PEFTSCALE_MODEL_INTERNAL_H
 
+#include "base/clock.h"
 #include "model/model.h"
 
 /* The stages of a layer, in forward order; each is one group of sites. */
@@ -85,9 +86,24 @@ struct model_workspace {
   uint64_t *element;                       /* [tokens] */
   uint64_t *first_stream, *first_position; /* [sequences] keys of pooled rows */
   model_times times;
+  model_profile *profile; /* of training passes; NULL: nobody asked */
 };
 
 static inline int level_of(int layer, int stage) { return 1 + layer * STAGES + stage; }
+
+/* Time since the last mark belongs to this part. */
+static inline void profile_mark(model_workspace *w, model_part part, int is_backward, double flop) {
+  model_profile *p = w->profile;
+  if (!p || !w->method.training) return;
+  double now = clock_wall_s();
+  model_profile_row *row = is_backward ? &p->backward[part] : &p->forward[part];
+  row->seconds += now - p->marked_s;
+  row->flop += flop;
+  p->marked_s = now;
+}
+
+/* A stage's map; its adapter is the part behind it. */
+static inline model_part stage_part(int stage) { return (const model_part[STAGES]){PART_QKV, PART_O, PART_UP, PART_DOWN}[stage]; }
 
 /* The parameter that is a stage's weight. */
 static inline int stage_weight(const model *m, int layer, int stage) {

@@ -14,6 +14,7 @@
 #include "linalg/linalg.h"
 #include "method/method.h"
 #include "model/family.h"
+#include "model/profile.h"
 
 typedef enum model_pooling { MODEL_POOL_MEAN, MODEL_POOL_FIRST } model_pooling;
 typedef enum model_head { MODEL_HEAD_LINEAR, MODEL_HEAD_TANH } model_head;
@@ -133,6 +134,9 @@ typedef struct model_times {
   double forward_s, backward_s, gather_s;
 } model_times;
 model_times model_workspace_times(model_workspace *w);
+
+/* From now on the parts of this workspace's model_gradient add to p, which outlives it; NULL: no longer. */
+void model_workspace_profile(model_workspace *w, model_profile *p);
 
 /* Once per step, by one thread, before the shards. model_choose first, where the method trains a super-network: what takes part in step `step`, or in an
  * evaluation (METHOD_EVALUATION, the state after model_create). */
