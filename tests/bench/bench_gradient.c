@@ -15,16 +15,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "config/config.h"
-#include "data/order.h"
 #include "linalg/linalg.h"
-#include "model/model.h"
-#include "support/sentences.h"
 #include "support/useful_flop.h"
-#include "train/batches.h"
+#include "support/workload.h"
 
 static const double PEAK_S = 0.05;
-enum { BATCH = 32, BATCHES = 8, MAX_METHODS = 16, MAX_THREADS = 64, MAX_ROUNDS = 101 };
+enum { MAX_METHODS = 16, MAX_THREADS = WORKLOAD_SHARDS_MAX, MAX_ROUNDS = 101 };
 
 /* FLOP/s of all threads together. */
 static double probe_peak(int threads) {
@@ -47,57 +43,11 @@ typedef struct subject {
   double seconds[MAX_ROUNDS], rate[MAX_ROUNDS];
 } subject;
 
-static int default_options(const method *m, arena *memory, option_set *set) {
-  option_value *values;
-  TRY(arena_take(memory, (size_t)m->option_count, sizeof *values, &values));
-  for (int i = 0; i < m->option_count; i++) TRY(option_parse(&m->options[i], m->options[i].preset, &values[i]));
-  *set = (option_set){values, m->option_count};
-  return ERROR_NONE;
-}
-
-typedef struct workload {
-  split source;
-  int64_t row[BATCHES][BATCH];
-  int32_t length[BATCHES][BATCH], member[BATCHES][BATCH], first[BATCHES][MAX_THREADS + 1];
-  batch_sizes sizes;
-  batch_pack *pack[MAX_THREADS];
-  double tokens, squares; /* of all batches */
-} workload;
-
-static int make_workload(const model_shape *shape, int shards, arena *memory, workload *w) {
-  int64_t count = BATCH * BATCHES;
-  split *s = &w->source;
-  s->count = count;
-  TRY(arena_take(memory, (size_t)count + 1, sizeof *s->offset, &s->offset));
-  for (int64_t i = 0; i < count; i++) s->offset[i + 1] = s->offset[i] + sentence_length(i);
-  TRY(arena_take(memory, (size_t)s->offset[count], sizeof *s->token, &s->token));
-  TRY(arena_take(memory, (size_t)count, sizeof *s->segment_start, &s->segment_start));
-  TRY(arena_take(memory, (size_t)count, sizeof *s->label, &s->label));
-  for (int64_t i = 0; i < s->offset[count]; i++) s->token[i] = sentence_token(i, shape->vocabulary);
-  for (int64_t i = 0; i < count; i++) {
-    int64_t b = i / BATCH, j = i % BATCH;
-    s->segment_start[i] = INT32_MAX;
-    s->label[i] = (float)(i % 2);
-    w->row[b][j] = i;
-    w->length[b][j] = (int32_t)(s->offset[i + 1] - s->offset[i]);
-    w->tokens += w->length[b][j];
-    w->squares += (double)w->length[b][j] * w->length[b][j];
-  }
-  void *scratch;
-  TRY(arena_take(memory, order_split_bytes(BATCH, shards), 1, &scratch));
-  for (int b = 0; b < BATCHES; b++) {
-    TRY(order_split(w->length[b], BATCH, shards, scratch, w->member[b], w->first[b]));
-    for (int t = 0; t < shards; t++) batch_sizes_add(&w->sizes, w->length[b], w->member[b] + w->first[b][t], w->first[b][t + 1] - w->first[b][t]);
-  }
-  for (int t = 0; t < shards; t++) TRY(batch_pack_create(&w->sizes, memory, &w->pack[t]));
-  return ERROR_NONE;
-}
-
 static int make_subject(const method *m, const workload *w, real *store, int threads, arena *memory, subject *s) {
   model_shape shape;
   s->method = m;
   TRY(model_shape_known("minilm-l6", &shape));
-  TRY(default_options(m, memory, &s->options));
+  TRY(workload_options(m, memory, &s->options));
   model_options options = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1};
   TRY(model_create(&shape, &options, m, &s->options, &s->model));
   TRY(model_attach(s->model, store));
@@ -114,31 +64,19 @@ static int make_subject(const method *m, const workload *w, real *store, int thr
 
 static int run_once(subject *s, workload *w, int threads, double *seconds) {
   int failed = 0;
-  batch_masking masking = {0};
   double start = clock_wall_s();
   for (int b = 0; b < BATCHES; b++) {
 #pragma omp parallel num_threads(threads) reduction(+ : failed)
     {
       int t = omp_get_thread_num();
       model_sums sums = {0};
-      const batch *shard =
-          batch_pack_fill(w->pack[t], &w->source, w->row[b], w->member[b] + w->first[b][t], w->first[b][t + 1] - w->first[b][t], (uint64_t)b, &masking);
+      const batch *shard = workload_shard(w, b, t);
       failed += model_gradient(s->model, s->workspace[t], shard, s->gradient[t], &sums, NULL) != 0;
       failed += model_gather(s->model, s->workspace[t], s->gradient[t]) != 0;
     }
   }
   *seconds = clock_wall_s() - start;
   return failed ? FAIL(ERROR_INTERNAL, NULL, "%s: a shard failed", s->method->name) : ERROR_NONE;
-}
-
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, int count) {
-  qsort(values, (size_t)count, sizeof *values, ascending);
-  return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
 static int bench(int threads, int rounds) {
@@ -152,17 +90,17 @@ static int bench(int threads, int rounds) {
   TRY(linalg_setup());
   TRY(arena_create(&memory));
   TRY(model_shape_known("minilm-l6", &shape));
-  TRY(make_workload(&shape, threads, memory, &work));
+  TRY(workload_make(shape.vocabulary, threads, memory, &work));
   for (; method_list[count] && count < MAX_METHODS; count++) {
     if (count == 0) { /* the base values are the same for every method */
       model *first;
       subject *s = &subjects[0];
       model_options options = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1};
-      TRY(default_options(method_list[0], memory, &s->options));
+      TRY(workload_options(method_list[0], memory, &s->options));
       TRY(model_create(&shape, &options, method_list[0], &s->options, &first));
       TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
       TRY(model_attach(first, store));
-      model_randomize(first);
+      TRY(model_randomize(first));
       model_destroy(first);
     }
     TRY(make_subject(method_list[count], &work, store, threads, memory, &subjects[count]));
@@ -183,7 +121,7 @@ static int bench(int threads, int rounds) {
       s->rate[round] = s->flop / s->seconds[round] / peak;
     }
   }
-  double peak = median(peaks, rounds);
+  double peak = workload_median(peaks, rounds);
   printf("forward and backward, MiniLM-L6 shape, batch %d, %.1f tokens a sentence, %d thread(s), %d rounds\n", BATCH, work.tokens / (BATCH * BATCHES), threads,
          rounds);
   const char *forced = getenv("OPENBLAS_CORETYPE");
@@ -193,7 +131,7 @@ static int bench(int threads, int rounds) {
          "GFLOP/s", "share of peak (range)");
   for (int i = 0; i < count; i++) {
     subject *s = &subjects[i];
-    double share = median(s->rate, rounds), low = s->rate[0], high = s->rate[rounds - 1], seconds = median(s->seconds, rounds);
+    double share = workload_median(s->rate, rounds), low = s->rate[0], high = s->rate[rounds - 1], seconds = workload_median(s->seconds, rounds);
     printf("%-10s %12.0f %12.1f %10.1f %8.1f %% (%.1f - %.1f)\n", s->method->name, work.tokens / seconds, 1e3 * seconds / BATCHES, s->flop / seconds / 1e9,
            100 * share, 100 * low, 100 * high);
   }

@@ -1,0 +1,166 @@
+/* The one loop of all products with a small dimension: P x V sums that stay in registers while a loop runs over `depth`, each turn adding P broadcast numbers
+ * times V vectors. What is broadcast is read where it lies, so that only the small factor is ever laid out anew.
+ *
+ * A vector's lanes that the small dimension w leaves empty are used by taking a group of g = 2 or 4 neighbours along the wide dimension at once: lane r g + p
+ * belongs to number r of the small dimension and to neighbour p. Every sum is a chain over its own numbers in their order, so that a row's result does not
+ * depend on the rows that share its tile.
+ */
+#ifndef PEFTSCALE_LEVEL_SKINNY_TILE_H
+#define PEFTSCALE_LEVEL_SKINNY_TILE_H
+
+#include "linalg/level/vector.h"
+
+#if LANES_BYTES == 64
+#include <immintrin.h>
+#endif
+
+/* Sums that fit the registers beside what they are made of: 32 registers with AVX-512, else 16. */
+enum { VECS_MAX = 4, TILE_SUMS = LANES_BYTES == 64 ? 24 : 12 };
+
+#ifdef PEFTSCALE_DOUBLE
+enum { GROUP_MAX = 1 };
+#else
+enum { GROUP_MAX = LANES_BYTES == 64 ? 4 : 2 };
+#endif
+
+/* p[0] .. p[g - 1], p[0] .. over all lanes. */
+VEC_INLINE vec tile_spread(const int g, const real *p) {
+#ifndef PEFTSCALE_DOUBLE
+  if (g == 2) {
+    typedef double halves __attribute__((vector_size(LANES_BYTES)));
+    double both;
+    memcpy(&both, p, sizeof both);
+    return (vec)(both - (halves){0});
+  }
+#if LANES_BYTES == 64
+  if (g == 4) return (vec)_mm512_broadcast_f32x4(_mm_loadu_ps(p));
+#endif
+#endif
+  (void)g; /* 1 */
+  return *p - (vec){0};
+}
+
+/* A tile's numbers: P that are broadcast, `across` apart, in each of `depth` turns, `along` apart; and V vectors a turn, `pitch` apart. */
+typedef struct tile_numbers {
+  int depth;
+  const real *at;
+  int64_t across, along;
+  const real *vectors;
+  int64_t pitch;
+} tile_numbers;
+
+/* What a loop down a column of tiles asks for ahead of time: the part of each row that the tile to the right will read. Rows lie in pages of their own, where
+ * the processor foresees nothing. */
+enum { FETCH_NOTHING, FETCH_BROADCAST, FETCH_VECTORS, FETCH_REALS = 64 / sizeof(real) };
+
+/* sum[p][v] += sum over depth d of spread(at[p across + d along]) vectors[d pitch + v LANES]. */
+VEC_INLINE void tile_run(const int P, const int V, const int g, const int fetch, const tile_numbers *t, vec sum[TILE_SUMS]) {
+  const real *at = t->at, *vectors = t->vectors;
+  const int64_t across = t->across, along = t->along, pitch = t->pitch;
+  for (int d = 0; d < t->depth; d++, at += along, vectors += pitch) {
+    vec b[VECS_MAX];
+    if (fetch == FETCH_BROADCAST) {
+      VEC_EACH(int i = 0; i < P * g; i += FETCH_REALS) __builtin_prefetch(at + P * g + i);
+    }
+    if (fetch == FETCH_VECTORS) {
+      VEC_EACH(int i = 0; i < V * LANES; i += FETCH_REALS) __builtin_prefetch(vectors + V * LANES + i);
+    }
+    VEC_EACH(int v = 0; v < V; v++) b[v] = vec_load(vectors + v * LANES);
+    VEC_EACH(int p = 0; p < P; p++) {
+      vec a = tile_spread(g, at + p * across);
+      VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] += a * b[v];
+    }
+  }
+}
+
+/* sums [P][V * LANES] = the sums. */
+VEC_INLINE void tile_sum(const int P, const int V, const int g, const int fetch, const tile_numbers *t, real *sums) {
+  vec sum[TILE_SUMS];
+  VEC_EACH(int i = 0; i < P * V; i++) sum[i] = (vec){0};
+  tile_run(P, V, g, fetch, t, sum);
+  VEC_EACH(int i = 0; i < P * V; i++) vec_store(sums + i * LANES, sum[i]);
+}
+
+/* y [P][V * LANES], rows `stride` apart, = the sums + beta y. */
+VEC_INLINE void tile_add(const int P, const int V, const int fetch, const tile_numbers *t, real beta, real *y, int64_t stride) {
+  vec sum[TILE_SUMS];
+  VEC_EACH(int p = 0; p < P; p++)
+  VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] = beta == 0 ? (vec){0} : beta * vec_load(y + p * stride + v * LANES);
+  tile_run(P, V, 1, fetch, t, sum);
+  VEC_EACH(int p = 0; p < P; p++)
+  VEC_EACH(int v = 0; v < V; v++) vec_store(y + p * stride + v * LANES, sum[p * V + v]);
+}
+
+/* ---- the shapes that are made ---- */
+
+/* How w numbers lie in vectors: 1 .. VECS_MAX of them, or one that holds a group. */
+enum { KIND_GROUP_2 = VECS_MAX + 1, KIND_GROUP_4, KINDS };
+
+/* Broadcast numbers of a whole tile of each kind: rows (reduce), groups of columns (outer). */
+#if LANES_BYTES == 64
+enum { DOWN_1 = 12, OVER_1 = 24, BOTH_2 = 12, BOTH_3 = 8, BOTH_4 = 6 };
+#else
+enum { DOWN_1 = 12, OVER_1 = 12, BOTH_2 = 6, BOTH_3 = 4, BOTH_4 = 3 };
+#endif
+static const int tile_down_rows[KINDS] = {0, DOWN_1, BOTH_2, BOTH_3, BOTH_4, DOWN_1, DOWN_1};
+static const int tile_over_groups[KINDS] = {0, OVER_1, BOTH_2, BOTH_3, BOTH_4, OVER_1, OVER_1};
+
+static void tile_down(int kind, const tile_numbers *t, real *sums) {
+  switch (kind) {
+    case 1: tile_sum(DOWN_1, 1, 1, FETCH_NOTHING, t, sums); break;
+    case 2: tile_sum(BOTH_2, 2, 1, FETCH_NOTHING, t, sums); break;
+    case 3: tile_sum(BOTH_3, 3, 1, FETCH_NOTHING, t, sums); break;
+    case 4: tile_sum(BOTH_4, 4, 1, FETCH_NOTHING, t, sums); break;
+    case KIND_GROUP_2: tile_sum(DOWN_1, 1, 2, FETCH_NOTHING, t, sums); break;
+    case KIND_GROUP_4: tile_sum(DOWN_1, 1, 4, FETCH_NOTHING, t, sums); break;
+  }
+}
+
+static void tile_over(int kind, const tile_numbers *t, real *sums) {
+  switch (kind) {
+    case 1: tile_sum(OVER_1, 1, 1, FETCH_BROADCAST, t, sums); break;
+    case 2: tile_sum(BOTH_2, 2, 1, FETCH_BROADCAST, t, sums); break;
+    case 3: tile_sum(BOTH_3, 3, 1, FETCH_BROADCAST, t, sums); break;
+    case 4: tile_sum(BOTH_4, 4, 1, FETCH_BROADCAST, t, sums); break;
+    case KIND_GROUP_2: tile_sum(OVER_1, 1, 2, FETCH_BROADCAST, t, sums); break;
+    case KIND_GROUP_4: tile_sum(OVER_1, 1, 4, FETCH_BROADCAST, t, sums); break;
+  }
+}
+
+/* Where there are fewer than a whole tile has. */
+static void tile_alone(int kind, const tile_numbers *t, real *sums) {
+  switch (kind) {
+    case 1: tile_sum(1, 1, 1, FETCH_NOTHING, t, sums); break;
+    case 2: tile_sum(1, 2, 1, FETCH_NOTHING, t, sums); break;
+    case 3: tile_sum(1, 3, 1, FETCH_NOTHING, t, sums); break;
+    case 4: tile_sum(1, 4, 1, FETCH_NOTHING, t, sums); break;
+    case KIND_GROUP_2: tile_sum(1, 1, 2, FETCH_NOTHING, t, sums); break;
+    case KIND_GROUP_4: tile_sum(1, 1, 4, FETCH_NOTHING, t, sums); break;
+  }
+}
+
+/* Rows of ADD_VECS vectors (wide), or of one. */
+enum { ADD_VECS = 3, ADD_ROWS = TILE_SUMS / ADD_VECS };
+
+VEC_INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_numbers *t, real beta, real *y, int64_t stride) {
+  if (wide) {
+    if (rows == 8) tile_add(ADD_ROWS, ADD_VECS, fetch, t, beta, y, stride);
+    else if (rows == 4) tile_add(4, ADD_VECS, fetch, t, beta, y, stride);
+    else if (rows == 2) tile_add(2, ADD_VECS, fetch, t, beta, y, stride);
+    else tile_add(1, ADD_VECS, fetch, t, beta, y, stride);
+  } else {
+    if (rows == 8) tile_add(ADD_ROWS, 1, fetch, t, beta, y, stride);
+    else if (rows == 4) tile_add(4, 1, fetch, t, beta, y, stride);
+    else if (rows == 2) tile_add(2, 1, fetch, t, beta, y, stride);
+    else tile_add(1, 1, fetch, t, beta, y, stride);
+  }
+}
+
+static void tile_spread_rows(int rows, int wide, const tile_numbers *t, real beta, real *y, int64_t stride) {
+  tile_add_rows(FETCH_NOTHING, rows, wide, t, beta, y, stride);
+}
+static void tile_outer_rows(int rows, int wide, const tile_numbers *t, real beta, real *y, int64_t stride) {
+  tile_add_rows(FETCH_VECTORS, rows, wide, t, beta, y, stride);
+}
+
+#endif
