@@ -10,7 +10,22 @@
 
 typedef struct kernel_table {
   const char *level; /* "x86-64-v4", "x86-64-v3" or "portable" */
+  /* As the functions linalg_NAME. */
   void (*to_bf16)(int64_t count, const real *x, uint16_t *y);
+  void (*column_sum)(int n, int w, const real *x, int ld, real *sum);
+  void (*multiply)(int64_t count, const real *x, real *y);
+  void (*tanh)(int64_t count, const real *x, real *y);
+  void (*softmax)(int n, int w, real *x, int ld);
+  void (*gelu)(int n, int w, const real *bias, real *u, real *y, real *slope);
+  void (*join_norm_forward)(int n, int w, const linalg_mask *mask, const real *residual, const real *branch, const real *gain, const real *shift,
+                            double epsilon, real *hat, real *deviation, real *y);
+  void (*join_norm_backward)(int n, int w, const linalg_mask *mask, const real *dy, const real *gain, const real *hat, const real *deviation, real *dx,
+                             real *dbranch, real *gain_gradient, real *shift_gradient);
+  void (*dropout)(int n, int w, const linalg_mask *mask, const real *x, int x_ld, real *y, int y_ld, int add);
+  int64_t (*attention_scratch)(int length, int width);
+  void (*attention_forward)(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch);
+  void (*attention_backward)(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
+                             real *dk, real *dv, real *scratch);
   /* products with a small dimension: level/skinny.h */
   void (*skinny_reduce)(int n, int w, int depth, real alpha, const real *x, int ldx, const real *f, int ldf, int in_rows, real beta, real *h, int ldh);
   void (*skinny_spread)(int n, int m, int w, real alpha, const real *h, int ldh, const real *f, int ldf, int in_rows, real beta, real *y, int ldy);

@@ -97,12 +97,27 @@ void linalg_add(int64_t count, const real *x, real *y);                     /* y
 void linalg_add_scaled(int64_t count, real factor, const real *x, real *y); /* y += factor x                */
 double linalg_square_sum(int64_t count, const real *x);                     /* in double, fixed order       */
 
+/* A dropout mask, a pure function, so that forward and backward draw the same one and nothing is stored: whether the number in row i and column j is dropped
+ * depends on the key, stream[i] (step and global sequence number) and element first_element[i] + j alone. What is kept is divided by 1 - p. */
+typedef struct linalg_mask {
+  double p; /* share that is dropped, 0 <= p < 1 */
+  random_key key;
+  const uint64_t *stream, *first_element; /* [n] of the caller */
+} linalg_mask;
+
 /* Layer normalisation of each row: hat = (x - mean) / sqrt(variance + epsilon), y = gain hat + shift; deviation[i] = 1 / sqrt(...). y may be x; hat may be
  * NULL where no gradient will be asked for. */
 void linalg_norm_forward(int n, int w, const real *x, const real *gain, const real *shift, double epsilon, real *hat, real *deviation, real *y);
 /* dx = gradient for x given dy (dx may be dy); gain_gradient and shift_gradient += when not NULL. */
 void linalg_norm_backward(int n, int w, const real *dy, const real *gain, const real *hat, const real *deviation, real *dx, real *gain_gradient,
                           real *shift_gradient);
+
+/* The same where a branch joins the residual stream before the norm: x = residual + dropout(branch). mask NULL: no dropout. y may be branch or residual. */
+void linalg_join_norm_forward(int n, int w, const linalg_mask *mask, const real *residual, const real *branch, const real *gain, const real *shift,
+                              double epsilon, real *hat, real *deviation, real *y);
+/* dx = gradient for residual (dx may be dy), dbranch that for branch, which is dx itself without a mask: NULL where that will do. */
+void linalg_join_norm_backward(int n, int w, const linalg_mask *mask, const real *dy, const real *gain, const real *hat, const real *deviation, real *dx,
+                               real *dbranch, real *gain_gradient, real *shift_gradient);
 
 /* Exact GELU, x Phi(x), with bias: u += bias first (bias may be NULL). y = gelu(u); if slope is not NULL it receives gelu'(u) (slope may be u). */
 void linalg_gelu(int n, int w, const real *bias, real *u, real *y, real *slope);
@@ -114,26 +129,46 @@ void linalg_tanh(int64_t count, const real *x, real *y);
 /* Each row of x becomes its softmax (w > 0). */
 void linalg_softmax(int n, int w, real *x, int ld);
 
+/* ---- attention of one head in one sequence (attention.c) ---- */
+
+/* S = softmax(scale Q K^T) over the keys, C = dropout(S) V; Q, K, V and their gradients [length][width] with rows `stride` apart, C and its gradient with rows
+ * context_stride apart. The mask's element for query i and key j is (i << 20) + j. */
+typedef struct linalg_attention {
+  int length, width;
+  int stride, context_stride;
+  real scale; /* > 0 */
+  double p;   /* dropout of S; 0: none, then key and stream mean nothing */
+  random_key key;
+  uint64_t stream;
+} linalg_attention;
+
+/* Reals of scratch, aligned to 64 bytes, for calls with at most this length and width. */
+int64_t linalg_attention_scratch(int length, int width);
+
+/* share [length][length]: S, kept for backward in an order of its own. */
+void linalg_attention_forward(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch);
+/* dq, dk and dv are written whole. */
+void linalg_attention_backward(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
+                               real *dk, real *dv, real *scratch);
+
 /* ---- number formats (rows.c) ---- */
 
-/* y = x as bfloat16, rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
+/* y = x as bfloat16 (the upper half of a float), rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
 void linalg_to_bf16(int64_t count, const real *x, uint16_t *y);
 
-/* ---- dropout (dropout.c) ---- */
+/* ---- dropout (rows.c) ---- */
 
-/* Inverted dropout of n rows: y[i][j] = keep(i, j) ? x[i][j] / (1 - p) : 0 (y may be x; add != 0: y += instead of y =). keep is a pure function of the key,
- * stream[i] (step and global sequence number) and element first_element[i] + j, so forward and backward draw the same mask and nothing is stored. */
-void linalg_dropout(int n, int w, double p, random_key key, const uint64_t *stream, const uint64_t *first_element, const real *x, int x_ld, real *y, int y_ld,
-                    int add);
+/* y = dropout(x) of n rows, 0 where x is dropped (y may be x; add != 0: y += instead of y =). */
+void linalg_dropout(int n, int w, const linalg_mask *mask, const real *x, int x_ld, real *y, int y_ld, int add);
 
 /* ---- what a core can do (peak.c) ---- */
 
-/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or (bf16 not 0) of pairs of bf16 numbers added to floats. The
+/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or of pairs of bf16 numbers added to floats. The
  * median over 1001 slices of `seconds` of wall time, so that moments without a core do not count and a lower clock does. 0: the processor has no such
  * instruction. Cores slow each other down: call it in all threads that will work, at the same time. */
-double linalg_peak(int bf16, double seconds);
+double linalg_peak(linalg_precision precision, double seconds);
 
 /* Width of the registers that linalg_peak uses, in bits; 0 where it returns 0. */
-int linalg_peak_bits(int bf16);
+int linalg_peak_bits(linalg_precision precision);
 
 #endif

@@ -112,7 +112,8 @@ int lowrank_gather_plain(const adapter *a, method_workspace *w, real *grad) {
 static void drop(const adapter *a, method_workspace *w, int group, int n, const real *x, real *y, int add) {
   int in = a->groups[group].in;
   for (int i = 0; i < n; i++) w->element[i] = w->keys.position[i] * (uint64_t)in;
-  linalg_dropout(n, in, a->dropout, random_key_make(a->seed, RANDOM_DROP_ADAPTER, (uint64_t)group), w->keys.stream, w->element, x, in, y, in, add);
+  const linalg_mask mask = {a->dropout, random_key_make(a->seed, RANDOM_DROP_ADAPTER, (uint64_t)group), w->keys.stream, w->element};
+  linalg_dropout(n, in, &mask, x, in, y, in, add);
 }
 
 const real *lowrank_input(const adapter *a, method_workspace *w, int group, int n, const real *x, real *space) {

@@ -10,10 +10,10 @@
 #include "linalg/linalg.h"
 #include "model/internal.h"
 
-void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y) {
-  int d = m->shape.width;
-  for (int i = 0; i < b->tokens; i++) w->element[i] = b->position[i] * (uint64_t)d;
-  linalg_dropout(b->tokens, d, p, random_key_make(m->options.seed, purpose, (uint64_t)layer), b->stream, w->element, x, d, y, d, 0);
+/* The dropout of rows for a purpose and layer; it lives until the next one is made. */
+static linalg_mask mask_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p) {
+  for (int i = 0; i < b->tokens; i++) w->element[i] = b->position[i] * (uint64_t)m->shape.width;
+  return (linalg_mask){p, random_key_make(m->options.seed, purpose, (uint64_t)layer), b->stream, w->element};
 }
 
 /* Outputs of a group's sites inside rows of a common stride. */
@@ -29,16 +29,21 @@ static linalg_weight weight_of(const model *m, int layer, int stage, int weight)
                          .backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset};
 }
 
+static double map_flop(const param *weight, int n) { return 2.0 * n * weight->rows * weight->cols; }
+
 /* y = x W^T + b, then the adapter's part. */
 static int map_forward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *y) {
   const param *p = &m->params[weight];
   const linalg_weight laid_out = weight_of(m, layer, stage, weight);
   int group = layer * STAGES + stage;
   TRY(linalg_map_forward(m->maps[stage], w->desk, &laid_out, m->value[bias], n, x, y));
+  profile_mark(w, stage_part(stage), 0, map_flop(p, n));
   if (!m->adapter->touched[group]) return ERROR_NONE;
   real *columns[GROUP_MAX_SITES];
   site_columns(m, group, y, columns);
-  return m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows);
+  TRY(m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows));
+  profile_mark(w, stage_part(stage) + 1, 0, 0);
+  return ERROR_NONE;
 }
 
 static void tell(const model_progress *progress, int64_t ready) {
@@ -62,22 +67,25 @@ static int map_backward(const model *m, model_workspace *w, int layer, int stage
     if (dx && !add) memset(dx, 0, (size_t)n * (size_t)p->cols * sizeof(real));
     add = 1;
     TRY(m->adapter->method->backward(m->adapter, &w->method, group, n, x, columns, p->rows, dx));
+    profile_mark(w, stage_part(stage) + 1, 1, 0);
   }
   real *dweight = param_gradient(m, weight, grad), *dbias = param_gradient(m, bias, grad);
   if (dweight) linalg_product_tn(p->rows, p->cols, n, 1, dy, p->rows, x, p->cols, 1, dweight, p->cols);
   if (dbias) linalg_column_sum(n, p->rows, dy, p->rows, dbias);
   tell_done(m, progress, bias);
-  if (!dx) return ERROR_NONE;
-  const linalg_weight laid_out = weight_of(m, layer, stage, weight);
-  return linalg_map_backward(m->maps[stage], w->desk, &laid_out, n, dy, add, dx);
+  if (dx) {
+    const linalg_weight laid_out = weight_of(m, layer, stage, weight);
+    TRY(linalg_map_backward(m->maps[stage], w->desk, &laid_out, n, dy, add, dx));
+  }
+  profile_mark(w, stage_part(stage), 1, ((dx != NULL) + (dweight != NULL)) * map_flop(p, n));
+  return ERROR_NONE;
 }
 
-static void norm_forward(const model *m, int n, int gain, int shift, const real *x, real *hat, real *deviation, real *y) {
-  linalg_norm_forward(n, m->shape.width, x, m->value[gain], m->value[shift], m->shape.norm_epsilon, hat, deviation, y);
-}
-
-static void norm_backward(const model *m, int n, int gain, int shift, const real *dy, const real *hat, const real *deviation, real *dx, real *grad) {
-  linalg_norm_backward(n, m->shape.width, dy, m->value[gain], hat, deviation, dx, param_gradient(m, gain, grad), param_gradient(m, shift, grad));
+/* The same forward and, for the gradient, backward. */
+static void drop_embedding(const model *m, model_workspace *w, const batch *b, real *x) {
+  if (m->options.dropout_embedding <= 0) return;
+  const linalg_mask mask = mask_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding);
+  linalg_dropout(b->tokens, m->shape.width, &mask, x, m->shape.width, x, m->shape.width, 0);
 }
 
 static void embed(const model *m, model_workspace *w, const batch *b, real *x) {
@@ -89,15 +97,45 @@ static void embed(const model *m, model_workspace *w, const batch *b, real *x) {
 #pragma omp simd
     for (int j = 0; j < d; j++) row[j] = word[j] + place[j] + type[j];
   }
-  norm_forward(m, b->tokens, m->embedding_gain, m->embedding_shift, x, w->method.training && m->lowest == 0 ? w->embedding_hat : NULL, w->embedding_deviation,
-               x);
-  if (w->method.training && m->options.dropout_embedding > 0) drop_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding, x, x);
+  linalg_norm_forward(b->tokens, d, x, m->value[m->embedding_gain], m->value[m->embedding_shift], m->shape.norm_epsilon,
+                      w->method.training && m->lowest == 0 ? w->embedding_hat : NULL, w->embedding_deviation, x);
+  if (w->method.training) drop_embedding(m, w, b, x);
 }
 
-/* sum = residual + drop(branch), written to branch. */
-static void join(const model *m, model_workspace *w, const batch *b, int place, const real *residual, real *branch) {
-  if (w->method.training && m->options.dropout_hidden > 0) drop_rows(m, w, b, RANDOM_DROP_HIDDEN, place, m->options.dropout_hidden, branch, branch);
-  linalg_add((int64_t)b->tokens * m->shape.width, residual, branch);
+/* Dropout of a layer's branches, place 2 l behind attention and 2 l + 1 behind the second map; NULL: none now. */
+static const linalg_mask *mask_branch(const model *m, model_workspace *w, const batch *b, int place, linalg_mask *mask) {
+  if (!w->method.training || m->options.dropout_hidden <= 0) return NULL;
+  *mask = mask_rows(m, w, b, RANDOM_DROP_HIDDEN, place, m->options.dropout_hidden);
+  return mask;
+}
+
+/* branch = norm(residual + dropout(branch)). hat: NULL where no gradient will be asked for. */
+static void join_forward(const model *m, model_workspace *w, const batch *b, int place, int gain, int shift, const real *residual, real *branch, real *hat,
+                         real *deviation) {
+  linalg_mask room;
+  const linalg_mask *mask = mask_branch(m, w, b, place, &room);
+  linalg_join_norm_forward(b->tokens, m->shape.width, mask, residual, branch, m->value[gain], m->value[shift], m->shape.norm_epsilon, hat, deviation, branch);
+  profile_mark(w, PART_JOIN, 0, 0);
+}
+
+/* The way back: dsum, the gradient behind the norm, becomes that of the residual stream. Returns the gradient of the branch, which `stage` of layer l made:
+ * dsum itself, unless it is dropped out or the adapter will edit it. */
+static real *join_backward(const model *m, model_workspace *w, const batch *b, int l, int stage, int place, int gain, int shift, const real *hat,
+                           const real *deviation, real *dsum, real *grad) {
+  linalg_mask room;
+  const linalg_mask *mask = mask_branch(m, w, b, place, &room);
+  real *dbranch = mask || m->adapter->touched[l * STAGES + stage] ? w->dbranch : NULL;
+  linalg_join_norm_backward(b->tokens, m->shape.width, mask, dsum, m->value[gain], hat, deviation, dsum, dbranch, param_gradient(m, gain, grad),
+                            param_gradient(m, shift, grad));
+  profile_mark(w, PART_JOIN, 1, 0);
+  return dbranch ? dbranch : dsum;
+}
+
+/* Of the scores and of the context. */
+static double attention_flop(const model *m, const batch *b) {
+  double pairs = 0;
+  for (int s = 0; s < b->sequences; s++) pairs += (double)(b->first[s + 1] - b->first[s]) * (b->first[s + 1] - b->first[s]);
+  return 4 * pairs * m->shape.width;
 }
 
 static int layer_forward(const model *m, model_workspace *w, const batch *b, int l) {
@@ -106,64 +144,56 @@ static int layer_forward(const model *m, model_workspace *w, const batch *b, int
   int n = b->tokens, keeps = w->method.training && level_of(l, STAGE_DOWN) >= m->lowest;
   TRY(map_forward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
   attention_forward(m, w, b, l, k->qkv, k->share, k->context);
+  profile_mark(w, PART_ATTENTION, 0, attention_flop(m, b));
   TRY(map_forward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, k->middle));
-  join(m, w, b, 2 * l, w->hidden[l], k->middle);
-  norm_forward(m, n, p->norm1_gain, p->norm1_shift, k->middle, keeps ? k->hat1 : NULL, k->deviation1, k->middle);
+  join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, w->hidden[l], k->middle, keeps ? k->hat1 : NULL, k->deviation1);
   TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
   linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
+  profile_mark(w, PART_GELU, 0, 0);
   real *out = w->hidden[l + 1];
   TRY(map_forward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, out));
-  join(m, w, b, 2 * l + 1, k->middle, out);
-  norm_forward(m, n, p->norm2_gain, p->norm2_shift, out, keeps ? k->hat2 : NULL, k->deviation2, out);
+  join_forward(m, w, b, 2 * l + 1, p->norm2_gain, p->norm2_shift, k->middle, out, keeps ? k->hat2 : NULL, k->deviation2);
   return ERROR_NONE;
 }
 
 int encoder_forward(const model *m, model_workspace *w, const batch *b) {
   w->method.keys = (row_keys){b->stream, b->position};
   embed(m, w, b, w->hidden[0]);
+  profile_mark(w, PART_EMBEDDING, 0, 0);
   for (int l = 0; l < m->shape.layers; l++) TRY(layer_forward(m, w, b, l));
   return ERROR_NONE;
 }
 
-/* The gradient of a residual branch: a copy of dsum through the same dropout mask. */
-static real *branch_gradient(const model *m, model_workspace *w, const batch *b, int place, const real *dsum) {
-  if (m->options.dropout_hidden > 0) drop_rows(m, w, b, RANDOM_DROP_HIDDEN, place, m->options.dropout_hidden, dsum, w->dropped);
-  else memcpy(w->dropped, dsum, (size_t)b->tokens * (size_t)m->shape.width * sizeof(real));
-  return w->dropped;
-}
-
-/* w->dhidden: gradient for the layer's output on entry, for its input on return (if anything below wants it). */
+/* w->dhidden: gradient for the layer's output on entry, for its input on return (if anything below wants it); on the way that of the residual stream. */
 static int layer_backward(const model *m, model_workspace *w, const batch *b, int l, real *grad, const model_progress *progress) {
   const layer_params *p = &m->layers[l];
   layer_memory *k = &w->layers[l];
   int n = b->tokens;
-  real *dsum = w->dhidden, *dmiddle = w->dmiddle;
-  norm_backward(m, n, p->norm2_gain, p->norm2_shift, dsum, k->hat2, k->deviation2, dsum, grad);
-  real *dbranch = branch_gradient(m, w, b, 2 * l + 1, dsum);
+  real *dsum = w->dhidden, *dbranch;
+  dbranch = join_backward(m, w, b, l, STAGE_DOWN, 2 * l + 1, p->norm2_gain, p->norm2_shift, k->hat2, k->deviation2, dsum, grad);
   int more = m->lowest < level_of(l, STAGE_DOWN);
   TRY(map_backward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, dbranch, more ? w->dwide : NULL, 0, grad, progress));
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
   linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
-  memcpy(dmiddle, dsum, (size_t)n * (size_t)m->shape.width * sizeof(real));
+  profile_mark(w, PART_GELU, 1, 0);
   more = m->lowest < level_of(l, STAGE_UP);
-  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dmiddle : NULL, 1, grad, progress));
+  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dsum : NULL, 1, grad, progress));
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
-  norm_backward(m, n, p->norm1_gain, p->norm1_shift, dmiddle, k->hat1, k->deviation1, dmiddle, grad);
-  dbranch = branch_gradient(m, w, b, 2 * l, dmiddle);
+  dbranch = join_backward(m, w, b, l, STAGE_O, 2 * l, p->norm1_gain, p->norm1_shift, k->hat1, k->deviation1, dsum, grad);
   more = m->lowest < level_of(l, STAGE_O);
   TRY(map_backward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, dbranch, more ? w->dcontext : NULL, 0, grad, progress));
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
   attention_backward(m, w, b, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  profile_mark(w, PART_ATTENTION, 1, 2 * attention_flop(m, b));
   tell(progress, 0);
   more = m->lowest < level_of(l, STAGE_QKV);
-  memcpy(w->dhidden, dmiddle, (size_t)n * (size_t)m->shape.width * sizeof(real));
-  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? w->dhidden : NULL, 1, grad, progress));
+  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? dsum : NULL, 1, grad, progress));
   tell(progress, 0);
   return ERROR_NONE;
 }
@@ -172,8 +202,9 @@ static void embed_backward(const model *m, model_workspace *w, const batch *b, r
   int d = m->shape.width, offset = m->shape.family->position_offset, several = m->shape.types > 1;
   real *dx = w->dhidden, *words = param_gradient(m, m->words, grad), *places = param_gradient(m, m->positions, grad),
        *types = param_gradient(m, m->types, grad);
-  if (m->options.dropout_embedding > 0) drop_rows(m, w, b, RANDOM_DROP_EMBEDDING, 0, m->options.dropout_embedding, dx, dx);
-  norm_backward(m, b->tokens, m->embedding_gain, m->embedding_shift, dx, w->embedding_hat, w->embedding_deviation, dx, grad);
+  drop_embedding(m, w, b, dx);
+  linalg_norm_backward(b->tokens, d, dx, m->value[m->embedding_gain], w->embedding_hat, w->embedding_deviation, dx, param_gradient(m, m->embedding_gain, grad),
+                       param_gradient(m, m->embedding_shift, grad));
   for (int i = 0; i < b->tokens; i++) {
     const real *row = dx + (int64_t)i * d;
     if (words) linalg_add(d, row, words + (int64_t)b->token[i] * d);
@@ -187,7 +218,10 @@ int encoder_backward(const model *m, model_workspace *w, const batch *b, real *g
     if (m->lowest > level_of(l, STAGE_DOWN)) break;
     TRY(layer_backward(m, w, b, l, grad, progress));
   }
-  if (m->lowest == 0) embed_backward(m, w, b, grad);
+  if (m->lowest == 0) {
+    embed_backward(m, w, b, grad);
+    profile_mark(w, PART_EMBEDDING, 1, 0);
+  }
   tell(progress, m->adapter_offset);
   return ERROR_NONE;
 }

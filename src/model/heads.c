@@ -76,7 +76,8 @@ static void head_drop(const model *m, model_workspace *w, const batch *b, int pl
   int d = m->shape.width, n = b->sequences;
   if (w->method.training && m->options.dropout_head > 0) {
     head_keys(w, b, d, place);
-    linalg_dropout(n, d, m->options.dropout_head, random_key_make(m->options.seed, RANDOM_DROP_HEAD, 0), w->first_stream, w->first_position, x, d, y, d, 0);
+    const linalg_mask mask = {m->options.dropout_head, random_key_make(m->options.seed, RANDOM_DROP_HEAD, 0), w->first_stream, w->first_position};
+    linalg_dropout(n, d, &mask, x, d, y, d, 0);
   } else if (x != y) {
     memcpy(y, x, (size_t)n * (size_t)d * sizeof(real));
   }

@@ -2,6 +2,7 @@
 #ifndef PEFTSCALE_MODEL_INTERNAL_H
 #define PEFTSCALE_MODEL_INTERNAL_H
 
+#include "base/clock.h"
 #include "model/model.h"
 
 /* The stages of a layer, in forward order; each is one group of sites. */
@@ -76,18 +77,33 @@ struct model_workspace {
   real **hidden; /* [layers + 1] input of each layer; the last: the model's output */
   real *embedding_hat, *embedding_deviation;
   layer_memory *layers;
-  int first_kept;                                                        /* layers below share one set of buffers: nothing of them is needed for backward */
-  real *dhidden, *dmiddle, *dwide, *dqkv, *dcontext, *attention_scratch; /* backward */
-  real *dropped;                                                         /* [tokens][width] */
+  int first_kept;                                              /* layers below share one set of buffers: nothing of them is needed for backward */
+  real *dhidden, *dwide, *dqkv, *dcontext, *attention_scratch; /* backward */
+  real *dbranch;                                               /* [tokens][width] gradient of a branch, where it differs from that of the sum */
   /* head */
   real *pooled, *pooled_input, *dense, *dense_input, *logits, *dlogits, *dpooled, *ddense;
   real *mlm_rows, *mlm_u, *mlm_act, *mlm_slope, *mlm_hat, *mlm_deviation, *mlm_normal;
   uint64_t *element;                       /* [tokens] */
   uint64_t *first_stream, *first_position; /* [sequences] keys of pooled rows */
   model_times times;
+  model_profile *profile; /* of training passes; NULL: nobody asked */
 };
 
 static inline int level_of(int layer, int stage) { return 1 + layer * STAGES + stage; }
+
+/* Time since the last mark belongs to this part. */
+static inline void profile_mark(model_workspace *w, model_part part, int is_backward, double flop) {
+  model_profile *p = w->profile;
+  if (!p || !w->method.training) return;
+  double now = clock_wall_s();
+  model_profile_row *row = is_backward ? &p->backward[part] : &p->forward[part];
+  row->seconds += now - p->marked_s;
+  row->flop += flop;
+  p->marked_s = now;
+}
+
+/* A stage's map; its adapter is the part behind it. */
+static inline model_part stage_part(int stage) { return (const model_part[STAGES]){PART_QKV, PART_O, PART_UP, PART_DOWN}[stage]; }
 
 /* The parameter that is a stage's weight. */
 static inline int stage_weight(const model *m, int layer, int stage) {
@@ -115,8 +131,5 @@ int encoder_backward(const model *m, model_workspace *w, const batch *b, real *g
 /* heads.c: *sums += loss; outputs (may be NULL) receive logits; with grad not NULL w->dhidden is set and the head's gradient added, or, with rows not NULL,
  * left to whoever gives those rows to model_head_gradient. */
 int head_apply(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums, real *rows, real *grad);
-
-/* Rows x += mask over a random purpose keyed by layer: hidden dropout, forward and (same call) backward. */
-void drop_rows(const model *m, model_workspace *w, const batch *b, random_purpose purpose, int layer, double p, const real *x, real *y);
 
 #endif

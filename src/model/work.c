@@ -1,4 +1,5 @@
 /* A thread's memory, and the calls that do a shard's work. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -54,11 +55,10 @@ static int take_layers(const model *m, model_workspace *w) {
 static int take_backward(const model *m, model_workspace *w) {
   int64_t t = w->rows, d = m->shape.width;
   TRY(take(w, t * d, &w->dhidden));
-  TRY(take(w, t * d, &w->dmiddle));
   TRY(take(w, t * d, &w->dcontext));
   TRY(take(w, t * m->shape.ffn, &w->dwide));
   TRY(take(w, t * 3 * d, &w->dqkv));
-  TRY(take(w, t * d, &w->dropped));
+  TRY(take(w, t * d, &w->dbranch));
   TRY(take(w, t * d, &w->embedding_hat));
   return ERROR_NONE;
 }
@@ -96,7 +96,9 @@ static int take_head(const model *m, model_workspace *w) {
 static int take_all(const model *m, model_workspace *w) {
   TRY(take_layers(m, w));
   TRY(take(w, w->rows, &w->embedding_deviation));
-  TRY(take(w, w->squares, &w->attention_scratch));
+  int64_t longest = (int64_t)sqrt((double)w->squares); /* no sequence is longer, nor than all of them together */
+  if (longest > w->tokens) longest = w->tokens;
+  TRY(take(w, linalg_attention_scratch((int)longest, m->shape.width / m->shape.heads), &w->attention_scratch));
   TRY(arena_take(w->memory, (size_t)w->rows, sizeof *w->element, &w->element));
   if (w->training) TRY(take_backward(m, w));
   TRY(take_method(m, w));
@@ -136,6 +138,11 @@ model_times model_workspace_times(model_workspace *w) {
   return times;
 }
 
+const char *const model_part_names[MODEL_PARTS] = {"embedding", "q, k, v",   "  adapter", "attention", "attention output", "  adapter", "join and norm",
+                                                   "up",        "  adapter", "GELU",      "down",      "  adapter",        "head"};
+
+void model_workspace_profile(model_workspace *w, model_profile *p) { w->profile = p; }
+
 static int fits(const model_workspace *w, const batch *b) {
   int64_t squares = 0;
   for (int s = 0; s < b->sequences; s++) {
@@ -158,9 +165,11 @@ int model_gradient_apart(const model *m, model_workspace *w, const batch *b, rea
   }
   double start = clock_wall_s();
   w->method.training = 1;
+  if (w->profile) w->profile->marked_s = start;
   TRY(encoder_forward(m, w, b));
   double middle = clock_wall_s();
   TRY(head_apply(m, w, b, NULL, sums, head_rows, grad));
+  profile_mark(w, PART_HEAD, 0, 0); /* with its backward */
   TRY(encoder_backward(m, w, b, grad, progress));
   w->times.forward_s += middle - start;
   w->times.backward_s += clock_wall_s() - middle;

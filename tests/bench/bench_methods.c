@@ -296,8 +296,7 @@ static int bench(int rounds, int name_count, char **names) {
   TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
   TRY(arena_take(memory, 65536, sizeof *probe, &probe));
   TRY(model_attach(first, store));
-  model_randomize(first);
-  TRY(model_lay_out(first));
+  TRY(model_randomize(first));
   model_destroy(first);
   TRY(make_subject(&head_only, &shape, &work, store, memory, &head));
   for (int i = 0; i < SETTINGS; i++)

@@ -313,6 +313,7 @@ static void dropout_is_a_function_of_the_place(void **state) {
   const double p = 0.3;
   random_key key = random_key_make(5, RANDOM_DROP_HIDDEN, 1);
   uint64_t stream[N], first[N];
+  const linalg_mask mask = {p, key, stream, first}, none = {0, key, stream, first};
   real *x = draw(1, N * LD, 1), *y = draw(2, N * LD, 1), *add = malloc(N * LD * sizeof *add), *held = malloc(N * LD * sizeof *held);
   assert_true(add && held);
   memcpy(add, y, N * LD * sizeof *add);
@@ -321,8 +322,8 @@ static void dropout_is_a_function_of_the_place(void **state) {
     stream[i] = (uint64_t)i / 3 + (UINT64_C(5) << 40);                  /* several rows of one sequence */
     first[i] = (uint64_t)(i % 3) * W + (i % 2 ? UINT64_C(1) << 35 : 0); /* not always a multiple of 4; beyond 32 bits */
   }
-  linalg_dropout(N, W, p, key, stream, first, x, LD, y, LD, 0);
-  linalg_dropout(N, W, p, key, stream, first, x, LD, add, LD, 1);
+  linalg_dropout(N, W, &mask, x, LD, y, LD, 0);
+  linalg_dropout(N, W, &mask, x, LD, add, LD, 1);
   int kept = 0;
   for (int i = 0; i < N; i++)
     for (int j = 0; j < LD; j++) {
@@ -337,10 +338,10 @@ static void dropout_is_a_function_of_the_place(void **state) {
       assert_true(fabs((double)add[at] - ((double)held[at] + (double)y[at])) <= 2e-7 * (fabs((double)held[at]) + fabs((double)y[at])));
     }
   assert_true(fabs(kept / (double)(N * W) - (1 - p)) < 5 * sqrt(p * (1 - p) / (N * W)));
-  linalg_dropout(N, W, p, key, stream, first, x, LD, x, LD, 0); /* in place */
+  linalg_dropout(N, W, &mask, x, LD, x, LD, 0); /* in place */
   for (int i = 0; i < N; i++) assert_memory_equal(x + i * LD, y + i * LD, W * sizeof *x);
   memcpy(y, x, N * LD * sizeof *x);
-  linalg_dropout(N, W, 0, key, stream, first, x, LD, x, LD, 0); /* p = 0 drops nothing */
+  linalg_dropout(N, W, &none, x, LD, x, LD, 0); /* p = 0 drops nothing */
   assert_memory_equal(x, y, N * LD * sizeof *x);
   free(x);
   free(y);

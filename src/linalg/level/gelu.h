@@ -1,0 +1,33 @@
+/* GELU, x Phi(x), and its slope, Phi(x) + x phi(x): one exp serves both (level/functions.h), for 0.3 ns a number instead of 1.7 by way of erf. */
+#ifndef PEFTSCALE_LEVEL_GELU_H
+#define PEFTSCALE_LEVEL_GELU_H
+
+#include "linalg/level/functions.h"
+
+INLINE void gelu_piece(const real *bias, real *u, real *y, real *slope, int count) {
+  lanes x = load_part(u, count);
+  if (bias) {
+    x += load_part(bias, count);
+    store_part(u, count, x);
+  }
+  lanes size = size_of(x), density = exp_of_negative(x * x * (real)-0.5), tail = upper_tail(size, density);
+  store_part(y, count, larger(every(0), x) - size * tail);
+  if (slope) store_part(slope, count, x * density * (real)0.39894228040143267794 + choose(x < 0, tail, 1 - tail));
+}
+
+static void gelu(int n, int w, const real *bias, real *u, real *y, real *slope) {
+  if (!bias) { /* then rows mean nothing */
+    int64_t count = (int64_t)n * w, i = 0;
+    for (; i + LANES <= count; i += LANES) gelu_piece(NULL, u + i, y + i, slope ? slope + i : NULL, LANES);
+    if (i < count) gelu_piece(NULL, u + i, y + i, slope ? slope + i : NULL, (int)(count - i));
+    return;
+  }
+  for (int i = 0; i < n; i++) {
+    int64_t at = (int64_t)i * w;
+    int j = 0;
+    for (; j + LANES <= w; j += LANES) gelu_piece(bias + j, u + at + j, y + at + j, slope ? slope + at + j : NULL, LANES);
+    if (j < w) gelu_piece(bias + j, u + at + j, y + at + j, slope ? slope + at + j : NULL, w - j);
+  }
+}
+
+#endif
