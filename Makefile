@@ -24,6 +24,7 @@
 #? PYTHON       the Python that has h5py, /usr/bin/python3
 #? PREFIX       where to install, /usr/local; DESTDIR is put before it
 #? T            run only the tests whose name contains this
+#? ARGS         words for `make bench-peer` (ARGS=--help)
 #? BUILD        where to build, build
 
 VERSION := 0.1.0
@@ -182,6 +183,7 @@ TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/conformance/*.c test
 TEST_PROGRAMS := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out %_double.c,$(TEST_SOURCES)))
 DOUBLE_PROGRAMS := $(patsubst %.c,$(B)/double/%,$(notdir $(filter %_double.c,$(TEST_SOURCES)))) \
   $(patsubst tests/conformance/%.c,$(B)/double/%_double,$(wildcard tests/conformance/conformance.c))
+PEER_LIBRARIES := $(B)/bench/libpeak.so $(B)/bench/libmkl_as_on_intel.so
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 # ---- library and program ----
@@ -278,8 +280,8 @@ $(B)/double/%_double: tests/unit/%_double.c $(DOUBLE_NEEDS)
 $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
-.PHONY: bench-sweep bench-analysis stats-proof tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables report figures
-tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
+.PHONY: bench-sweep bench-analysis bench-peer stats-proof tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables report figures
+tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) $(B)/bench/bench_step $(PEER_LIBRARIES) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
 # After the check for dependencies comes a second make: this one asked pkg-config for flags before they may have been installed.
@@ -339,6 +341,20 @@ bench-sweep: all ## what a sweep costs beside its runs: planning, looking, start
 
 bench-analysis: ## how long 10,000 run files take to be read and tabulated, cold and from the cache
 	@$(PYTHON) tests/bench/bench_analysis.py
+
+# What the peer's process loads: our probe of the peak, and what has its MKL use the processor's real level.
+$(B)/bench/libpeak.so: src/linalg/peak.c src/base/clock.c $(B)/flags.stamp
+	@mkdir -p $(@D)
+	$(call say,LIB,$@)$(COMPILE) -fPIC -shared $(filter %.c,$^) -o $@
+$(B)/bench/libmkl_as_on_intel.so: tests/bench/peer/mkl_as_on_intel.c $(B)/flags.stamp
+	@mkdir -p $(@D)
+	$(call say,LIB,$@)$(COMPILE) -fPIC -shared $(filter %.c,$^) -o $@
+
+bench-peer: ## training steps against transformers, PEFT and DistributedDataParallel, in turns; needs weights and SST-2; ARGS are its options
+	@$(DEPS)
+	@$(DEPS) --oracle
+	@$(MAKE) all $(B)/bench/bench_step $(PEER_LIBRARIES)
+	@PEFTSCALE_BUILD='$(B)' PEFTSCALE='$(B)/peftscale' $(PYTHON) -B tests/bench/bench_peer.py $(ARGS)
 
 stats-proof: ## coverage, family errors and power of the analysis' statistics by simulation, as the tables of analysis/stats/README.md; takes half an hour
 	@OPENBLAS_NUM_THREADS=1 $(PYTHON) tests/analysis/stats_simulation.py

@@ -7,6 +7,7 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
+#include "cmd/profile_print.h"
 #include "train/export.h"
 #include "train/run.h"
 #include "train/stop.h"
@@ -41,6 +42,7 @@ static void describe(const run *r) {
 
 static int finish(run *r, int json) {
   TRY(run_train(r));
+  if (r->profile) TRY(run_profile_end(r));
   if (comm_rank(r->comm) == 0 && *r->config->output.export_dir) TRY(export_backbone(r->model, r->chosen, r->experiment_id, r->config->output.export_dir));
   if (comm_rank(r->comm) != 0) return ERROR_NONE;
   if (json) {
@@ -48,20 +50,22 @@ static int finish(run *r, int json) {
     cJSON_AddStringToObject(o, "run", r->path);
     cJSON_AddStringToObject(o, "experiment_id", r->experiment_id);
     cJSON_AddStringToObject(o, "run_id", r->run_id);
+    if (r->profile) cJSON_AddItemToObject(o, "profile", profile_json(r));
     print_json_object(o);
   } else {
+    if (r->profile) profile_print(r);
     printf("%s\n", r->path);
   }
   return ERROR_NONE;
 }
 
 static int act(comm *c, int argc, char **argv) {
-  int json = 0, quiet = 0, verbose = 0;
-  const flag flags[] = {{"json", NULL, &json}, {"quiet", NULL, &quiet}, {"verbose", NULL, &verbose}};
+  int json = 0, quiet = 0, verbose = 0, profile = 0;
+  const flag flags[] = {{"json", NULL, &json}, {"quiet", NULL, &quiet}, {"verbose", NULL, &verbose}, {"profile", NULL, &profile}};
   arguments a;
   config *conf = NULL;
   run *r;
-  int code = arguments_parse("train", argc, argv, flags, 3, &a);
+  int code = arguments_parse("train", argc, argv, flags, 4, &a);
   log_setup(comm_rank(c) == 0, quiet ? LOG_QUIET : verbose ? LOG_VERBOSE : LOG_NORMAL);
   if (!code) code = compose_arguments(&a, &conf);
   code = comm_agree(c, code);
@@ -75,7 +79,8 @@ static int act(comm *c, int argc, char **argv) {
   else code = run_create(c, conf, 1, &r);
   if (!code) {
     if (comm_rank(c) == 0) describe(r);
-    code = comm_agree(c, finish(r, json));
+    code = comm_agree(c, profile ? run_profile_begin(r) : ERROR_NONE);
+    if (!code) code = comm_agree(c, finish(r, json));
     run_destroy(r);
   }
   stop_end();
@@ -84,6 +89,7 @@ static int act(comm *c, int argc, char **argv) {
 
 const verb verb_train = {"train", "train a method on a task and write a run file",
                          "usage: mpirun -np N peftscale train [CONFIG.yaml ...] [section.key=value ...] [--json] [--quiet | --verbose]\n"
+                         "                                     [--profile]\n"
                          "\n"
                          "Composes base < model < task < method < preset < CONFIG files < key=value, trains, and writes output.dir/NAME.h5,\n"
                          "whose path is the last line on standard output. `peftscale config` shows what would be used, and why.\n"
@@ -93,6 +99,7 @@ const verb verb_train = {"train", "train a method on a task and write a run file
                          "\n"
                          "  --json     print the result as a JSON object\n"
                          "  --quiet    no progress lines          --verbose  more of them\n"
+                         "  --profile  in the end, where rank 0's step time went: part by part, with GFLOP/s and share of the cores' peak\n"
                          "\n"
                          "example:\n"
                          "  mpirun -np 2 peftscale train model=minilm-l6 task=trec6 method=lora method.rank=8 train.epochs=2 seed=1\n",

@@ -43,7 +43,10 @@ void linalg_product_nt(int m, int n, int k, real alpha, const real *a, int lda, 
 void linalg_product_nn(int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb, real beta, real *c, int ldc); /* A[m][k] B[k][n] */
 void linalg_product_tn(int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb, real beta, real *c, int ldc); /* A[k][m] B[k][n] */
 
-/* The same three by plain loops with double sums: what the tests compare with. trans_a, trans_b: non-zero where the matrix is stored transposed. */
+/* C = (A^T B) o T, with T laid out as C is: A[k][m] B[k][n]. Not for C = T. */
+void linalg_product_tn_times(int m, int n, int k, const real *a, int lda, const real *b, int ldb, const real *times, real *c, int ldc);
+
+/* The first three by plain loops with double sums: what the tests compare with. trans_a, trans_b: non-zero where the matrix is stored transposed. */
 void linalg_reference_product(int trans_a, int trans_b, int m, int n, int k, double alpha, const real *a, int lda, const real *b, int ldb, double beta, real *c,
                               int ldc);
 
@@ -160,12 +163,12 @@ void linalg_dropout(int n, int w, const linalg_mask *mask, const real *x, int x_
 
 /* ---- what a core can do (peak.c) ---- */
 
-/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or (bf16 not 0) of pairs of bf16 numbers added to floats. The
+/* Fused multiply-adds of the calling thread that never leave its registers, in FLOP/s: of floats, or of pairs of bf16 numbers added to floats. The
  * median over 1001 slices of `seconds` of wall time, so that moments without a core do not count and a lower clock does. 0: the processor has no such
  * instruction. Cores slow each other down: call it in all threads that will work, at the same time. */
-double linalg_peak(int bf16, double seconds);
+double linalg_peak(linalg_precision precision, double seconds);
 
 /* Width of the registers that linalg_peak uses, in bits; 0 where it returns 0. */
-int linalg_peak_bits(int bf16);
+int linalg_peak_bits(linalg_precision precision);
 
 #endif

@@ -86,21 +86,21 @@ static double loop_plain(float *sink) {
 }
 
 /* NULL: this processor has no such products. */
-static peak_loop *choose(int bf16, int *bits) {
+static peak_loop *choose(linalg_precision precision, int *bits) {
 #if defined(__x86_64__)
   *bits = 512;
-  if (bf16) return __builtin_cpu_supports("avx512bf16") ? loop_bf16 : NULL;
+  if (precision == LINALG_BF16) return __builtin_cpu_supports("avx512bf16") ? loop_bf16 : NULL;
   if (__builtin_cpu_supports("avx512f")) return loop_512;
   *bits = 256;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return loop_256;
 #endif
   *bits = 128;
-  return bf16 ? NULL : loop_plain;
+  return precision == LINALG_BF16 ? NULL : loop_plain;
 }
 
-int linalg_peak_bits(int bf16) {
+int linalg_peak_bits(linalg_precision precision) {
   int bits;
-  return choose(bf16, &bits) ? bits : 0;
+  return choose(precision, &bits) ? bits : 0;
 }
 
 static int ascending(const void *left, const void *right) {
@@ -108,12 +108,12 @@ static int ascending(const void *left, const void *right) {
   return (a > b) - (a < b);
 }
 
-double linalg_peak(int bf16, double seconds) {
+double linalg_peak(linalg_precision precision, double seconds) {
   static volatile float kept;
   double rate[SLICES];
   int bits;
   float sink = 0;
-  peak_loop *loop = choose(bf16, &bits);
+  peak_loop *loop = choose(precision, &bits);
   if (!loop) return 0;
   for (int i = 0; i < SLICES; i++) {
     double flop = 0, begin = clock_wall_s(), now = begin;

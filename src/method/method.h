@@ -20,7 +20,8 @@ enum { METHOD_NAME_BYTES = 96, GROUP_MAX_SITES = 4 };
 
 /* ---- places in a model ---- */
 
-/* A linear map y = x W^T + b. W: [out][in], b: [out] or NULL; both NULL where only counts are asked for. The model keeps the pointers up to date. `qkv` is
+/* A linear map y = x W^T + b. W: [out][in], b: [out] or NULL; both NULL where only counts are asked for, W also where the model keeps no plain weights for a
+ * method without METHOD_READS_WEIGHTS. The model keeps the pointers up to date. `qkv` is
  * the fused map of attention, whose rows are those of q, k and v: a method acts on it or on its parts, never on both. */
 typedef struct site {
   char name[METHOD_NAME_BYTES]; /* "layer.3.q"                                               */
@@ -109,7 +110,8 @@ enum {
   METHOD_TRAINS_BASE = 4,       /* theta holds base parameters; there are no factors               */
   METHOD_SEEDED = 8,            /* the result needs the projection's seed to be used again         */
   METHOD_DROPS_INPUT = 16,      /* has a branch whose input model.dropout_adapter drops out        */
-  METHOD_STORES_LESS = 32       /* the stored result is less than theta: no training goes on from  */
+  METHOD_STORES_LESS = 32,      /* the stored result is less than theta: no training goes on from  */
+  METHOD_READS_WEIGHTS = 64     /* its steps look at the sites' frozen weights and biases            */
 };
 
 /* For choose: a pass outside training, in which the whole trained result takes part. */
@@ -165,9 +167,6 @@ typedef struct method {
   int (*stored)(const adapter *a, int index, stored_array *array);
   int (*save)(const adapter *a, const real *theta, int index, void *values);
   int (*load)(const adapter *a, int index, const void *values, real *theta);
-  /* Where the numbers of all factors are picked from theta by an index: that index for factor numbers first .. first + count, in the order of the constant
-   * "indices" (sites in the groups' order, A then B); works for a drawn index and for one from a file. NULL: there is no such index. */
-  void (*indices)(const adapter *a, int64_t first, int64_t count, int32_t *index);
   /* W [out][in] and b [out] become the adapted map's; either is NULL where it is not wanted (the model asks for one at a time). site: index into the model's
    * sites, whose weight and bias hold the base map's numbers. */
   int (*merge)(const adapter *a, int site, real *weight, real *bias);

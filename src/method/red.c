@@ -69,24 +69,61 @@ static int red_expand(adapter *a, const real *theta) {
   return ERROR_NONE;
 }
 
+/* row' = scale o row + shift, and the row as it was to `kept`, where that is wanted. */
+static void edit_row(int count, const real *scale, const real *shift, real *row, real *kept) {
+  if (!kept) {
+#pragma omp simd
+    for (int j = 0; j < count; j++) row[j] = scale[j] * row[j] + shift[j];
+    return;
+  }
+#pragma omp simd
+  for (int j = 0; j < count; j++) {
+    real y = row[j];
+    kept[j] = y;
+    row[j] = scale[j] * y + shift[j];
+  }
+}
+
 static int red_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride) {
   const red_group *g = (const red_group *)a->state + group;
   real *kept = w->training ? w->saved[group] : NULL;
   (void)x;
   for (int k = 0; k < g->count; k++) {
     const red_site *s = &g->site[k];
-    const real *scale = a->theta + s->scale, *shift = a->theta + s->shift;
     for (int i = 0; i < n; i++) {
-      real *row = y[s->slot] + (int64_t)i * y_stride;
-      if (kept) {
-        memcpy(kept, row, (size_t)s->out * sizeof *row);
-        kept += s->out;
-      }
-#pragma omp simd
-      for (int j = 0; j < s->out; j++) row[j] = scale[j] * row[j] + shift[j];
+      edit_row(s->out, a->theta + s->scale, a->theta + s->shift, y[s->slot] + (int64_t)i * y_stride, kept);
+      if (kept) kept += s->out;
     }
   }
   return ERROR_NONE;
+}
+
+/* Four rows at a time, so that the sums are not fetched and put back for each. */
+enum { ROWS = 4 };
+
+static void return_rows(int count, const real *scale, real *g, int stride, const real *y, real *dscale, real *dshift) {
+  real *g0 = g, *g1 = g + stride, *g2 = g1 + stride, *g3 = g2 + stride;
+  const real *y0 = y, *y1 = y + count, *y2 = y1 + count, *y3 = y2 + count;
+#pragma omp simd
+  for (int j = 0; j < count; j++) {
+    real a = g0[j], b = g1[j], c = g2[j], d = g3[j];
+    dscale[j] += (a * y0[j] + b * y1[j]) + (c * y2[j] + d * y3[j]);
+    dshift[j] += (a + b) + (c + d);
+    g0[j] = a * scale[j];
+    g1[j] = b * scale[j];
+    g2[j] = c * scale[j];
+    g3[j] = d * scale[j];
+  }
+}
+
+static void return_row(int count, const real *scale, real *g, const real *y, real *dscale, real *dshift) {
+#pragma omp simd
+  for (int j = 0; j < count; j++) {
+    real a = g[j];
+    dscale[j] += a * y[j];
+    dshift[j] += a;
+    g[j] = a * scale[j];
+  }
 }
 
 static int red_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
@@ -97,16 +134,11 @@ static int red_backward(const adapter *a, method_workspace *w, int group, int n,
   for (int k = 0; k < g->count; k++) {
     const red_site *s = &g->site[k];
     const real *scale = a->theta + s->scale;
-    real *dscale = w->factor_gradient + s->scale;
-    linalg_column_sum(n, s->out, dy[s->slot], y_stride, w->factor_gradient + s->shift);
-    for (int i = 0; i < n; i++, kept += s->out) {
-      real *row = dy[s->slot] + (int64_t)i * y_stride;
-#pragma omp simd
-      for (int j = 0; j < s->out; j++) {
-        dscale[j] += row[j] * kept[j];
-        row[j] *= scale[j];
-      }
-    }
+    real *d = dy[s->slot], *dscale = w->factor_gradient + s->scale, *dshift = w->factor_gradient + s->shift;
+    int i = 0;
+    for (; i + ROWS <= n; i += ROWS, d += (int64_t)ROWS * y_stride, kept += (int64_t)ROWS * s->out)
+      return_rows(s->out, scale, d, y_stride, kept, dscale, dshift);
+    for (; i < n; i++, d += y_stride, kept += s->out) return_row(s->out, scale, d, kept, dscale, dshift);
   }
   return ERROR_NONE;
 }

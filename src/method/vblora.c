@@ -56,6 +56,7 @@ typedef struct vblora_state {
   int64_t tiles;
   int32_t *chosen; /* [tiles][k] of the last expand, best first */
   real *weight;    /* [tiles][k] */
+  real *tile;      /* [b] of the tile at hand, where its numbers lie apart */
 } vblora_state;
 
 static int64_t common_divisor(int64_t a, int64_t b) {
@@ -110,6 +111,7 @@ static int vblora_plan(adapter *a) {
   s->bank = (int)option_int(a->options, "bank");
   s->top_k = (int)option_int(a->options, "top_k");
   s->length = length_of(a, &s->low);
+  a->scratch_fixed = s->length; /* a tile's gradient */
   s->index_bytes = s->bank <= 256 ? 1 : s->bank <= 65536 ? 2 : 4;
   if (s->top_k > s->bank) return FAIL(ERROR_USAGE, "use a larger method.bank", "method.top_k=%d is more than the bank's %d vectors", s->top_k, s->bank);
   TRY(arena_take(a->memory, 2 * (size_t)s->low.pair_count, sizeof *s->part, &s->part));
@@ -129,6 +131,7 @@ static int vblora_prepare(adapter *a) {
   vblora_state *s = a->state;
   TRY(arena_take(a->memory, (size_t)(s->tiles * s->top_k), sizeof *s->chosen, &s->chosen));
   TRY(arena_take(a->memory, (size_t)(s->tiles * s->top_k), sizeof *s->weight, &s->weight));
+  TRY(arena_take(a->memory, (size_t)s->length, sizeof *s->tile, &s->tile));
   return lowrank_prepare(a);
 }
 
@@ -141,20 +144,59 @@ static int vblora_init(const adapter *a, real *theta) {
   return ERROR_NONE;
 }
 
-/* Best first; of equal logits the lower index. */
+/* The best of `count` logits behind the one at `last` (-1: of all) in the order best first, of equal ones the lower index first; -1: there is none. In vectors,
+ * without a branch that depends on the numbers. */
+static int next_best(const real *logits, int count, int last) {
+  const real bound = last < 0 ? (real)INFINITY : logits[last];
+  real most = (real)-INFINITY;
+  int at = count;
+#pragma omp simd reduction(max : most)
+  for (int i = 0; i < count; i++) {
+    int behind = (logits[i] < bound) | ((logits[i] == bound) & (i > last));
+    real x = behind ? logits[i] : (real)-INFINITY;
+    most = x > most ? x : most;
+  }
+#pragma omp simd reduction(min : at)
+  for (int i = 0; i < count; i++) {
+    int behind = (logits[i] < bound) | ((logits[i] == bound) & (i > last));
+    int found = behind & (logits[i] == most) ? i : count;
+    at = found < at ? found : at;
+  }
+  return at < count ? at : -1;
+}
+
+enum { RUN = 256 };
+
+/* The k best, best first; of equal logits the lower index. Run by run; a run whose best is no better than the worst chosen so far is passed over. */
 static void choose_top(const real *logits, int count, int k, int32_t *chosen) {
   int have = 0;
-  for (int i = 0; i < count; i++) {
-    int at = have;
-    while (at > 0 && logits[i] > logits[chosen[at - 1]]) at--;
-    if (at == k) continue;
-    if (have < k) have++;
-    for (int j = have - 1; j > at; j--) chosen[j] = chosen[j - 1];
-    chosen[at] = i;
+  for (int first = 0; first < count; first += RUN) {
+    const int length = count - first < RUN ? count - first : RUN;
+    for (int p = 0, best = -1; p < k; p++) {
+      best = next_best(logits + first, length, best);
+      if (best < 0 || (have == k && !(logits[first + best] > logits[chosen[k - 1]]))) break;
+      int at = have < k ? have++ : k - 1;
+      for (; at > 0 && logits[first + best] > logits[chosen[at - 1]]; at--) chosen[at] = chosen[at - 1];
+      chosen[at] = first + best;
+    }
   }
+  while (have < k) chosen[have++] = 0; /* numbers that are none: the step fails, but not here */
 }
 
 static real *tile_at(const tiled *t, int tile, real *factors) { return factors + t->factor + tile / t->per_line * t->line + tile % t->per_line * t->place; }
+
+/* tile [length] = sum of the chosen vectors by their weights. */
+static void mix(const vblora_state *s, const real *bank, const int32_t *chosen, const real *weight, real *tile) {
+  for (int p = 0; p < s->top_k; p++) {
+    const real *vector = bank + (int64_t)chosen[p] * s->length;
+    if (p == 0) {
+#pragma omp simd
+      for (int c = 0; c < s->length; c++) tile[c] = weight[0] * vector[c];
+    } else {
+      linalg_add_scaled(s->length, weight[p], vector, tile);
+    }
+  }
+}
 
 static int vblora_expand(adapter *a, const real *theta) {
   vblora_state *s = a->state;
@@ -169,36 +211,39 @@ static int vblora_expand(adapter *a, const real *theta) {
       choose_top(logits, s->bank, s->top_k, chosen);
       for (int p = 0; p < s->top_k; p++) weight[p] = logits[chosen[p]];
       linalg_softmax(1, s->top_k, weight, s->top_k);
-      for (int c = 0; c < s->length; c++) {
-        real sum = 0;
-        for (int p = 0; p < s->top_k; p++) sum += weight[p] * bank[(int64_t)chosen[p] * s->length + c];
-        number[c * t->stride] = sum;
-      }
+      mix(s, bank, chosen, weight, t->stride == 1 ? number : s->tile);
+      for (int c = 0; t->stride > 1 && c < s->length; c++) number[c * t->stride] = s->tile[c];
     }
   }
   s->low.factors = s->low.made;
   return ERROR_NONE;
 }
 
+/* A tile's gradient g: into the vectors that it mixes and the logits that chose them. <g, tile> is the mean of the vectors' <g, bank[S_p]>, so that the tile
+ * itself is not read again. */
+static void gather_tile(const vblora_state *s, const real *bank, const int32_t *chosen, const real *weight, const real *g, real *grad, real *logits) {
+  real dot[TOP_K_MAX], mean = 0;
+  for (int p = 0; p < s->top_k; p++) {
+    const real *vector = bank + (int64_t)chosen[p] * s->length;
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int c = 0; c < s->length; c++) sum += g[c] * vector[c];
+    dot[p] = sum;
+    mean += weight[p] * sum;
+    linalg_add_scaled(s->length, weight[p], g, grad + (int64_t)chosen[p] * s->length);
+  }
+  for (int p = 0; p < s->top_k; p++) logits[chosen[p]] += weight[p] * (dot[p] - mean);
+}
+
 static int vblora_gather(const adapter *a, method_workspace *w, real *grad) {
   const vblora_state *s = a->state;
-  const real *bank = a->theta;
   for (int i = 0; i < s->part_count; i++) {
     const tiled *t = &s->part[i];
     for (int tile = 0; tile < t->tiles; tile++) {
-      const int32_t *chosen = s->chosen + (t->first + tile) * s->top_k;
-      const real *weight = s->weight + (t->first + tile) * s->top_k, *made = tile_at(t, tile, s->low.made);
+      const int64_t at = (t->first + tile) * s->top_k;
       const real *g = tile_at(t, tile, w->factor_gradient);
-      real *logits = grad + t->logits + (int64_t)tile * s->bank;
-      for (int p = 0; p < s->top_k; p++) {
-        const real *vector = bank + (int64_t)chosen[p] * s->length;
-        real *change = grad + (int64_t)chosen[p] * s->length, dot = 0;
-        for (int c = 0; c < s->length; c++) {
-          change[c] += weight[p] * g[c * t->stride];
-          dot += g[c * t->stride] * (vector[c] - made[c * t->stride]);
-        }
-        logits[chosen[p]] += weight[p] * dot;
-      }
+      for (int c = 0; t->stride > 1 && c < s->length; c++) w->scratch[c] = g[c * t->stride];
+      gather_tile(s, a->theta, s->chosen + at, s->weight + at, t->stride > 1 ? w->scratch : g, grad, grad + t->logits + (int64_t)tile * s->bank);
     }
   }
   memset(w->factor_gradient, 0, (size_t)a->factor_count * sizeof(real));

@@ -29,16 +29,21 @@ static linalg_weight weight_of(const model *m, int layer, int stage, int weight)
                          .backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset};
 }
 
+static double map_flop(const param *weight, int n) { return 2.0 * n * weight->rows * weight->cols; }
+
 /* y = x W^T + b, then the adapter's part. */
 static int map_forward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *y) {
   const param *p = &m->params[weight];
   const linalg_weight laid_out = weight_of(m, layer, stage, weight);
   int group = layer * STAGES + stage;
   TRY(linalg_map_forward(m->maps[stage], w->desk, &laid_out, m->value[bias], n, x, y));
+  profile_mark(w, stage_part(stage), 0, map_flop(p, n));
   if (!m->adapter->touched[group]) return ERROR_NONE;
   real *columns[GROUP_MAX_SITES];
   site_columns(m, group, y, columns);
-  return m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows);
+  TRY(m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows));
+  profile_mark(w, stage_part(stage) + 1, 0, 0);
+  return ERROR_NONE;
 }
 
 static void tell(const model_progress *progress, int64_t ready) {
@@ -62,14 +67,18 @@ static int map_backward(const model *m, model_workspace *w, int layer, int stage
     if (dx && !add) memset(dx, 0, (size_t)n * (size_t)p->cols * sizeof(real));
     add = 1;
     TRY(m->adapter->method->backward(m->adapter, &w->method, group, n, x, columns, p->rows, dx));
+    profile_mark(w, stage_part(stage) + 1, 1, 0);
   }
   real *dweight = param_gradient(m, weight, grad), *dbias = param_gradient(m, bias, grad);
   if (dweight) linalg_product_tn(p->rows, p->cols, n, 1, dy, p->rows, x, p->cols, 1, dweight, p->cols);
   if (dbias) linalg_column_sum(n, p->rows, dy, p->rows, dbias);
   tell_done(m, progress, bias);
-  if (!dx) return ERROR_NONE;
-  const linalg_weight laid_out = weight_of(m, layer, stage, weight);
-  return linalg_map_backward(m->maps[stage], w->desk, &laid_out, n, dy, add, dx);
+  if (dx) {
+    const linalg_weight laid_out = weight_of(m, layer, stage, weight);
+    TRY(linalg_map_backward(m->maps[stage], w->desk, &laid_out, n, dy, add, dx));
+  }
+  profile_mark(w, stage_part(stage), 1, ((dx != NULL) + (dweight != NULL)) * map_flop(p, n));
+  return ERROR_NONE;
 }
 
 /* The same forward and, for the gradient, backward. */
@@ -106,6 +115,7 @@ static void join_forward(const model *m, model_workspace *w, const batch *b, int
   linalg_mask room;
   const linalg_mask *mask = mask_branch(m, w, b, place, &room);
   linalg_join_norm_forward(b->tokens, m->shape.width, mask, residual, branch, m->value[gain], m->value[shift], m->shape.norm_epsilon, hat, deviation, branch);
+  profile_mark(w, PART_JOIN, 0, 0);
 }
 
 /* The way back: dsum, the gradient behind the norm, becomes that of the residual stream. Returns the gradient of the branch, which `stage` of layer l made:
@@ -117,19 +127,65 @@ static real *join_backward(const model *m, model_workspace *w, const batch *b, i
   real *dbranch = mask || m->adapter->touched[l * STAGES + stage] ? w->dbranch : NULL;
   linalg_join_norm_backward(b->tokens, m->shape.width, mask, dsum, m->value[gain], hat, deviation, dsum, dbranch, param_gradient(m, gain, grad),
                             param_gradient(m, shift, grad));
+  profile_mark(w, PART_JOIN, 1, 0);
   return dbranch ? dbranch : dsum;
 }
 
-static int layer_forward(const model *m, model_workspace *w, const batch *b, int l) {
+/* Of the scores and of the context, with the queries that there are. */
+static double attention_flop(const model *m, const batch *all, const batch *queries) {
+  double pairs = 0;
+  for (int s = 0; s < all->sequences; s++) pairs += (double)(all->first[s + 1] - all->first[s]) * (queries->first[s + 1] - queries->first[s]);
+  return 4 * pairs * m->shape.width;
+}
+
+/* picked [sequences][width] = the first row of each sequence. */
+static void pick_rows(const model *m, const batch *b, const real *x, real *picked) {
+  int d = m->shape.width;
+  for (int s = 0; s < b->sequences; s++) memcpy(picked + (int64_t)s * d, x + (int64_t)b->first[s] * d, (size_t)d * sizeof(real));
+}
+
+/* The way back, in place: row s becomes the first of sequence s, and all others 0. */
+static void spread_rows(const model *m, const batch *b, real *x) {
+  int d = m->shape.width;
+  for (int s = b->sequences - 1; s >= 0; s--) { /* no row moves up, so the last goes first */
+    real *first = x + (int64_t)b->first[s] * d;
+    memmove(first, x + (int64_t)s * d, (size_t)d * sizeof(real));
+    linalg_set_rows(b->first[s + 1] - b->first[s] - 1, d, NULL, first + d, d);
+  }
+}
+
+static void use_keys(model_workspace *w, const batch *b) { w->method.keys = (row_keys){b->stream, b->position}; }
+
+/* The rows on which a layer works behind its keys and values: all, or in the last one those that the head reads. */
+static const batch *rows_behind(const model *m, model_workspace *w, const batch *b, int layer) {
+  if (layer + 1 < m->shape.layers || !reads_first_only(m)) return b;
+  for (int s = 0; s < b->sequences; s++) w->read_stream[s] = b->stream[b->first[s]];
+  w->read = (batch){.sequences = b->sequences, .tokens = b->sequences, .longest = 1, .first = w->read_first, .stream = w->read_stream, .position = w->read_position};
+  return &w->read;
+}
+
+static int layer_forward(const model *m, model_workspace *w, const batch *all, int l) {
   const layer_params *p = &m->layers[l];
   layer_memory *k = &w->layers[l];
+  const batch *b = rows_behind(m, w, all, l);
+  const real *residual = w->hidden[l];
   int n = b->tokens, keeps = w->method.training && level_of(l, STAGE_DOWN) >= m->lowest;
-  TRY(map_forward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
-  attention_forward(m, w, b, l, k->qkv, k->share, k->context);
+  use_keys(w, all);
+  TRY(map_forward(m, w, l, STAGE_QKV, all->tokens, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
+  if (b == all) {
+    attention_forward(m, w, all, l, k->qkv, k->share, k->context);
+  } else {
+    attention_first_forward(m, w, all, l, k->qkv, k->share, k->context);
+    pick_rows(m, all, w->hidden[l], w->read_residual);
+    residual = w->read_residual;
+    use_keys(w, b);
+  }
+  profile_mark(w, PART_ATTENTION, 0, attention_flop(m, all, b));
   TRY(map_forward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, k->middle));
-  join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, w->hidden[l], k->middle, keeps ? k->hat1 : NULL, k->deviation1);
+  join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, residual, k->middle, keeps ? k->hat1 : NULL, k->deviation1);
   TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
   linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
+  profile_mark(w, PART_GELU, 0, 0);
   real *out = w->hidden[l + 1];
   TRY(map_forward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, out));
   join_forward(m, w, b, 2 * l + 1, p->norm2_gain, p->norm2_shift, k->middle, out, keeps ? k->hat2 : NULL, k->deviation2);
@@ -137,17 +193,19 @@ static int layer_forward(const model *m, model_workspace *w, const batch *b, int
 }
 
 int encoder_forward(const model *m, model_workspace *w, const batch *b) {
-  w->method.keys = (row_keys){b->stream, b->position};
   embed(m, w, b, w->hidden[0]);
+  profile_mark(w, PART_EMBEDDING, 0, 0);
   for (int l = 0; l < m->shape.layers; l++) TRY(layer_forward(m, w, b, l));
   return ERROR_NONE;
 }
 
 /* w->dhidden: gradient for the layer's output on entry, for its input on return (if anything below wants it); on the way that of the residual stream. */
-static int layer_backward(const model *m, model_workspace *w, const batch *b, int l, real *grad, const model_progress *progress) {
+static int layer_backward(const model *m, model_workspace *w, const batch *all, int l, real *grad, const model_progress *progress) {
   const layer_params *p = &m->layers[l];
   layer_memory *k = &w->layers[l];
+  const batch *b = rows_behind(m, w, all, l);
   int n = b->tokens;
+  use_keys(w, b);
   real *dsum = w->dhidden, *dbranch;
   dbranch = join_backward(m, w, b, l, STAGE_DOWN, 2 * l + 1, p->norm2_gain, p->norm2_shift, k->hat2, k->deviation2, dsum, grad);
   int more = m->lowest < level_of(l, STAGE_DOWN);
@@ -156,6 +214,7 @@ static int layer_backward(const model *m, model_workspace *w, const batch *b, in
   if (!more) return ERROR_NONE;
 
   linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
+  profile_mark(w, PART_GELU, 1, 0);
   more = m->lowest < level_of(l, STAGE_UP);
   TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dsum : NULL, 1, grad, progress));
   tell(progress, 0);
@@ -167,10 +226,17 @@ static int layer_backward(const model *m, model_workspace *w, const batch *b, in
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
-  attention_backward(m, w, b, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  if (b == all) {
+    attention_backward(m, w, all, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  } else {
+    attention_first_backward(m, w, all, l, k->qkv, k->share, w->dcontext, w->dqkv);
+    spread_rows(m, all, dsum);
+    use_keys(w, all);
+  }
+  profile_mark(w, PART_ATTENTION, 1, 2 * attention_flop(m, all, b));
   tell(progress, 0);
   more = m->lowest < level_of(l, STAGE_QKV);
-  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? dsum : NULL, 1, grad, progress));
+  TRY(map_backward(m, w, l, STAGE_QKV, all->tokens, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? dsum : NULL, 1, grad, progress));
   tell(progress, 0);
   return ERROR_NONE;
 }
@@ -195,7 +261,10 @@ int encoder_backward(const model *m, model_workspace *w, const batch *b, real *g
     if (m->lowest > level_of(l, STAGE_DOWN)) break;
     TRY(layer_backward(m, w, b, l, grad, progress));
   }
-  if (m->lowest == 0) embed_backward(m, w, b, grad);
+  if (m->lowest == 0) {
+    embed_backward(m, w, b, grad);
+    profile_mark(w, PART_EMBEDDING, 1, 0);
+  }
   tell(progress, m->adapter_offset);
   return ERROR_NONE;
 }

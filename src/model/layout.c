@@ -20,10 +20,6 @@ static int add_param(model *m, const char *pattern, int layer, const char *suffi
   param *p = &m->params[m->param_count];
   *p = (param){.kind = kind, .role = role, .rows = rows, .cols = cols, .store_offset = -1, .theta_offset = -1, .deviation = deviation};
   write_name(p->name, pattern, layer, suffix);
-  if (role == SEGMENT_BASE) {
-    p->store_offset = m->store_count;
-    m->store_count += ((int64_t)rows * cols + 15) / 16 * 16; /* each tensor begins on a cache line */
-  }
   return m->param_count++;
 }
 
@@ -141,30 +137,44 @@ static int find_lowest(const model *m) {
   return lowest;
 }
 
-/* Behind the base values: the layouts of frozen weights, where the backend has its own. */
-static int plan_layouts(model *m) {
+static int64_t take_store(model *m, int64_t count) {
+  int64_t offset = m->store_count;
+  m->store_count += (count + 15) / 16 * 16; /* each begins on a cache line */
+  return offset;
+}
+
+static int is_frozen(const model *m, int index) { return m->params[index].theta_offset < 0; }
+
+/* Whether a weight's layouts are all that is ever wanted of it. */
+static int is_laid_out_only(const model *m, int index) {
+  if (!m->options.lean || m->adapter->method->flags & METHOD_READS_WEIGHTS) return 0;
+  for (int i = 0; i < m->shape.layers * STAGES; i++)
+    if (stage_weight(m, i / STAGES, i % STAGES) == index) return is_frozen(m, index) && linalg_map_forward_bytes(m->maps[i % STAGES]) > 0;
+  return 0;
+}
+
+/* The layouts of frozen weights, where the backend has its own. */
+static void plan_layouts(model *m, int layer, int stage) {
+  const linalg_map *map = m->maps[stage];
+  int64_t forward = linalg_map_forward_bytes(map) / (int64_t)sizeof(real), backward = linalg_map_backward_bytes(map) / (int64_t)sizeof(real);
+  frozen_map *f = &m->frozen[layer * STAGES + stage];
+  *f = (frozen_map){-1, -1};
+  if (!is_frozen(m, stage_weight(m, layer, stage))) return;
+  if (forward > 0) f->forward_offset = take_store(m, forward);
+  if (backward > 0 && m->lowest < level_of(layer, stage)) f->backward_offset = take_store(m, backward);
+}
+
+static int plan_store(model *m) {
   int d = m->shape.width, ffn = m->shape.ffn;
   const int out[STAGES] = {3 * d, d, ffn, d}, in[STAGES] = {d, d, d, ffn};
-  TRY(arena_take(m->memory, (size_t)(m->shape.layers * STAGES), sizeof *m->frozen, &m->frozen));
-  for (int stage = 0; stage < STAGES; stage++) {
-    linalg_map *map;
-    TRY(linalg_map_create(m->options.backend, m->options.precision, out[stage], in[stage], &m->maps[stage]));
-    map = m->maps[stage];
-    const int64_t forward = linalg_map_forward_bytes(map) / (int64_t)sizeof(real), backward = linalg_map_backward_bytes(map) / (int64_t)sizeof(real);
-    for (int l = 0; l < m->shape.layers; l++) {
-      frozen_map *f = &m->frozen[l * STAGES + stage];
-      int is_frozen = m->params[stage_weight(m, l, stage)].theta_offset < 0;
-      *f = (frozen_map){-1, -1};
-      if (is_frozen && forward > 0) {
-        f->forward_offset = m->store_count;
-        m->store_count += forward;
-      }
-      if (is_frozen && backward > 0 && m->lowest < level_of(l, stage)) {
-        f->backward_offset = m->store_count;
-        m->store_count += backward;
-      }
-    }
+  for (int stage = 0; stage < STAGES; stage++) TRY(linalg_map_create(m->options.backend, m->options.precision, out[stage], in[stage], &m->maps[stage]));
+  for (int i = 0; i < m->param_count; i++) {
+    param *p = &m->params[i];
+    if (p->role == SEGMENT_BASE && !is_laid_out_only(m, i)) p->store_offset = take_store(m, (int64_t)p->rows * p->cols);
   }
+  TRY(arena_take(m->memory, (size_t)(m->shape.layers * STAGES), sizeof *m->frozen, &m->frozen));
+  for (int l = 0; l < m->shape.layers; l++)
+    for (int stage = 0; stage < STAGES; stage++) plan_layouts(m, l, stage);
   return ERROR_NONE;
 }
 
@@ -195,7 +205,7 @@ static int plan(model *m, const method *chosen, const option_set *method_options
     TRY(model_choose(m, METHOD_EVALUATION));
   }
   m->lowest = find_lowest(m);
-  return plan_layouts(m);
+  return plan_store(m);
 }
 
 int model_create(const model_shape *shape, const model_options *options, const method *chosen, const option_set *method_options, model **result) {

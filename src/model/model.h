@@ -1,7 +1,7 @@
 /* The transformer: one implementation of forward and backward over packed batches, described by a family table, with a method's adapter inside.
  *
  * Life: model_create (plans parameters, sites and theta; no float work, so that counting needs no weights) -> model_attach (memory for the frozen numbers)
- * -> model_load or model_randomize, and model_lay_out -> model_init_theta -> per step: model_expand, then per shard model_gradient or model_predict in any
+ * -> model_load or model_randomize -> model_init_theta -> per step: model_expand, then per shard model_gradient or model_predict in any
  * thread, then model_gather per thread.
  *
  * A packed batch is a [tokens][width] matrix with sequence offsets; there is no padding anywhere. A sequence's result does not depend on its neighbours.
@@ -14,6 +14,7 @@
 #include "linalg/linalg.h"
 #include "method/method.h"
 #include "model/family.h"
+#include "model/profile.h"
 
 typedef enum model_pooling { MODEL_POOL_MEAN, MODEL_POOL_FIRST } model_pooling;
 typedef enum model_head { MODEL_HEAD_LINEAR, MODEL_HEAD_TANH } model_head;
@@ -28,6 +29,7 @@ typedef struct model_options {
   uint64_t seed;
   linalg_backend backend; /* of products with frozen weights */
   linalg_precision precision;
+  int lean;           /* keep of a frozen weight only the layouts that its products need, where there are any: nothing is to be merged or exported in the end */
   int whole_backward; /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
 } model_options;
 
@@ -37,7 +39,7 @@ typedef struct param {
   param_kind kind;
   segment_role role;    /* SEGMENT_BASE or SEGMENT_HEAD */
   int rows, cols;       /* a vector has one row          */
-  int64_t store_offset; /* in the store of base values; -1 for the head, which is made from the seed */
+  int64_t store_offset; /* in the store of base values; -1: not there (the head, which is made from the seed; what a lean model keeps laid out only) */
   int64_t theta_offset; /* in theta; -1: frozen                                                      */
   double deviation;     /* of a start from nothing: normal with it; gains start at 1, shifts and biases at 0 */
 } param;
@@ -78,7 +80,7 @@ const param *model_param(const model *m, int index);
 int model_segment_count(const model *m);
 const segment *model_segment(const model *m, int index); /* of the whole theta: head, trained base parameters in backward order, adapter */
 int64_t model_theta_count(const model *m);
-int64_t model_store_count(const model *m);                   /* reals of all base values and of the frozen weights' layouts               */
+int64_t model_store_count(const model *m);                   /* reals of the base values and of the frozen weights' layouts                */
 int64_t model_role_count(const model *m, segment_role role); /* floats of theta that count as adapter, base or head                        */
 int model_counts(const model *m, method_counts *counts);     /* the method's numbers, head apart                                          */
 adapter *model_adapter(const model *m);                      /* its constants may be filled, its sub-network chosen       */
@@ -88,8 +90,8 @@ int model_output_count(const model *m);                      /* columns of model
 
 /* ---- values ---- */
 
-/* `store`: model_store_count reals, owned by the caller, written by model_load or model_randomize and model_lay_out (by one process of a node), then
- * read-only. Takes the memory of the method and draws its frozen numbers (adapter_prepare). Errors: ERROR_MEMORY. */
+/* `store`: model_store_count reals, owned by the caller, written by model_load or model_randomize (by one process of a node), then read-only. Takes the
+ * memory of the method and draws its frozen numbers (adapter_prepare). Errors: ERROR_MEMORY. */
 int model_attach(model *m, real *store);
 
 /* Where base values come from: find returns the index of a tensor or -1; describe gives its shape; read copies elements (checked finite). */
@@ -101,24 +103,23 @@ typedef struct tensor_source {
   const char *path; /* for messages */
 } tensor_source;
 
-/* Fills the store. Errors: ERROR_INPUT naming file, tensor and reason (missing, wrong shape, not finite). */
+/* Fills the store, and lays out the frozen weights as the backend wants them. Errors: ERROR_INPUT naming file, tensor and reason (missing, wrong shape, not
+ * finite); ERROR_MEMORY, and those of linalg_map_lay_out. */
 int model_load(model *m, const tensor_source *source);
-void model_randomize(model *m);
-
-/* Once the base values are in the store: lays out the frozen weights as the backend wants them (linalg_map). Errors: those of linalg_map_lay_out. */
-int model_lay_out(model *m);
+int model_randomize(model *m);
 
 /* The parts a parameter has in files (q, k, v apart): name without prefix, first row, rows. Returns how many; part < that. */
 int model_param_parts(const model *m, int index);
 void model_param_part(const model *m, int index, int part, char name[METHOD_NAME_BYTES], int *first_row, int *rows);
 
-/* Current value of a base or head parameter (trained ones: in the last expanded theta). */
+/* Current value of a base or head parameter (trained ones: in the last expanded theta); NULL: a lean model keeps its layouts only. */
 const real *model_value(const model *m, int index);
 
 /* theta = what training starts from: base values where trained, a fresh head, the method's start. Errors: those of the method. */
 int model_init_theta(const model *m, real *theta);
 
-/* A base parameter with the adapter of the last model_expand folded in: value [rows][cols]. Errors: ERROR_USAGE when the method cannot be merged. */
+/* A base parameter with the adapter of the last model_expand folded in: value [rows][cols]. Errors: ERROR_USAGE when the method cannot be merged;
+ * ERROR_INTERNAL when the model is lean. */
 int model_merged_value(const model *m, int index, real *value);
 
 /* ---- work ---- */
@@ -133,6 +134,9 @@ typedef struct model_times {
   double forward_s, backward_s, gather_s;
 } model_times;
 model_times model_workspace_times(model_workspace *w);
+
+/* From now on the parts of this workspace's model_gradient add to p, which outlives it; NULL: no longer. */
+void model_workspace_profile(model_workspace *w, model_profile *p);
 
 /* Once per step, by one thread, before the shards. model_choose first, where the method trains a super-network: what takes part in step `step`, or in an
  * evaluation (METHOD_EVALUATION, the state after model_create). */
@@ -191,7 +195,8 @@ void model_reach_end(model *m);
  * NULL, only the loss is formed. */
 int model_predict(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums);
 
-/* The last layer's hidden states of the last model_predict, [tokens][width]; valid until the next call. */
+/* The last layer's hidden states of the last model_predict, [tokens][width], or of a head that reads first tokens alone [sequences][width]; valid until the
+ * next call. */
 const real *model_hidden(const model_workspace *w);
 
 #endif

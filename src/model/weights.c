@@ -1,5 +1,6 @@
 /* Values: from files, from nothing, into theta and out again. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -29,7 +30,8 @@ static int find_tensor(const model *m, const tensor_source *source, const char *
   return -1;
 }
 
-static int load_part(model *m, const tensor_source *source, int index, int part) {
+/* value: of the whole parameter, [rows][cols]. */
+static int load_part(const model *m, const tensor_source *source, int index, int part, real *value) {
   const param *p = &m->params[index];
   char name[METHOD_NAME_BYTES], found[256];
   int first_row, rows, dims;
@@ -50,17 +52,46 @@ static int load_part(model *m, const tensor_source *source, int index, int part)
     return FAIL(ERROR_INPUT, "config.json and weights do not belong together", "%s: tensor '%s' has shape [%s], expected [%lld, %lld]", source->path, found,
                 text, (long long)want_rows, (long long)want_cols);
   }
-  int64_t at = p->store_offset + (vector ? first_row : (int64_t)first_row * p->cols);
-  return source->read(source->handle, tensor, 0, vector ? want_cols : want_rows * want_cols, m->store + at);
+  return source->read(source->handle, tensor, 0, vector ? want_cols : want_rows * want_cols, value + (vector ? first_row : (int64_t)first_row * p->cols));
 }
 
-int model_load(model *m, const tensor_source *source) {
-  for (int i = 0; i < m->param_count; i++) {
-    if (m->params[i].role != SEGMENT_BASE) continue;
-    for (int part = 0; part < model_param_parts(m, i); part++) TRY(load_part(m, source, i, part));
+/* Where a parameter's layouts go, if it has any. */
+static int lay_out(model *m, int index, const real *value) {
+  for (int i = 0; i < m->shape.layers * STAGES; i++) {
+    const frozen_map *f = &m->frozen[i];
+    if (stage_weight(m, i / STAGES, i % STAGES) != index) continue;
+    real *forward = f->forward_offset < 0 ? NULL : m->store + f->forward_offset, *backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset;
+    return forward || backward ? linalg_map_lay_out(m->maps[i % STAGES], value, forward, backward) : ERROR_NONE;
   }
   return ERROR_NONE;
 }
+
+/* Every base parameter in its place or, where only its layouts are kept, for as long as these are made. fill writes it. */
+static int fill_store(model *m, int (*fill)(const model *m, int index, real *value, const void *context), const void *context) {
+  int64_t most = 0;
+  real *passing = NULL;
+  int code = ERROR_NONE;
+  for (int i = 0; i < m->param_count; i++) {
+    const param *p = &m->params[i];
+    if (p->role == SEGMENT_BASE && p->store_offset < 0 && (int64_t)p->rows * p->cols > most) most = (int64_t)p->rows * p->cols;
+  }
+  if (most && !(passing = malloc((size_t)most * sizeof *passing))) return FAIL(ERROR_MEMORY, NULL, "out of memory: %lld numbers wanted", (long long)most);
+  for (int i = 0; i < m->param_count && !code; i++) {
+    if (m->params[i].role != SEGMENT_BASE) continue;
+    real *value = m->params[i].store_offset < 0 ? passing : m->store + m->params[i].store_offset;
+    code = fill(m, i, value, context);
+    if (!code) code = lay_out(m, i, value);
+  }
+  free(passing);
+  return code;
+}
+
+static int load_param(const model *m, int index, real *value, const void *context) {
+  for (int part = 0; part < model_param_parts(m, index); part++) TRY(load_part(m, context, index, part, value));
+  return ERROR_NONE;
+}
+
+int model_load(model *m, const tensor_source *source) { return fill_store(m, load_param, source); }
 
 static void fill_start(const model *m, int index, random_purpose purpose, real *value) {
   const param *p = &m->params[index];
@@ -70,20 +101,13 @@ static void fill_start(const model *m, int index, random_purpose purpose, real *
     for (int64_t i = 0; i < count; i++) value[i] = p->kind == PARAM_NORM_GAIN;
 }
 
-void model_randomize(model *m) {
-  for (int i = 0; i < m->param_count; i++)
-    if (m->params[i].role == SEGMENT_BASE) fill_start(m, i, RANDOM_WEIGHTS, m->store + m->params[i].store_offset);
-}
-
-int model_lay_out(model *m) {
-  for (int l = 0; l < m->shape.layers; l++)
-    for (int stage = 0; stage < STAGES; stage++) {
-      const frozen_map *f = &m->frozen[l * STAGES + stage];
-      real *forward = f->forward_offset < 0 ? NULL : m->store + f->forward_offset, *backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset;
-      if (forward || backward) TRY(linalg_map_lay_out(m->maps[stage], m->store + m->params[stage_weight(m, l, stage)].store_offset, forward, backward));
-    }
+static int start_param(const model *m, int index, real *value, const void *context) {
+  (void)context;
+  fill_start(m, index, RANDOM_WEIGHTS, value);
   return ERROR_NONE;
 }
+
+int model_randomize(model *m) { return fill_store(m, start_param, NULL); }
 
 int model_init_theta(const model *m, real *theta) {
   for (int i = 0; i < m->param_count; i++) {
@@ -103,7 +127,7 @@ static void point_sites(model *m) {
     s[SITES_PER_LAYER - 1].weight = m->value[p->qkv_weight];
     s[SITES_PER_LAYER - 1].bias = m->value[p->qkv_bias];
     for (int i = 0; i < 3; i++) {
-      s[i].weight = m->value[p->qkv_weight] + (int64_t)i * d * d;
+      s[i].weight = m->value[p->qkv_weight] ? m->value[p->qkv_weight] + (int64_t)i * d * d : NULL;
       s[i].bias = m->value[p->qkv_bias] + i * d;
     }
     const int weights[] = {p->o_weight, p->up_weight, p->down_weight}, biases[] = {p->o_bias, p->up_bias, p->down_bias};
@@ -117,7 +141,7 @@ static void point_sites(model *m) {
 int model_expand(model *m, const real *theta) {
   for (int i = 0; i < m->param_count; i++) {
     const param *p = &m->params[i];
-    m->value[i] = p->theta_offset >= 0 ? theta + p->theta_offset : m->store + p->store_offset;
+    m->value[i] = p->theta_offset >= 0 ? theta + p->theta_offset : p->store_offset >= 0 ? m->store + p->store_offset : NULL;
   }
   point_sites(m);
   return m->adapter->method->expand ? m->adapter->method->expand(m->adapter, theta + m->adapter_offset) : ERROR_NONE;
@@ -141,6 +165,7 @@ static int site_of(const model *m, int index, int part, int *is_bias) {
 int model_merged_value(const model *m, int index, real *value) {
   const param *p = &m->params[index];
   const method *ops = m->adapter->method;
+  if (!m->value[index]) return FAIL(ERROR_INTERNAL, NULL, "a lean model has no plain '%s'", p->name);
   memcpy(value, m->value[index], (size_t)p->rows * (size_t)p->cols * sizeof(real));
   if (p->role != SEGMENT_BASE) return ERROR_NONE;
   if (!(ops->flags & METHOD_MERGEABLE)) return FAIL(ERROR_USAGE, NULL, "%s cannot be folded into the base weights", ops->title);

@@ -84,6 +84,13 @@ static int take_head(const model *m, model_workspace *w) {
   int64_t n = w->sequences, d = m->shape.width;
   TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_stream, &w->first_stream));
   TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_position, &w->first_position));
+  if (reads_first_only(m)) {
+    TRY(arena_take(w->memory, (size_t)n + 1, sizeof *w->read_first, &w->read_first));
+    TRY(arena_take(w->memory, (size_t)n, sizeof *w->read_position, &w->read_position));
+    TRY(arena_take(w->memory, (size_t)n, sizeof *w->read_stream, &w->read_stream));
+    TRY(take(w, n * d, &w->read_residual));
+    for (int i = 0; i <= n; i++) w->read_first[i] = i;
+  }
   if (m->options.objective == MODEL_MLM) {
     int64_t k = w->masked;
     TRY(take(w, k * m->shape.vocabulary, &w->logits));
@@ -144,6 +151,11 @@ model_times model_workspace_times(model_workspace *w) {
   return times;
 }
 
+const char *const model_part_names[MODEL_PARTS] = {"embedding", "q, k, v",   "  adapter", "attention", "attention output", "  adapter", "join and norm",
+                                                   "up",        "  adapter", "GELU",      "down",      "  adapter",        "head"};
+
+void model_workspace_profile(model_workspace *w, model_profile *p) { w->profile = p; }
+
 static int fits(const model_workspace *w, const batch *b) {
   int64_t squares = 0;
   for (int s = 0; s < b->sequences; s++) {
@@ -166,9 +178,11 @@ int model_gradient_apart(const model *m, model_workspace *w, const batch *b, rea
   }
   double start = clock_wall_s();
   w->method.training = 1;
+  if (w->profile) w->profile->marked_s = start;
   TRY(encoder_forward(m, w, b));
   double middle = clock_wall_s();
   TRY(head_apply(m, w, b, NULL, sums, head_rows, grad));
+  profile_mark(w, PART_HEAD, 0, 0); /* with its backward */
   TRY(encoder_backward(m, w, b, grad, progress));
   w->times.forward_s += middle - start;
   w->times.backward_s += clock_wall_s() - middle;

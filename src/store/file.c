@@ -278,3 +278,8 @@ void file_map_close(file_map *map) {
   if (map->bytes) munmap((void *)(uintptr_t)map->bytes, map->count);
   *map = (file_map){0};
 }
+
+void file_map_forget(const file_map *map, size_t first, size_t count) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), begin = (first + page - 1) / page * page, end = (first + count) / page * page; /* whole pages of it */
+  if (end > begin) madvise((void *)(uintptr_t)(map->bytes + begin), end - begin, MADV_DONTNEED);
+}

@@ -51,4 +51,7 @@ typedef struct file_map {
 int file_map_open(const char *path, file_map *map);
 void file_map_close(file_map *map);
 
+/* What lies in bytes first .. first + count will not be looked at again soon: it no longer counts as this process's memory. */
+void file_map_forget(const file_map *map, size_t first, size_t count);
+
 #endif

@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "store/safetensors_private.h"
 
-enum { PREFIX_BYTES = 8, PATH_BYTES = 4096, MAX_HEADER_BYTES = 100 * 1000 * 1000 };
+enum { PREFIX_BYTES = 8, PATH_BYTES = 4096, MAX_HEADER_BYTES = 100 * 1000 * 1000, HASH_BLOCK = 1 << 20 };
 
 #define HINT_AGAIN "copy or download the file again"
 
@@ -435,7 +435,14 @@ int safetensors_metadata_at(const safetensors *s, int index, const char **key, c
 int safetensors_hash(const safetensors *s, char *text) {
   hash *h;
   TRY(hash_create(&h));
-  for (int i = 0; i < s->part_count; i++) hash_add(h, s->parts[i].map.bytes, s->parts[i].map.count);
+  for (int i = 0; i < s->part_count; i++) {
+    const file_map *map = &s->parts[i].map;
+    for (size_t first = 0; first < map->count; first += HASH_BLOCK) {
+      size_t count = map->count - first < HASH_BLOCK ? map->count - first : HASH_BLOCK;
+      hash_add(h, map->bytes + first, count);
+      file_map_forget(map, first, count);
+    }
+  }
   hash_finish(h, text);
   return ERROR_NONE;
 }

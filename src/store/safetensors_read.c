@@ -136,6 +136,7 @@ int safetensors_read(const safetensors *s, int index, int64_t first, int64_t cou
     for (int i = 0; i < now; i++) values[done + i] = (real)block[i];
     bytes += (size_t)now * (size_t)width;
   }
+  file_map_forget(&item->part->map, (size_t)(bytes - item->part->map.bytes) - (size_t)count * (size_t)width, (size_t)count * (size_t)width);
   return ERROR_NONE;
 }
 

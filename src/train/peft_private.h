@@ -45,10 +45,10 @@ typedef struct peft_writing {
   int only_top_k;
   safetensors_output *tensors;
   int count, room;
-  int64_t index_at; /* Uni-LoRA: first factor number of the next map */
-  int32_t *index;   /* its index of all factor numbers, */
-  float *scale;     /* and 1 / sqrt(how often each is used) */
-  char path[5];     /* GLoRA: first letters of the supports of the first map; "" before it */
+  int64_t index_at;     /* Uni-LoRA: first factor number of the next map */
+  const int32_t *index; /* its index of all factor numbers, */
+  float *scale;         /* and 1 / sqrt(how often each is used) */
+  char path[5];         /* GLoRA: first letters of the supports of the first map; "" before it */
 } peft_writing;
 
 /* Appends a tensor named PREFIX MAP.SUFFIX (s NULL: SUFFIX as it is). values are kept, not copied. */

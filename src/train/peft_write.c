@@ -122,10 +122,9 @@ static int unilora_shared(peft_writing *w, cJSON *config) {
   const segment *vector = peft_segment(w->m, NULL, "theta_d");
   int64_t count = w->a->factor_count;
   double *often;
-  TRY(arena_take(w->memory, (size_t)count, sizeof *w->index, &w->index));
   TRY(arena_take(w->memory, (size_t)count, sizeof *w->scale, &w->scale));
   TRY(arena_take(w->memory, (size_t)vector->cols, sizeof *often, &often));
-  w->a->method->indices(w->a, 0, count, w->index);
+  w->index = w->a->constants[0].index;
   for (int64_t i = 0; i < count; i++) often[w->index[i]] += 1;
   for (int64_t i = 0; i < count; i++) w->scale[i] = (float)(1 / sqrt(often[w->index[i]]));
   TRY(add_number(config, "r", (double)peft_rank(w->a)));

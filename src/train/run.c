@@ -160,7 +160,7 @@ static int check_data_fits(const run *r, const model_shape *shape) {
   return ERROR_NONE;
 }
 
-static int make_model(run *r, const char *directory) {
+static int make_model(run *r, const char *directory, int training) {
   const config *c = r->config;
   const method *chosen;
   model_shape shape;
@@ -180,16 +180,15 @@ static int make_model(run *r, const char *directory) {
                            .dropout_head = c->model.dropout_head,
                            .seed = (uint64_t)c->seed,
                            .backend = (linalg_backend)c->linalg,
-                           .precision = (linalg_precision)c->precision};
+                           .precision = (linalg_precision)c->precision,
+                           .lean = training && !*c->output.export_dir}; /* what is merged or exported is so from plain weights */
   TRY(model_create(&shape, &options, chosen, &c->method.options, &r->model));
   r->theta_count = model_theta_count(r->model);
   return settle_method(r);
 }
 
 static int fill_store(run *r, const char *directory) {
-  if (r->config->model.init == INIT_PRETRAINED) TRY(weights_load(r->model, directory, r->weights_hash));
-  else model_randomize(r->model);
-  return model_lay_out(r->model);
+  return r->config->model.init == INIT_PRETRAINED ? weights_load(r->model, directory, r->weights_hash) : model_randomize(r->model);
 }
 
 /* digits become that of rank 0. Whoever filled a store from other files would compute nonsense that every rank agrees on, since sums and theta are the same. */
@@ -336,7 +335,7 @@ static int check_one_build(run *r) {
   TRY(comm_same_text(r->comm, text, &same));
   return same ? ERROR_NONE
               : FAIL(ERROR_SYSTEM, "use nodes of one kind, or set OPENBLAS_CORETYPE, ONEDNN_MAX_CPU_ISA and PEFTSCALE_KERNELS to what all of them can run",
-                     "reduce=exact needs one program and one kind of kernels on all ranks, and they differ");
+                     "reduce=exact needs one program and one kind of kernels (OpenBLAS, oneDNN, our own) on all ranks, and they differ");
 }
 
 /* Ranks that read other files (copies on their nodes) or were started with other words would train nonsense. */
@@ -377,7 +376,7 @@ static int assemble_alone(run *r, int training, char *directory, size_t bytes) {
     TRY(run_find_file("model.path", c->model.path, "PEFTSCALE_ASSETS", "give a Hugging Face directory, or set PEFTSCALE_ASSETS to the one that holds it",
                       directory, bytes));
   }
-  TRY(make_model(r, directory));
+  TRY(make_model(r, directory, training));
   r->sizes = (batch_sizes){1, 1, 1};
   if (training) TRY(measure_steps(r));
   if (training) TRY(measure_message(r));

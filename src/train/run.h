@@ -76,6 +76,7 @@ typedef struct run {
   double began_s;               /* on the clock of clock_since_start_s: 0 for a process's first run, which its start-up belongs to */
   double start_s;               /* from then until it was assembled */
   run_observer observer;
+  struct run_profile *profile; /* profile.h; NULL: not asked for */
   binding_kind binding; /* of all ranks to cores; known at rank 0 */
   energy *energy;       /* of this node since training began; NULL: not measured, or another rank's work */
 } run;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/text.h"
+#include "train/profile.h"
 #include "train/training.h"
 
 double segment_rate(const config *c, const segment *s) {
@@ -187,6 +188,7 @@ static int loop(training *t) {
     int64_t epoch = step / r->plan.steps_per_epoch;
     TRY(step_train(r, t->optim, step, &s));
     add_step(t, &s);
+    run_profile_step(r, &s);
     t->done = step + 1;
     int code = t->record ? record_step(t->record, step, epoch, optim_share(&schedule, step) * r->config->train.lr, &s) : ERROR_NONE;
     show_progress(t, step, &s, t->done == r->steps);

@@ -26,7 +26,7 @@ enum { MAX_METHODS = 16, MAX_THREADS = WORKLOAD_SHARDS_MAX, MAX_ROUNDS = 101 };
 static double probe_peak(int threads) {
   double total = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : total)
-  total += linalg_peak(0, PEAK_S);
+  total += linalg_peak(LINALG_F32, PEAK_S);
   return total;
 }
 
@@ -100,7 +100,7 @@ static int bench(int threads, int rounds) {
       TRY(model_create(&shape, &options, method_list[0], &s->options, &first));
       TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
       TRY(model_attach(first, store));
-      model_randomize(first);
+      TRY(model_randomize(first));
       model_destroy(first);
     }
     TRY(make_subject(method_list[count], &work, store, threads, memory, &subjects[count]));
@@ -125,7 +125,7 @@ static int bench(int threads, int rounds) {
   printf("forward and backward, MiniLM-L6 shape, batch %d, %.1f tokens a sentence, %d thread(s), %d rounds\n", BATCH, work.tokens / (BATCH * BATCHES), threads,
          rounds);
   const char *forced = getenv("OPENBLAS_CORETYPE");
-  printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, linalg_peak_bits(0), linalg_core(),
+  printf("FMA peak %.1f GFLOP/s (%d bits); BLAS kernels for %s%s\n", peak / 1e9, linalg_peak_bits(LINALG_F32), linalg_core(),
          forced && *forced ? ", forced by OPENBLAS_CORETYPE" : "");
   printf("FLOP: products that the method needs, on real tokens (tests/support/useful_flop.h)\n\n%-10s %12s %12s %10s %22s\n", "method", "tokens/s", "ms/batch",
          "GFLOP/s", "share of peak (range)");

@@ -10,7 +10,10 @@
  *   floor       FLOP of the method's products at the FMA peak probed beside them, and bytes that its selection or scatter must move at the bandwidth of sums
  *               in the second-level cache, probed too; formulas: the methods' headers. ratio: own parts to floor
  *
- * usage: bench_methods [ROUNDS] [METHOD ...]
+ * Frozen products: by oneDNN where the program has it and the processor AVX-512, else (or with the word openblas) by OpenBLAS; with the word bf16 their
+ * operands are rounded to bfloat16, and the base step is the shorter for it.
+ *
+ * usage: bench_methods [ROUNDS] [openblas] [bf16] [METHOD ...]
  */
 #include <stdio.h>
 #include <string.h>
@@ -175,7 +178,7 @@ static int make_optimiser(subject *s) {
   return optim_create(&options, segments, a->segment_count, model_theta_count(s->model), &s->optimiser);
 }
 
-static const model_options whole = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1, .whole_backward = 1};
+static model_options whole = {.objective = MODEL_CLASSIFY, .classes = 2, .seed = 1, .whole_backward = 1};
 
 static int make_subject(const setting *chosen, const model_shape *shape, const workload *w, real *store, arena *memory, subject *s) {
   const method *m;
@@ -253,9 +256,22 @@ static void print_subject(subject *s, double tokens, double peak, double bandwid
 }
 
 static int is_wanted(const setting *s, int count, char **names) {
-  for (int i = 0; i < count; i++)
+  int any = 0;
+  for (int i = 0; i < count; i++) {
     if (!strcmp(names[i], s->name)) return 1;
-  return count == 0;
+    any |= strcmp(names[i], "openblas") && strcmp(names[i], "bf16");
+  }
+  return !any;
+}
+
+static int choose_backend(int count, char **names) {
+  int asked = 0;
+  for (int i = 0; i < count; i++) {
+    if (!strcmp(names[i], "bf16")) whole.precision = LINALG_BF16;
+    asked |= !strcmp(names[i], "openblas");
+  }
+  whole.backend = asked || linalg_backend_check(LINALG_ONEDNN, whole.precision) ? LINALG_OPENBLAS : LINALG_ONEDNN;
+  return linalg_backend_check(whole.backend, whole.precision);
 }
 
 static int bench(int rounds, int name_count, char **names) {
@@ -270,6 +286,7 @@ static int bench(int rounds, int name_count, char **names) {
   option_set none;
   int count = 0;
   TRY(linalg_setup());
+  TRY(choose_backend(name_count, names));
   TRY(arena_create(&memory));
   TRY(model_shape_known("minilm-l6", &shape));
   TRY(workload_make(shape.vocabulary, RANKS, memory, &work));
@@ -279,7 +296,7 @@ static int bench(int rounds, int name_count, char **names) {
   TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
   TRY(arena_take(memory, 65536, sizeof *probe, &probe));
   TRY(model_attach(first, store));
-  model_randomize(first);
+  TRY(model_randomize(first));
   model_destroy(first);
   TRY(make_subject(&head_only, &shape, &work, store, memory, &head));
   for (int i = 0; i < SETTINGS; i++)
@@ -298,8 +315,8 @@ static int bench(int rounds, int name_count, char **names) {
   double tokens = work.tokens / BATCHES;
   printf("MiniLM-L6 shape, batch %d, %.0f tokens a step, %d ranks of one thread: CPU milliseconds of a step on all ranks, medians of %d pairs\n", BATCH, tokens,
          RANKS, rounds);
-  printf("FMA peak of a core %.1f GFLOP/s (%d bits), sums in the second-level cache %.0f GB/s; BLAS kernels for %s\n\n", peak / 1e9, linalg_peak_bits(0),
-         bandwidth / 1e9, linalg_core());
+  printf("FMA peak of a core %.1f GFLOP/s (%d bits), sums in the second-level cache %.0f GB/s; kernels for %s, frozen products by %s in %s\n\n", peak / 1e9,
+         linalg_peak_bits(0), bandwidth / 1e9, linalg_core(), linalg_backend_names[whole.backend], linalg_precision_names[whole.precision]);
   printf("%-15s", "method");
   for (int p = 0; p < PARTS; p++) printf(" %8s", part_names[p]);
   printf(" | %8s %8s %9s %9s | %8s %8s %8s %6s\n", "own", "head", "overhead", "whole", "MFLOP", "kB", "floor", "ratio");
@@ -317,7 +334,7 @@ static int bench(int rounds, int name_count, char **names) {
 int main(int argc, char **argv) {
   int64_t rounds = 41;
   if ((argc > 1 && text_to_int(argv[1], &rounds)) || rounds < 1 || rounds > MAX_ROUNDS - BATCHES) {
-    fprintf(stderr, "usage: bench_methods [ROUNDS 1..%d] [METHOD ...]\n", MAX_ROUNDS - BATCHES);
+    fprintf(stderr, "usage: bench_methods [ROUNDS 1..%d] [openblas] [bf16] [METHOD ...]\n", MAX_ROUNDS - BATCHES);
     return 2;
   }
   if (bench((int)rounds, argc > 2 ? argc - 2 : 0, argv + 2)) {

@@ -123,7 +123,7 @@ static int read_words(request *r, comm *c, int count, char **words) {
       i++;
     } else if (strchr(words[i], '=')) {
       r->words.assignments[r->words.assignment_count++] = words[i];
-      if (!strncmp(words[i], "threads=", 8) && text_to_int(words[i] + 8, &threads)) threads = 1; /* refused with the configuration */
+      if (!strncmp(words[i], "threads=", 8) && (text_to_int(words[i] + 8, &threads) || threads < 1)) threads = 1; /* refused with the configuration */
     } else {
       r->words.words[r->words.word_count++] = words[i];
     }
@@ -137,9 +137,9 @@ static int read_words(request *r, comm *c, int count, char **words) {
 
 /* Numbers of one rank, gathered as they stand. */
 typedef struct rank_numbers {
-  double peak_before[2], peak_after[2]; /* FLOP/s of its threads together: f32, bf16 */
-  double ready_s, first_s;              /* from the start of the process: the run is assembled, the first step is done */
-  double peak_bytes, share_bytes;       /* most memory held; proportional set size behind the last step */
+  double peak_before, peak_after; /* FLOP/s of its threads together, in the run's precision */
+  double ready_s, first_s;        /* from the start of the process: the run is assembled, the first step is done */
+  double peak_bytes, share_bytes; /* most memory held; proportional set size behind the last step */
 } rank_numbers;
 
 typedef struct step_row {
@@ -178,15 +178,14 @@ static double proportional_bytes(void) {
 }
 
 /* All threads of all ranks at once: that is how the steps use the cores. */
-static void probe(const run *r, double seconds, double peak[2]) {
-  for (int bf16 = 0; bf16 < 2; bf16++) {
-    double total = 0;
-    (void)comm_wait(r->comm);
-#pragma omp parallel num_threads(r->threads) reduction(+ : total)
-    total += linalg_peak(bf16, seconds);
-    peak[bf16] = total;
-  }
+static double probe(const run *r, double seconds) {
+  double total = 0;
+  linalg_precision precision = r->config->precision == PRECISION_BF16 ? LINALG_BF16 : LINALG_F32;
   (void)comm_wait(r->comm);
+#pragma omp parallel num_threads(r->threads) reduction(+ : total)
+  total += linalg_peak(precision, seconds);
+  (void)comm_wait(r->comm);
+  return total;
 }
 
 static void note_batch(const run *r, step_row *row) {
@@ -204,7 +203,7 @@ static int train_steps(measured *m, optim *o, const request *q) {
   for (int64_t step = 0; step < m->row_count; step++) {
     step_row *row = &m->rows[step];
     step_result result;
-    if (step == q->warm) probe(r, q->peak_s, m->own.peak_before);
+    if (step == q->warm) m->own.peak_before = probe(r, q->peak_s);
     double wall = clock_wall_s(), cpu = clock_process_cpu_s();
     TRY(step_train(r, o, step, &result));
     row->wall_s = clock_wall_s() - wall;
@@ -215,7 +214,7 @@ static int train_steps(measured *m, optim *o, const request *q) {
     note_batch(r, row);
   }
   m->own.share_bytes = proportional_bytes();
-  probe(r, q->peak_s, m->own.peak_after);
+  m->own.peak_after = probe(r, q->peak_s);
   m->own.peak_bytes = (double)machine_peak_bytes();
   return ERROR_NONE;
 }
@@ -275,7 +274,7 @@ static double median(const measured *m, int64_t warm, size_t offset) {
 static void print_table(const measured *m, int64_t warm, double ready_s) {
   const run *r = m->r;
   int size = comm_size(r->comm);
-  double wall = 0, cpu = 0, flop = 0, tokens = 0, peak[2] = {0}, most = 0, share = 0;
+  double wall = 0, cpu = 0, flop = 0, tokens = 0, peak = 0, most = 0, share = 0;
   char bytes[2][32];
   for (int64_t i = warm; i < m->row_count; i++) {
     wall += m->rows[i].wall_s;
@@ -284,18 +283,18 @@ static void print_table(const measured *m, int64_t warm, double ready_s) {
     for (int k = 0; k < size; k++) cpu += m->cpu[k * m->row_count + i];
   }
   for (int k = 0; k < size; k++) {
-    for (int bf16 = 0; bf16 < 2; bf16++) peak[bf16] += 0.5 * (m->ranks[k].peak_before[bf16] + m->ranks[k].peak_after[bf16]);
+    peak += 0.5 * (m->ranks[k].peak_before + m->ranks[k].peak_after);
     if (m->ranks[k].peak_bytes > most) most = m->ranks[k].peak_bytes;
     if (m->ranks[k].share_bytes > share) share = m->ranks[k].share_bytes;
   }
   int64_t steps = m->row_count - warm;
-  printf("%s: %d ranks x %d threads, %d shards, %lld steps of %.1f tokens; BLAS kernels for %s\n", r->config->method.name, size, r->threads, r->shards,
-         (long long)steps, tokens / (double)steps, linalg_core());
+  printf("%s, %s by %s (%s): %d ranks x %d threads, %d shards, %lld steps of %.1f tokens\n", r->config->method.name,
+         linalg_precision_names[r->config->precision], linalg_backend_names[r->config->linalg], linalg_core(), size, r->threads, r->shards, (long long)steps,
+         tokens / (double)steps);
   printf("%.0f tokens/s, %.2f us of CPU a token, %.1f ms a step in the mean, %.1f in the median\n", tokens / wall, 1e6 * cpu / tokens,
          1e3 * wall / (double)steps, 1e3 * MEDIAN(wall_s));
-  printf("%.1f GFLOP/s of useful work: %.1f %% of the f32 peak (%.0f)", flop / wall / 1e9, 100 * flop / wall / peak[0], peak[0] / 1e9);
-  if (peak[1] > 0) printf(", %.1f %% of the bf16 peak (%.0f)", 100 * flop / wall / peak[1], peak[1] / 1e9);
-  printf("\nms at rank 0, medians: expand %.2f, forward %.2f, backward %.2f, gather %.2f, sum %.2f, update %.2f\n", 1e3 * MEDIAN(times.expand_s),
+  printf("%.1f GFLOP/s of useful work: %.1f %% of the peak (%.1f)\n", flop / wall / 1e9, 100 * flop / wall / peak, peak / 1e9);
+  printf("ms at rank 0, medians: expand %.2f, forward %.2f, backward %.2f, gather %.2f, sum %.2f, update %.2f\n", 1e3 * MEDIAN(times.expand_s),
          1e3 * MEDIAN(times.forward_s), 1e3 * MEDIAN(times.backward_s), 1e3 * MEDIAN(times.gather_s), 1e3 * MEDIAN(times.communication_s),
          1e3 * MEDIAN(times.optimizer_s));
   printf("memory of a rank: at most %s, proportional share %s; ready %.2f s after the start, first step done at %.2f s\n", text_bytes(most, bytes[0]),
@@ -312,6 +311,13 @@ static cJSON *numbers_of(const double *values, int64_t count) {
   return list;
 }
 
+/* All digits: ids are larger than what a double holds. */
+static cJSON *whole_number(int64_t value) {
+  char text[32];
+  snprintf(text, sizeof text, "%lld", (long long)value);
+  return cJSON_CreateRaw(text);
+}
+
 /* Examples of a step, shard after shard: the data set's ids, and its rows. */
 static int add_plan(cJSON *o, run *r, int64_t steps) {
   cJSON *all = cJSON_AddArrayToObject(o, "plan");
@@ -321,8 +327,8 @@ static int add_plan(cJSON *o, run *r, int64_t steps) {
     TRY(batch_plan_step(&r->plan, step));
     for (int i = 0; i < r->plan.sequences; i++) {
       int64_t at = r->plan.row[r->plan.member[i]];
-      cJSON_AddItemToArray(ids, cJSON_CreateNumber((double)r->plan.source->example[at]));
-      cJSON_AddItemToArray(rows, cJSON_CreateNumber((double)at));
+      cJSON_AddItemToArray(ids, whole_number(r->plan.source->example[at]));
+      cJSON_AddItemToArray(rows, whole_number(at));
     }
   }
   return ERROR_NONE;
@@ -332,8 +338,8 @@ static void add_rank(cJSON *list, const measured *m, int rank) {
   const rank_numbers *n = &m->ranks[rank];
   cJSON *o = cJSON_CreateObject();
   cJSON_AddItemToArray(list, o);
-  cJSON_AddItemToObject(o, "peak_before", numbers_of(n->peak_before, 2));
-  cJSON_AddItemToObject(o, "peak_after", numbers_of(n->peak_after, 2));
+  add_json_number(o, "peak_before", n->peak_before);
+  add_json_number(o, "peak_after", n->peak_after);
   add_json_number(o, "ready_s", n->ready_s);
   add_json_number(o, "first_step_s", n->first_s);
   add_json_number(o, "peak_bytes", n->peak_bytes);
@@ -359,6 +365,8 @@ static int write_json(const measured *m, const request *q) {
   cJSON *o = cJSON_CreateObject();
   cJSON_AddStringToObject(o, "kind", "peftscale bench step");
   cJSON_AddStringToObject(o, "source_hash", provenance_source_hash());
+  cJSON_AddStringToObject(o, "precision", linalg_precision_names[r->config->precision]);
+  cJSON_AddStringToObject(o, "linalg", linalg_backend_names[r->config->linalg]);
   cJSON_AddStringToObject(o, "blas", linalg_library());
   cJSON_AddStringToObject(o, "blas_core", linalg_core());
   cJSON_AddStringToObject(o, "experiment_id", r->experiment_id);

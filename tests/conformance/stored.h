@@ -6,7 +6,6 @@
 #define PEFTSCALE_TESTS_STORED_H
 
 #include "conformance/cases.h"
-#include "method/lowrank.h"
 
 static inline void *save_array(const stand *s, int index, stored_array *array) {
   enum { FENCE = 16 };
@@ -182,29 +181,6 @@ static inline void stand_with(const case_list *list, int v, variant *held, const
   must(stand_create(&c, result));
 }
 
-/* Which of theta's numbers each of the factors is, found by expanding theta = 1, 1, 1 ... and theta = 1, 2, 3 ...: site by site, A then B. */
-static inline void recover_indices(stand *s, const method_constant *to) {
-  const adapter *a = model_adapter(s->model);
-  const lowrank *l = a->state;
-  real *theta = must_take((size_t)s->count, sizeof *theta), *own = theta + model_adapter_offset(s->model);
-  double *scale = must_take((size_t)a->factor_count, sizeof *scale);
-  for (int64_t j = 0; j < a->theta_count; j++) own[j] = 1;
-  must(model_expand(s->model, theta));
-  for (int64_t i = 0; i < a->factor_count; i++) scale[i] = (double)l->factors[i];
-  for (int64_t j = 0; j < a->theta_count; j++) own[j] = (real)(j + 1);
-  must(model_expand(s->model, theta));
-  int64_t at = 0;
-  for (int k = 0; k < l->pair_count; k++) {
-    const lowrank_pair *p = &l->pairs[k];
-    const int64_t place[] = {p->a, p->b}, count[] = {(int64_t)l->rank * p->in, (int64_t)l->rank * p->out};
-    for (int part = 0; part < 2; part++)
-      for (int64_t i = place[part]; i < place[part] + count[part]; i++) to->index[at++] = (int32_t)lrint((double)l->factors[i] / scale[i]) - 1;
-  }
-  assert_true(at == to->rows * to->cols && at == a->factor_count);
-  free(theta);
-  free(scale);
-}
-
 /* The frozen numbers of `from`, drawn from its seed, into the places of `to` that a file would fill. */
 static inline void import_constants(stand *from, const stand *to) {
   const adapter *a = model_adapter(from->model), *b = model_adapter(to->model);
@@ -214,11 +190,7 @@ static inline void import_constants(stand *from, const stand *to) {
     for (int k = 0; k < a->constant_count; k++)
       if (!strcmp(a->constants[k].name, c->name)) same = &a->constants[k];
     assert_true(c->from_file);
-    if (!same) {
-      assert_true(c->is_index);
-      recover_indices(from, c);
-      continue;
-    }
+    assert_non_null(same);
     assert_true(same->rows == c->rows && same->cols == c->cols && same->is_index == c->is_index);
     size_t count = (size_t)(c->rows * c->cols);
     if (c->is_index) memcpy(c->index, same->index, count * sizeof *c->index);

@@ -16,9 +16,9 @@ static int setup(void **state) {
   return linalg_setup();
 }
 
-static double best_peak(int bf16) {
+static double best_peak(linalg_precision precision) {
   double best = 0;
-  for (int i = 0; i < 5; i++) best = fmax(best, linalg_peak(bf16, 0.02));
+  for (int i = 0; i < 5; i++) best = fmax(best, linalg_peak(precision, 0.02));
   return best;
 }
 
@@ -42,20 +42,20 @@ static double best_product(void) {
 /* A loop that waits for its own results, or that goes through memory, would lose to a good product. */
 static void no_product_is_faster(void **state) {
   (void)state;
-  double product = best_product(), peak = best_peak(0);
+  double product = best_product(), peak = best_peak(LINALG_F32);
   assert_true(isfinite(peak) && peak > 0);
   if (product > 1.1 * peak) fail_msg("a product of %.1f GFLOP/s, but a peak of %.1f", product / 1e9, peak / 1e9);
 }
 
 static void width_and_rate_go_together(void **state) {
   (void)state;
-  for (int bf16 = 0; bf16 < 2; bf16++) {
-    int bits = linalg_peak_bits(bf16);
+  for (linalg_precision p = LINALG_F32; p <= LINALG_BF16; p++) {
+    int bits = linalg_peak_bits(p);
     assert_true(bits == 0 || bits == 128 || bits == 256 || bits == 512);
-    assert_true((bits > 0) == (linalg_peak(bf16, 0.01) > 0));
+    assert_true((bits > 0) == (linalg_peak(p, 0.01) > 0));
   }
-  assert_true(linalg_peak_bits(0) > 0);
-  if (linalg_peak_bits(1) == 512) assert_true(best_peak(1) > 1.2 * best_peak(0)); /* twice the products an instruction */
+  assert_true(linalg_peak_bits(LINALG_F32) > 0);
+  if (linalg_peak_bits(LINALG_BF16) == 512) assert_true(best_peak(LINALG_BF16) > 1.2 * best_peak(LINALG_F32)); /* twice the products an instruction */
 }
 
 int main(void) {

@@ -152,7 +152,7 @@ static void a_start_from_nothing(void **state) {
   (void)state;
   bench b;
   bench_create(&b, "bert", &classify, "full", 0);
-  model_randomize(b.model);
+  must(model_randomize(b.model));
   for (int i = 0; i < model_param_count(b.model); i++) {
     const param *p = model_param(b.model, i);
     if (p->role != SEGMENT_BASE) continue;
