@@ -131,10 +131,11 @@ void linalg_softmax(int n, int w, real *x, int ld);
 
 /* ---- attention of one head in one sequence (attention.c) ---- */
 
-/* S = softmax(scale Q K^T) over the keys, C = dropout(S) V; Q, K, V and their gradients [length][width] with rows `stride` apart, C and its gradient with rows
- * context_stride apart. The mask's element for query i and key j is (i << 20) + j. */
+/* S = softmax(scale Q K^T) over the keys, C = dropout(S) V; Q [queries][width], K, V [length][width] with rows `stride` apart, as are those of their
+ * gradients; C and its gradient [queries][width] with rows context_stride apart. The mask's element for query i and key j is (i << 20) + j. */
 typedef struct linalg_attention {
   int length, width;
+  int queries; /* only the first so many tokens ask, 1 .. length */
   int stride, context_stride;
   real scale; /* > 0 */
   double p;   /* dropout of S; 0: none, then key and stream mean nothing */
@@ -145,9 +146,9 @@ typedef struct linalg_attention {
 /* Reals of scratch, aligned to 64 bytes, for calls with at most this length and width. */
 int64_t linalg_attention_scratch(int length, int width);
 
-/* share [length][length]: S, kept for backward in an order of its own. */
+/* share [length][queries]: S, kept for backward in an order of its own. */
 void linalg_attention_forward(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch);
-/* dq, dk and dv are written whole. */
+/* dq, dk and dv are written whole, [length] rows each: dq is 0 for who does not ask. */
 void linalg_attention_backward(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
                                real *dk, real *dv, real *scratch);
 

@@ -160,7 +160,8 @@ static void use_keys(model_workspace *w, const batch *b) { w->method.keys = (row
 static const batch *rows_behind(const model *m, model_workspace *w, const batch *b, int layer) {
   if (layer + 1 < m->shape.layers || !reads_first_only(m)) return b;
   for (int s = 0; s < b->sequences; s++) w->read_stream[s] = b->stream[b->first[s]];
-  w->read = (batch){.sequences = b->sequences, .tokens = b->sequences, .longest = 1, .first = w->read_first, .stream = w->read_stream, .position = w->read_position};
+  w->read =
+      (batch){.sequences = b->sequences, .tokens = b->sequences, .longest = 1, .first = w->read_first, .stream = w->read_stream, .position = w->read_position};
   return &w->read;
 }
 
@@ -172,10 +173,8 @@ static int layer_forward(const model *m, model_workspace *w, const batch *all, i
   int n = b->tokens, keeps = w->method.training && level_of(l, STAGE_DOWN) >= m->lowest;
   use_keys(w, all);
   TRY(map_forward(m, w, l, STAGE_QKV, all->tokens, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
-  if (b == all) {
-    attention_forward(m, w, all, l, k->qkv, k->share, k->context);
-  } else {
-    attention_first_forward(m, w, all, l, k->qkv, k->share, k->context);
+  attention_forward(m, w, all, b, l, k->qkv, k->share, k->context);
+  if (b != all) {
     pick_rows(m, all, w->hidden[l], w->read_residual);
     residual = w->read_residual;
     use_keys(w, b);
@@ -226,10 +225,8 @@ static int layer_backward(const model *m, model_workspace *w, const batch *all, 
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
-  if (b == all) {
-    attention_backward(m, w, all, l, k->qkv, k->share, w->dcontext, w->dqkv);
-  } else {
-    attention_first_backward(m, w, all, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  attention_backward(m, w, all, b, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  if (b != all) {
     spread_rows(m, all, dsum);
     use_keys(w, all);
   }

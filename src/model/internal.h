@@ -58,7 +58,7 @@ struct model {
 /* Activations of one layer, kept from forward to backward. */
 typedef struct layer_memory {
   real *qkv;                        /* [tokens][3 width]                                    */
-  real *share;                      /* attention probabilities, per head [len][len] by sequence */
+  real *share;                      /* attention probabilities, per head [len][queries] by sequence */
   real *context;                    /* [tokens][width] attention output before o            */
   real *hat1, *deviation1, *middle; /* norm 1: normalised, 1/deviation, output */
   real *slope;                      /* [tokens][ffn] gelu'(u)                                */
@@ -124,14 +124,11 @@ static inline real *param_gradient(const model *m, int index, real *grad) {
 /* message.c: memory for what is known of a step's gradient before it is made. */
 int message_plan(model *m);
 
-/* attention.c: context from qkv and back (dqkv written whole). share holds the probabilities for backward. */
-void attention_forward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, real *share, real *context);
-void attention_backward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, const real *share, const real *dcontext, real *dqkv);
-
-/* The same for the query of each sequence's first token alone: context and dcontext have a row per sequence, share a row per head and sequence. */
-void attention_first_forward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, real *share, real *context);
-void attention_first_backward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, const real *share, const real *dcontext,
-                              real *dqkv);
+/* attention.c: context from qkv and back (dqkv written whole). share holds the probabilities for backward. queries: the rows of b that ask, either b itself or
+ * the first of each sequence; context and its gradient have a row for each of these. */
+void attention_forward(const model *m, model_workspace *w, const batch *b, const batch *queries, int layer, const real *qkv, real *share, real *context);
+void attention_backward(const model *m, model_workspace *w, const batch *b, const batch *queries, int layer, const real *qkv, const real *share,
+                        const real *dcontext, real *dqkv);
 
 /* Whether the head reads each sequence's first token alone: then the last layer works on these rows only, behind its keys and values, and its output
  * hidden[layers] and that's gradient have a row per sequence. */

@@ -108,7 +108,8 @@ static void bench(int rounds) {
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
       double length = lengths[i], width = widths[k], flop = 4 * length * length * width, rate[4];
       for (int way = 0; way < 4; way++) {
-        head = (linalg_attention){.length = lengths[i], .width = widths[k], .stride = 3 * WIDTH, .context_stride = WIDTH, .scale = 0.125f};
+        head =
+            (linalg_attention){.length = lengths[i], .width = widths[k], .queries = lengths[i], .stride = 3 * WIDTH, .context_stride = WIDTH, .scale = 0.125f};
         head.p = way % 2 ? 0.1 : 0;
         rate[way] = (way < 2 ? flop : 2 * flop) / best_s(way < 2 ? forward : backward, 1, rounds) * 1e-9;
       }

@@ -52,14 +52,19 @@ enum { SIDE = 3 }; /* columns of neighbours on either side */
 static int ld_of(const head *h, int which) { return which < OUT ? h->a.stride : h->a.context_stride; }
 static real *at(const head *h, int which) { return h->values[which] + ld_of(h, which) + SIDE; }
 
-static void head_make(head *h, int length, int width, double p) {
-  *h = (head){
-      .a = {.length = length, .width = width, .stride = width + 2 * SIDE + 1, .context_stride = width + 2 * SIDE, .scale = (real)(1 / sqrt((double)width))}};
+static void head_make(head *h, int length, int width, int queries, double p) {
+  *h = (head){.a = {.length = length,
+                    .width = width,
+                    .queries = queries,
+                    .stride = width + 2 * SIDE + 1,
+                    .context_stride = width + 2 * SIDE,
+                    .scale = (real)(1 / sqrt((double)width))}};
   h->a.p = p;
   h->a.key = random_key_make(9, RANDOM_DROP_ATTENTION, 4);
   h->a.stream = (UINT64_C(12) << 32) + 5;
   for (int i = 0; i < 8; i++) h->values[i] = draw((uint64_t)i, (int64_t)(length + 2) * ld_of(h, i), 1.5);
-  h->share = draw(8, (int64_t)length * length, 1);
+  h->share = draw(8, (int64_t)length * queries, 1);
+  h->share[length * queries] = 77; /* nothing is written behind it */
   h->scratch_count = linalg_attention_scratch(length, width);
   h->scratch = take(h->scratch_count, sizeof *h->scratch);
   for (int64_t i = 0; i <= h->scratch_count; i++) h->scratch[i] = (real)NAN; /* nothing is expected there, and nothing written behind it */
@@ -75,7 +80,7 @@ static void head_run(head *h) {
   const real *q = at(h, IN), *k = at(h, IN + 1), *v = at(h, IN + 2);
   linalg_attention_forward(&h->a, q, k, v, h->share, at(h, OUT), h->scratch);
   linalg_attention_backward(&h->a, q, k, v, h->share, at(h, DOUT), at(h, DIN), at(h, DIN + 1), at(h, DIN + 2), h->scratch);
-  assert_true(isnan(h->scratch[h->scratch_count]));
+  assert_true(isnan(h->scratch[h->scratch_count]) && h->share[h->a.length * h->a.queries] == 77);
 }
 
 /* ---- in double ---- */
@@ -87,7 +92,7 @@ static void reference(const head *h, double *context, double *dq, double *dk, do
   const real *q = at(h, IN), *k = at(h, IN + 1), *v = at(h, IN + 2), *dcontext = at(h, DOUT);
   double *share = take(n, sizeof *share), *factor = take(n, sizeof *factor), *change = take(n, sizeof *change);
   for (int i = 0; i < n * w; i++) context[i] = dq[i] = dk[i] = dv[i] = 0;
-  for (int i = 0; i < n; i++) {
+  for (int i = 0; i < a->queries; i++) {
     double largest = -INFINITY, sum = 0, dot = 0;
     for (int j = 0; j < n; j++) {
       share[j] = 0;
@@ -120,13 +125,43 @@ static void reference(const head *h, double *context, double *dq, double *dk, do
   free(change);
 }
 
+static int rows_of(const head *h, int which) { return which < OUT ? h->a.length : h->a.queries; }
+
 static void near(const head *h, const char *what, const double *want, int which, double scale) {
-  for (int i = 0; i < h->a.length; i++)
+  for (int i = 0; i < rows_of(h, which); i++)
     for (int p = 0; p < h->a.width; p++) {
       double got = (double)at(h, which)[i * ld_of(h, which) + p], expected = want[i * h->a.width + p];
       if (!(fabs(got - expected) <= slack * scale))
-        fail_msg("length %d, width %d, dropout %g: %s[%d][%d] is %.9g, not %.9g", h->a.length, h->a.width, h->a.p, what, i, p, got, expected);
+        fail_msg("length %d, width %d, %d queries, dropout %g: %s[%d][%d] is %.9g, not %.9g", h->a.length, h->a.width, h->a.queries, h->a.p, what, i, p, got,
+                 expected);
     }
+}
+
+static void check_head(int length, int width, int queries, double p) {
+  head h, before;
+  double *want[4];
+  for (int i = 0; i < 4; i++) want[i] = take((int64_t)length * width, sizeof **want);
+  head_make(&h, length, width, queries, p);
+  head_make(&before, length, width, queries, p);
+  head_run(&h);
+  reference(&h, want[0], want[1], want[2], want[3]);
+  double size = sqrt((double)length) * sqrt((double)width);
+  near(&h, "context", want[0], OUT, 10 + size);
+  near(&h, "dq", want[1], DIN, 10 + 10 * size);
+  near(&h, "dk", want[2], DIN + 1, 10 + 10 * size);
+  near(&h, "dv", want[3], DIN + 2, 10 + 4 * size);
+  for (int i = queries * width; i < length * width; i++) assert_true(at(&h, DIN)[i / width * h.a.stride + i % width] == 0);
+  for (int i = 0; i < 8; i++) { /* what is given stays, and so does what lies around what is written */
+    int ld = ld_of(&h, i), written = i >= DIN && i <= OUT;
+    for (int row = 0; row < length + 2; row++)
+      for (int j = 0; j < ld; j++) {
+        int inside = row >= 1 && row <= rows_of(&h, i) && j >= SIDE && j < SIDE + width;
+        if (!(written && inside)) assert_memory_equal(h.values[i] + row * ld + j, before.values[i] + row * ld + j, sizeof(real));
+      }
+  }
+  for (int i = 0; i < 4; i++) free(want[i]);
+  head_free(&h);
+  head_free(&before);
 }
 
 static void equals_plain_loops(void **state) {
@@ -134,31 +169,29 @@ static void equals_plain_loops(void **state) {
   for (int l = 0; l < LENGTHS; l++)
     for (int k = 0; k < WIDTHS; k++)
       for (int dropped = 0; dropped < 2; dropped++) {
-        head h, before;
-        int64_t count = (int64_t)lengths[l] * widths[k];
-        double *want[4];
-        for (int i = 0; i < 4; i++) want[i] = take(count, sizeof **want);
-        head_make(&h, lengths[l], widths[k], dropped ? 0.3 : 0);
-        head_make(&before, lengths[l], widths[k], dropped ? 0.3 : 0);
-        head_run(&h);
-        reference(&h, want[0], want[1], want[2], want[3]);
-        double size = sqrt((double)lengths[l]) * sqrt((double)widths[k]);
-        near(&h, "context", want[0], OUT, 10 + size);
-        near(&h, "dq", want[1], DIN, 10 + 10 * size);
-        near(&h, "dk", want[2], DIN + 1, 10 + 10 * size);
-        near(&h, "dv", want[3], DIN + 2, 10 + 4 * size);
-        for (int i = 0; i < 8; i++) { /* what is given stays, and so does what lies around what is written */
-          int ld = ld_of(&h, i), written = i >= DIN && i <= OUT;
-          for (int row = 0; row < lengths[l] + 2; row++)
-            for (int j = 0; j < ld; j++) {
-              int inside = row >= 1 && row <= lengths[l] && j >= SIDE && j < SIDE + widths[k];
-              if (!(written && inside)) assert_memory_equal(h.values[i] + row * ld + j, before.values[i] + row * ld + j, sizeof(real));
-            }
-        }
-        for (int i = 0; i < 4; i++) free(want[i]);
-        head_free(&h);
-        head_free(&before);
+        check_head(lengths[l], widths[k], lengths[l], dropped ? 0.3 : 0);
+        check_head(lengths[l], widths[k], 1, dropped ? 0.3 : 0);
+        check_head(lengths[l], widths[k], lengths[l] / 2 + 1, dropped ? 0.3 : 0);
       }
+}
+
+/* Those who ask do not depend on how many do. */
+static void few_queries_are_the_first_of_all(void **state) {
+  (void)state;
+  for (int l = 0; l < LENGTHS; l++)
+    for (int few = 1; few < lengths[l]; few += 1 + lengths[l] / 5) {
+      head all, h;
+      head_make(&all, lengths[l], 32, lengths[l], 0.2);
+      head_make(&h, lengths[l], 32, few, 0.2);
+      head_run(&all);
+      head_run(&h);
+      for (int i = 0; i < few; i++) {
+        assert_memory_equal(at(&h, OUT) + i * h.a.context_stride, at(&all, OUT) + i * h.a.context_stride, 32 * sizeof(real));
+        assert_memory_equal(at(&h, DIN) + i * h.a.stride, at(&all, DIN) + i * h.a.stride, 32 * sizeof(real));
+      }
+      head_free(&all);
+      head_free(&h);
+    }
 }
 
 /* A head's bits depend on nothing around it, nor on where it lies in memory. */
@@ -167,8 +200,8 @@ static void neighbours_do_not_matter(void **state) {
   for (int l = 0; l < LENGTHS; l++)
     for (int k = 0; k < WIDTHS; k++) {
       head h, other;
-      head_make(&h, lengths[l], widths[k], 0.2);
-      head_make(&other, lengths[l], widths[k], 0.2);
+      head_make(&h, lengths[l], widths[k], lengths[l], 0.2);
+      head_make(&other, lengths[l], widths[k], lengths[l], 0.2);
       other.a.stride += 6; /* other distances, other neighbours */
       other.a.context_stride += 5;
       for (int i = 0; i < 8; i++) {
@@ -194,8 +227,8 @@ static void a_bad_query_is_its_own_loss(void **state) {
   for (int l = 2; l < LENGTHS; l++) {
     head h, good;
     int n = lengths[l], bad = n - 1; /* the last: its numbers also fill the lanes that are left over */
-    head_make(&h, n, 32, 0);
-    head_make(&good, n, 32, 0);
+    head_make(&h, n, 32, n, 0);
+    head_make(&good, n, 32, n, 0);
     at(&h, IN)[bad * h.a.stride + 7] = (real)NAN;
     head_run(&h);
     head_run(&good);
@@ -212,6 +245,7 @@ static void a_bad_query_is_its_own_loss(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(equals_plain_loops),
+      cmocka_unit_test(few_queries_are_the_first_of_all),
       cmocka_unit_test(neighbours_do_not_matter),
       cmocka_unit_test(a_bad_query_is_its_own_loss),
   };

@@ -40,10 +40,10 @@ static int64_t attention_scratch(int length, int width) {
 }
 
 /* Rows that can be read in whole vectors: x itself where its width allows that and so few rows do not get into each other's way in the cache. */
-INLINE const real *readable(const linalg_attention *a, const real *x, int *ld, real *packed) {
-  if (a->width % LANES == 0 && a->length <= 4 * LANES) return x;
+INLINE const real *readable(const linalg_attention *a, int n, const real *x, int *ld, real *packed) {
+  if (a->width % LANES == 0 && n <= 4 * LANES) return x;
   int64_t to = whole(a->width);
-  for (int i = 0; i < a->length; i++)
+  for (int i = 0; i < n; i++)
     for (int j = 0; j < a->width; j += LANES) store(packed + i * to + j, load_part(x + (int64_t)i * *ld + j, piece(a->width - j)));
   *ld = (int)to;
   return packed;
@@ -72,7 +72,7 @@ static void draw_panel(const linalg_attention *a, int first, int pitch, uint32_t
 
 /* Softmax over the rows of each column of a panel; the shares of `count` queries go to share, those used (dropped out) stay in the tile. */
 INLINE void panel_softmax(const linalg_attention *a, const int vectors, int count, real *tile_, const uint32_t *words, real *share) {
-  const int pitch = vectors * LANES, n = a->length;
+  const int pitch = vectors * LANES, n = a->length, asked = a->queries;
   const keeper k = words ? keeper_make(a->p) : (keeper){0};
   lanes most[TILE_VECTORS], sum[TILE_VECTORS] = {0}, inverse[TILE_VECTORS];
 #pragma GCC unroll 2
@@ -97,7 +97,7 @@ INLINE void panel_softmax(const linalg_attention *a, const int vectors, int coun
     for (int v = 0; v < vectors; v++) {
       real *at = tile_ + j * pitch + v * LANES;
       lanes x = load(at) * inverse[v];
-      store_part(share + (int64_t)j * n + v * LANES, v == vectors - 1 ? count - v * LANES : LANES, x);
+      store_part(share + (int64_t)j * asked + v * LANES, v == vectors - 1 ? count - v * LANES : LANES, x);
       store(at, words ? keep(x, k, words + j * pitch + v * LANES) : x);
     }
 }
@@ -111,15 +111,15 @@ INLINE void fetch(int n, int w, const real *x, int ld) {
 
 static void attention_forward(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch) {
   const attention_room r = room_of(a, scratch);
-  const int n = a->length, w = a->width;
-  fetch(n, w, context, a->context_stride);
-  fetch(n, w, q + w, a->stride);
+  const int n = a->length, m = a->queries, w = a->width;
+  fetch(m, w, context, a->context_stride);
+  fetch(m, w, q + w, a->stride);
   fetch(n, w, k + w, a->stride);
   fetch(n, w, v + w, a->stride);
   int value_ld = a->stride;
-  const real *value = readable(a, v, &value_ld, r.packed[0]);
-  for (int first = 0; first < n; first += PANEL) {
-    const int count = n - first < PANEL ? n - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
+  const real *value = readable(a, n, v, &value_ld, r.packed[0]);
+  for (int first = 0; first < m; first += PANEL) {
+    const int count = m - first < PANEL ? m - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
     for (int i = 0; i < count; i += LANES) transpose_rows(piece(count - i), w, q + (int64_t)(first + i) * a->stride, a->stride, r.columns + i, pitch);
     rows_times(n, pitch, w, k, a->stride, r.columns, pitch, r.tile, pitch);
     if (a->p > 0) draw_panel(a, first, pitch, r.words);
@@ -132,15 +132,15 @@ static void attention_forward(const linalg_attention *a, const real *q, const re
 
 /* From the gradient for the used shares (in `change`) that for the scores: dS = S o (dP - <dP, S>), times the scale; dP and S through the mask. */
 INLINE void panel_change(const linalg_attention *a, const int vectors, int count, const uint32_t *words, const real *share, real *change, real *kept) {
-  const int pitch = vectors * LANES, n = a->length;
-  const int64_t ld = whole(n);
+  const int pitch = vectors * LANES, n = a->length, asked = a->queries;
+  const int64_t ld = whole(asked);
   const keeper k = words ? keeper_make(a->p) : (keeper){0};
   lanes dot[TILE_VECTORS] = {0};
   for (int j = 0; j < n; j++)
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
       real *at = change + j * ld + v * LANES;
-      lanes s = load_part(share + (int64_t)j * n + v * LANES, v == vectors - 1 ? count - v * LANES : LANES), d = load(at);
+      lanes s = load_part(share + (int64_t)j * asked + v * LANES, v == vectors - 1 ? count - v * LANES : LANES), d = load(at);
       if (words) {
         const uint32_t *drawn = words + j * pitch + v * LANES;
         d = keep(d, k, drawn);
@@ -153,7 +153,7 @@ INLINE void panel_change(const linalg_attention *a, const int vectors, int count
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
       real *at = change + j * ld + v * LANES;
-      lanes s = load_part(share + (int64_t)j * n + v * LANES, v == vectors - 1 ? count - v * LANES : LANES);
+      lanes s = load_part(share + (int64_t)j * asked + v * LANES, v == vectors - 1 ? count - v * LANES : LANES);
       store(at, s * (load(at) - dot[v]) * a->scale);
     }
 }
@@ -161,19 +161,19 @@ INLINE void panel_change(const linalg_attention *a, const int vectors, int count
 static void attention_backward(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
                                real *dk, real *dv, real *scratch) {
   const attention_room r = room_of(a, scratch);
-  const int n = a->length, w = a->width, ld = (int)whole(n);
+  const int n = a->length, m = a->queries, w = a->width, ld = (int)whole(m);
   fetch(n, w, dq, a->stride);
   fetch(n, w, dk, a->stride);
   fetch(n, w, dv, a->stride);
-  fetch(n, w, q + w, a->stride);
+  fetch(m, w, q + w, a->stride);
   fetch(n, w, k + w, a->stride);
   fetch(n, w, v + w, a->stride);
-  fetch(n, w, dcontext + w, a->context_stride);
+  fetch(m, w, dcontext + w, a->context_stride);
   int query_ld = a->stride, key_ld = a->stride, context_ld = a->context_stride;
-  const real *query = readable(a, q, &query_ld, r.packed[0]), *key = readable(a, k, &key_ld, r.packed[1]),
-             *dout = readable(a, dcontext, &context_ld, r.packed[2]);
-  for (int first = 0; first < n; first += PANEL) {
-    const int count = n - first < PANEL ? n - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
+  const real *query = readable(a, m, q, &query_ld, r.packed[0]), *key = readable(a, n, k, &key_ld, r.packed[1]),
+             *dout = readable(a, m, dcontext, &context_ld, r.packed[2]);
+  for (int first = 0; first < m; first += PANEL) {
+    const int count = m - first < PANEL ? m - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
     for (int i = 0; i < count; i += LANES)
       transpose_rows(piece(count - i), w, dcontext + (int64_t)(first + i) * a->context_stride, a->context_stride, r.columns + i, pitch);
     rows_times(n, pitch, w, v, a->stride, r.columns, pitch, r.change + first, ld);
@@ -183,8 +183,9 @@ static void attention_backward(const linalg_attention *a, const real *q, const r
     else panel_change(a, 1, count, words, share + first, r.change + first, r.kept + first);
     columns_times(count, w, n, r.change + first, ld, key, key_ld, dq + (int64_t)first * a->stride, a->stride);
   }
-  rows_times(n, w, n, r.change, ld, query, query_ld, dk, a->stride);
-  rows_times(n, w, n, a->p > 0 ? r.kept : share, a->p > 0 ? ld : n, dout, context_ld, dv, a->stride);
+  for (int i = m; i < n; i++) memset(dq + (int64_t)i * a->stride, 0, (size_t)w * sizeof(real));
+  rows_times(n, w, m, r.change, ld, query, query_ld, dk, a->stride);
+  rows_times(n, w, m, a->p > 0 ? r.kept : share, a->p > 0 ? ld : m, dout, context_ld, dv, a->stride);
 }
 
 #endif
