@@ -1,4 +1,4 @@
-/* GELU, x Phi(x), and its slope, Phi(x) + x phi(x): one exp serves both (level/functions.h), for 0.3 ns a number instead of 1.7 by way of erf. */
+/* GELU, x Phi(x), and its slope, Phi(x) + x phi(x): one exp of our own serves both (level/functions.h), for a fifth of what erf and exp of a library cost. */
 #ifndef PEFTSCALE_LEVEL_GELU_H
 #define PEFTSCALE_LEVEL_GELU_H
 
