@@ -30,6 +30,7 @@ typedef struct kernel_table {
   void (*skinny_reduce)(int n, int w, int depth, real alpha, const real *x, int ldx, const real *f, int ldf, int in_rows, real beta, real *h, int ldh);
   void (*skinny_spread)(int n, int m, int w, real alpha, const real *h, int ldh, const real *f, int ldf, int in_rows, real beta, real *y, int ldy);
   void (*skinny_outer)(int n, int m, int w, real alpha, const real *x, int ldx, const real *h, int ldh, int in_rows, real beta, real *d, int ldd);
+  void (*skinny_outer_times)(int n, int m, int w, const real *x, int ldx, const real *h, int ldh, const real *times, real *d, int ldd);
 } kernel_table;
 
 extern const kernel_table kernels_base;      /* what MARCH allows         */

@@ -43,7 +43,10 @@ void linalg_product_nt(int m, int n, int k, real alpha, const real *a, int lda, 
 void linalg_product_nn(int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb, real beta, real *c, int ldc); /* A[m][k] B[k][n] */
 void linalg_product_tn(int m, int n, int k, real alpha, const real *a, int lda, const real *b, int ldb, real beta, real *c, int ldc); /* A[k][m] B[k][n] */
 
-/* The same three by plain loops with double sums: what the tests compare with. trans_a, trans_b: non-zero where the matrix is stored transposed. */
+/* C = (A^T B) o T, with T laid out as C is: A[k][m] B[k][n]. Not for C = T. */
+void linalg_product_tn_times(int m, int n, int k, const real *a, int lda, const real *b, int ldb, const real *times, real *c, int ldc);
+
+/* The first three by plain loops with double sums: what the tests compare with. trans_a, trans_b: non-zero where the matrix is stored transposed. */
 void linalg_reference_product(int trans_a, int trans_b, int m, int n, int k, double alpha, const real *a, int lda, const real *b, int ldb, double beta, real *c,
                               int ldc);
 

@@ -108,6 +108,15 @@ void linalg_product_tn(int m, int n, int k, real alpha, const real *a, int lda, 
   }
 }
 
+void linalg_product_tn_times(int m, int n, int k, const real *a, int lda, const real *b, int ldb, const real *times, real *c, int ldc) {
+  if (k > 0 && (is_skinny(k, n) || is_skinny(m, n))) {
+    kernels->skinny_outer_times(k, n, m, b, ldb, a, lda, times, c, ldc);
+    return;
+  }
+  linalg_product_tn(m, n, k, 1, a, lda, b, ldb, 0, c, ldc);
+  for (int i = 0; i < m; i++) linalg_multiply(n, times + (int64_t)i * ldc, c + (int64_t)i * ldc);
+}
+
 void linalg_reference_product(int trans_a, int trans_b, int m, int n, int k, double alpha, const real *a, int lda, const real *b, int ldb, double beta, real *c,
                               int ldc) {
   for (int i = 0; i < m; i++)

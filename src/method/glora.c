@@ -122,8 +122,8 @@ static int glora_gather(const adapter *a, method_workspace *w, real *grad) {
 
 /* Rows first .. first + count of W0 o (Xd Xu). */
 static void make_rows(const glora_state *s, const site *map, const tensor *x, const real *theta, int first, int count, real *rows) {
-  linalg_product_tn(count, map->in, s->rank, 1, theta + x->down + first, map->out, theta + x->up, map->in, 0, rows, map->in);
-  linalg_multiply((int64_t)count * map->in, map->weight + (int64_t)first * map->in, rows);
+  linalg_product_tn_times(count, map->in, s->rank, theta + x->down + first, map->out, theta + x->up, map->in, map->weight + (int64_t)first * map->in, rows,
+                          map->in);
 }
 
 /* A site's share of what is kept: the base map's output [n][out], H = X Xu^T of B [n][r], row sums of X [n]. */
@@ -239,15 +239,17 @@ static void backward_a_lora(const adapter *a, const glora_site *place, const sit
                             real *grad, real *dx) {
   const glora_state *s = a->state;
   const tensor *t = &place->tensor[TENSOR_A];
+  real *narrow = rows + (int64_t)ROW_BLOCK * s->widest_in;
   for (int first = 0; first < map->out; first += ROW_BLOCK) {
     int count = map->out - first < ROW_BLOCK ? map->out - first : ROW_BLOCK;
     if (dx) {
       make_rows(s, map, t, a->theta, first, count, rows);
       linalg_product_nn(n, map->in, count, 1, dy + first, y_stride, rows, map->in, 1, dx, map->in);
     }
-    linalg_product_tn(count, map->in, n, 1, dy + first, y_stride, x, map->in, 0, rows, map->in);
-    linalg_multiply((int64_t)count * map->in, map->weight + (int64_t)first * map->in, rows);
-    linalg_product_nt(s->rank, count, map->in, 1, a->theta + t->up, map->in, rows, map->in, 1, grad + t->down + first, map->out);
+    linalg_product_tn_times(count, map->in, n, dy + first, y_stride, x, map->in, map->weight + (int64_t)first * map->in, rows, map->in);
+    linalg_product_nt(count, s->rank, map->in, 1, rows, map->in, a->theta + t->up, map->in, 0, narrow, s->rank);
+    for (int k = 0; k < s->rank; k++)
+      for (int i = 0; i < count; i++) grad[t->down + (int64_t)k * map->out + first + i] += narrow[i * s->rank + k];
     linalg_product_nn(s->rank, map->in, count, 1, a->theta + t->down + first, map->out, rows, map->in, 1, grad + t->up, map->in);
   }
 }

@@ -150,7 +150,7 @@ static int find_sites(adapter *a, glora_state *s) {
     s->first[i + 1] = s->site_count;
   }
   a->scratch_width = s->rank + 1;
-  a->scratch_fixed = (int64_t)ROW_BLOCK * s->widest_in;
+  a->scratch_fixed = (int64_t)ROW_BLOCK * (s->widest_in + s->rank);
   return arena_take(a->memory, (size_t)s->site_count, sizeof *s->follow, &s->follow);
 }
 

@@ -78,6 +78,13 @@ static int take_head(const model *m, model_workspace *w) {
   int64_t n = w->sequences, d = m->shape.width;
   TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_stream, &w->first_stream));
   TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_position, &w->first_position));
+  if (reads_first_only(m)) {
+    TRY(arena_take(w->memory, (size_t)n + 1, sizeof *w->read_first, &w->read_first));
+    TRY(arena_take(w->memory, (size_t)n, sizeof *w->read_position, &w->read_position));
+    TRY(arena_take(w->memory, (size_t)n, sizeof *w->read_stream, &w->read_stream));
+    TRY(take(w, n * d, &w->read_residual));
+    for (int i = 0; i <= n; i++) w->read_first[i] = i;
+  }
   if (m->options.objective == MODEL_MLM) {
     int64_t k = w->masked;
     TRY(take(w, k * m->shape.vocabulary, &w->logits));

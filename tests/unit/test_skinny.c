@@ -97,6 +97,36 @@ static void products_equal_plain_loops(void **state) {
       }
 }
 
+/* (A^T B) o T, by the kernels of small products and without them. */
+static void products_are_multiplied(void **state) {
+  (void)state;
+  static const int shape[][3] = {{64, 384, 4}, {1, 64, 1}, {70, 80, 3}, {64, 112, 300}, {13, 64, 129}, {70, 100, 3}, {100, 384, 100}, {5, 7, 11}};
+  for (size_t s = 0; s < sizeof shape / sizeof *shape; s++)
+    for (int pad = 0; pad < 6; pad += 5) {
+      int m = shape[s][0], n = shape[s][1], k = shape[s][2];
+      matrix a = matrix_make(k, m, pad, 11), b = matrix_make(k, n, 2 * pad, 12), t = matrix_make(m, n, pad, 13), c = matrix_make(m, n, pad, 14);
+      size_t count = (size_t)(m - 1) * (size_t)c.ld + (size_t)n;
+      real *expected = malloc(count * sizeof *expected);
+      assert_non_null(expected);
+      memcpy(expected, c.at, count * sizeof *expected);
+      for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) c.at[(int64_t)i * c.ld + j] = (real)NAN; /* never read */
+      linalg_product_tn_times(m, n, k, a.at, a.ld, b.at, b.ld, t.at, c.at, c.ld);
+      linalg_reference_product(1, 0, m, n, k, 1, a.at, a.ld, b.at, b.ld, 0, expected, c.ld);
+      for (size_t i = 0; i < count; i++) {
+        int between = (int)(i % (size_t)c.ld) >= n;
+        double got = c.at[i], want = between ? (double)expected[i] : (double)expected[i] * (double)t.at[i];
+        if (between ? got != want : !(fabs(got - want) <= (sizeof(real) == 8 ? 1e-14 : 4e-6) * (k + 16)))
+          fail_msg("%d x %d x %d, pad %d: [%zu] is %.9g, not %.9g", m, n, k, pad, i, got, want);
+      }
+      free(expected);
+      matrix_free(&a);
+      matrix_free(&b);
+      matrix_free(&c);
+      matrix_free(&t);
+    }
+}
+
 /* A row's result is the same in products of any number of rows, at any place. */
 static void rows_are_on_their_own(void **state) {
   (void)state;
@@ -153,6 +183,7 @@ int main(void) {
     if (linalg_setup()) continue;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_equal_plain_loops),
+        cmocka_unit_test(products_are_multiplied),
         cmocka_unit_test(rows_are_on_their_own),
         cmocka_unit_test(bad_numbers_stay_in_their_rows),
     };

@@ -117,8 +117,7 @@ static void attention_forward(const linalg_attention *a, const real *q, const re
   const real *value = readable(a, v, &value_ld, r.packed[0]);
   for (int first = 0; first < a->length; first += PANEL) {
     const int count = a->length - first < PANEL ? a->length - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
-    for (int i = 0; i < count; i += LANES)
-      transpose_rows(piece(count - i), a->width, q + (int64_t)(first + i) * a->stride, a->stride, r.columns + i, pitch);
+    for (int i = 0; i < count; i += LANES) transpose_rows(piece(count - i), a->width, q + (int64_t)(first + i) * a->stride, a->stride, r.columns + i, pitch);
     rows_times(a->length, pitch, a->width, k, a->stride, r.columns, pitch, r.tile, pitch);
     if (a->p > 0) draw_panel(a, first, pitch, r.words);
     const uint32_t *words = a->p > 0 ? r.words : NULL;

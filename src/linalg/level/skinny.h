@@ -4,6 +4,7 @@
  *   reduce   h [n][w] = alpha x [n][depth] f + beta h            f: [w][depth] ("in rows") or [depth][w]
  *   spread   y [n][m] = alpha h [n][w] f + beta y                f: [w][m] ("in rows") or [m][w]
  *   outer    d [m][w] = alpha x^T h + beta d, or in rows d [w][m] = alpha h^T x + beta d      x [n][m], h [n][w]
+ *   outer_times  d [w][m] = (h^T x) o times, for any w
  *
  * depth and m are multiples of 16. A row of h or y depends neither on n nor on other rows. Sums over rows (outer) are made in blocks of ROW_BLOCK rows, in
  * order.
@@ -156,7 +157,7 @@ static void spread_rows(int n, int m, int w, const real *h, int ldh, const real 
     for (int j = 0, wide; j < m; j += wide ? ADD_VECS * LANES : LANES) {
       wide = m - j >= ADD_VECS * LANES;
       t.vectors = f + j;
-      tile_spread_rows(rows, wide, &t, beta, y + (int64_t)i * ldy + j, ldy);
+      tile_spread_rows(rows, wide, &t, &(tile_target){.y = y + (int64_t)i * ldy + j, .stride = ldy, .beta = beta});
     }
   }
 }
@@ -206,7 +207,7 @@ static void outer_columns(int n, int m, int w, real alpha, const real *x, int ld
 #undef WORK
 }
 
-static void outer_rows(int n, int m, int w, real alpha, const real *x, int ldx, const real *h, int ldh, real beta, real *d, int ldd) {
+static void outer_rows(int n, int m, int w, real alpha, const real *x, int ldx, const real *h, int ldh, real beta, real *d, int ldd, const real *times) {
   real scaled[ROW_BLOCK * VECS_MAX * LANES];
   if (alpha != 1) {
     for (int k = 0; k < n; k++)
@@ -219,10 +220,18 @@ static void outer_rows(int n, int m, int w, real alpha, const real *x, int ldx, 
     rows = add_rows(w - r);
     t.at = h + r;
     for (int j = 0, wide; j < m; j += wide ? ADD_VECS * LANES : LANES) {
+      const int64_t at = (int64_t)r * ldd + j;
       wide = m - j >= ADD_VECS * LANES;
       t.vectors = x + j;
-      tile_outer_rows(rows, wide, &t, beta, d + (int64_t)r * ldd + j, ldd);
+      tile_outer_rows(rows, wide, &t, &(tile_target){.y = d + at, .stride = ldd, .beta = beta, .times = times ? times + at : NULL});
     }
+  }
+}
+
+static void skinny_outer_times(int n, int m, int w, const real *x, int ldx, const real *h, int ldh, const real *times, real *d, int ldd) {
+  for (int i = 0; i < n; i += ROW_BLOCK) {
+    const int is_last = n - i <= ROW_BLOCK, count = is_last ? n - i : ROW_BLOCK;
+    outer_rows(count, m, w, 1, x + (int64_t)i * ldx, ldx, h + (int64_t)i * ldh, ldh, i > 0, d, ldd, is_last ? times : NULL);
   }
 }
 
@@ -231,7 +240,7 @@ static void skinny_outer(int n, int m, int w, real alpha, const real *x, int ldx
     count = n - i < ROW_BLOCK ? n - i : ROW_BLOCK;
     for (int r = 0, part; r < w; r += part) {
       part = skinny_part(w - r);
-      if (in_rows) outer_rows(count, m, part, alpha, x, ldx, h + r, ldh, beta, d + (int64_t)r * ldd, ldd);
+      if (in_rows) outer_rows(count, m, part, alpha, x, ldx, h + r, ldh, beta, d + (int64_t)r * ldd, ldd, NULL);
       else outer_columns(count, m, part, alpha, x, ldx, h + r, ldh, beta, d + r, ldd);
     }
   }

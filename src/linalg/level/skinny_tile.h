@@ -81,14 +81,29 @@ VEC_INLINE void tile_sum(const int P, const int V, const int g, const int fetch,
   VEC_EACH(int i = 0; i < P * V; i++) vec_store(sums + i * LANES, sum[i]);
 }
 
-/* y [P][V * LANES], rows `stride` apart, = the sums + beta y. */
-VEC_INLINE void tile_add(const int P, const int V, const int fetch, const tile_numbers *t, real beta, real *y, int64_t stride) {
+/* Where a tile's sums go: y [P][V * LANES], rows `stride` apart, = the sums + beta y; with `times` (rows as far apart): that, o times. */
+typedef struct tile_target {
+  real *y;
+  int64_t stride;
+  real beta;
+  const real *times;
+} tile_target;
+
+VEC_INLINE void tile_add(const int P, const int V, const int fetch, const tile_numbers *t, const tile_target *to) {
   vec sum[TILE_SUMS];
   VEC_EACH(int p = 0; p < P; p++)
-  VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] = beta == 0 ? (vec){0} : beta * vec_load(y + p * stride + v * LANES);
+  VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] = to->beta == 0 ? (vec){0} : to->beta * vec_load(to->y + p * to->stride + v * LANES);
+  if (to->times) { /* streamed through once, from memory: asked for a whole tile's height ahead */
+    VEC_EACH(int p = 0; p < P; p++)
+    VEC_EACH(int v = 0; v < V * LANES; v += FETCH_REALS) __builtin_prefetch(to->times + (P + p) * to->stride + v);
+  }
   tile_run(P, V, 1, fetch, t, sum);
+  if (to->times) {
+    VEC_EACH(int p = 0; p < P; p++)
+    VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] *= vec_load(to->times + p * to->stride + v * LANES);
+  }
   VEC_EACH(int p = 0; p < P; p++)
-  VEC_EACH(int v = 0; v < V; v++) vec_store(y + p * stride + v * LANES, sum[p * V + v]);
+  VEC_EACH(int v = 0; v < V; v++) vec_store(to->y + p * to->stride + v * LANES, sum[p * V + v]);
 }
 
 /* ---- the shapes that are made ---- */
@@ -142,25 +157,21 @@ static void tile_alone(int kind, const tile_numbers *t, real *sums) {
 /* Rows of ADD_VECS vectors (wide), or of one. */
 enum { ADD_VECS = 3, ADD_ROWS = TILE_SUMS / ADD_VECS };
 
-VEC_INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_numbers *t, real beta, real *y, int64_t stride) {
+VEC_INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_numbers *t, const tile_target *to) {
   if (wide) {
-    if (rows == 8) tile_add(ADD_ROWS, ADD_VECS, fetch, t, beta, y, stride);
-    else if (rows == 4) tile_add(4, ADD_VECS, fetch, t, beta, y, stride);
-    else if (rows == 2) tile_add(2, ADD_VECS, fetch, t, beta, y, stride);
-    else tile_add(1, ADD_VECS, fetch, t, beta, y, stride);
+    if (rows == 8) tile_add(ADD_ROWS, ADD_VECS, fetch, t, to);
+    else if (rows == 4) tile_add(4, ADD_VECS, fetch, t, to);
+    else if (rows == 2) tile_add(2, ADD_VECS, fetch, t, to);
+    else tile_add(1, ADD_VECS, fetch, t, to);
   } else {
-    if (rows == 8) tile_add(ADD_ROWS, 1, fetch, t, beta, y, stride);
-    else if (rows == 4) tile_add(4, 1, fetch, t, beta, y, stride);
-    else if (rows == 2) tile_add(2, 1, fetch, t, beta, y, stride);
-    else tile_add(1, 1, fetch, t, beta, y, stride);
+    if (rows == 8) tile_add(ADD_ROWS, 1, fetch, t, to);
+    else if (rows == 4) tile_add(4, 1, fetch, t, to);
+    else if (rows == 2) tile_add(2, 1, fetch, t, to);
+    else tile_add(1, 1, fetch, t, to);
   }
 }
 
-static void tile_spread_rows(int rows, int wide, const tile_numbers *t, real beta, real *y, int64_t stride) {
-  tile_add_rows(FETCH_NOTHING, rows, wide, t, beta, y, stride);
-}
-static void tile_outer_rows(int rows, int wide, const tile_numbers *t, real beta, real *y, int64_t stride) {
-  tile_add_rows(FETCH_VECTORS, rows, wide, t, beta, y, stride);
-}
+static void tile_spread_rows(int rows, int wide, const tile_numbers *t, const tile_target *to) { tile_add_rows(FETCH_NOTHING, rows, wide, t, to); }
+static void tile_outer_rows(int rows, int wide, const tile_numbers *t, const tile_target *to) { tile_add_rows(FETCH_VECTORS, rows, wide, t, to); }
 
 #endif

@@ -25,4 +25,5 @@ const kernel_table LEVEL_TABLE = {
     .skinny_reduce = skinny_reduce,
     .skinny_spread = skinny_spread,
     .skinny_outer = skinny_outer,
+    .skinny_outer_times = skinny_outer_times,
 };
