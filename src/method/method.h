@@ -151,7 +151,8 @@ typedef struct method {
   int (*expand)(adapter *a, const real *theta);
   /* For a touched group: x [n][in], y[s] [n][out_s] with row distance y_stride holds the base map's output and becomes the adapted one. */
   int (*forward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride);
-  /* dy[s] is the gradient for the adapted output and becomes the gradient for the base map's output; dx [n][in] += the method's own part (NULL: not wanted). */
+  /* dy[s] is the gradient for the adapted output and becomes the gradient for the base map's output; dx [n][in] += the method's own part (NULL: not wanted),
+   * where plan has set adds_input for the group. */
   int (*backward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx);
   /* grad += adjoint of expand applied to w->factor_gradient, which is cleared. */
   int (*gather)(const adapter *a, method_workspace *w, real *grad);
@@ -198,6 +199,7 @@ struct adapter {
   int64_t factor_count;  /* floats of factor_gradient                                                  */
   uint8_t *touched;      /* [group_count] the method acts on this group                                */
   uint8_t *keeps_input;  /* [group_count] backward wants the group's input x                           */
+  uint8_t *adds_input;   /* [group_count] backward adds to the gradient of x, which else it leaves alone */
   int *saved_width;      /* [group_count] floats per row kept for backward                             */
   int scratch_width;     /* floats per row of scratch, the largest of a call                           */
   int64_t scratch_fixed; /* floats of scratch behind those, whatever the number of rows                */

@@ -17,7 +17,7 @@ int scaled_plan(adapter *a, int rank, scaled *s) {
       if (!adapter_targets(a, place)) continue;
       g->site[g->count++] = (scaled_site){.site = from->site[slot], .slot = slot, .out = place->out, .a = -1, .b = -1, .inner = -1, .outer = -1};
     }
-    if (g->count) a->touched[i] = 1;
+    if (g->count) a->touched[i] = a->adds_input[i] = 1;
   }
   return ERROR_NONE;
 }
