@@ -39,7 +39,9 @@ int adapter_create(const method *m, const option_set *options, uint64_t seed, do
 }
 
 void adapter_destroy(adapter *a) {
-  if (a) arena_destroy(a->memory);
+  if (!a) return;
+  if (a->method->release) a->method->release(a);
+  arena_destroy(a->memory);
 }
 
 int adapter_add_segment(adapter *a, const char *name, const char *rate, int decays, int rows, int cols, int64_t *offset) {

@@ -15,6 +15,7 @@
 #include "base/option.h"
 #include "base/random.h"
 #include "base/real.h"
+#include "linalg/linalg.h"
 
 enum { METHOD_NAME_BYTES = 96, GROUP_MAX_SITES = 4 };
 
@@ -92,12 +93,13 @@ typedef struct row_keys {
   const uint64_t *position;
 } row_keys;
 
-/* One thread's changing memory. Sizes come from the adapter (below) and the largest shard. */
+/* One thread's changing memory. Sizes come from the adapter (below) and the largest shard, whose rows are counted up to a multiple of LINALG_ROW_BLOCK. */
 typedef struct method_workspace {
   real *factor_gradient; /* [adapter.factor_count] gradient of what expand made; accumulates over a thread's shards until gather        */
   real **saved;          /* [model groups] kept from forward to backward: [rows][saved_width of the group]; NULL for untouched groups     */
   real *scratch;         /* [rows][adapter.scratch_width]                                                                                 */
   uint64_t *element;     /* [rows] first element of each row for random numbers                                                           */
+  linalg_desk *desk;     /* for products with frozen matrices that are laid out (linalg_map)                                               */
   row_keys keys;
   int training; /* dropout on, activations kept */
 } method_workspace;
@@ -143,6 +145,8 @@ typedef struct method {
   int (*plan)(adapter *a);
   /* Takes the memory of expand and draws seeded constants; once, when sites have their numbers. NULL: none. */
   int (*prepare)(adapter *a);
+  /* Gives back what prepare took and no arena holds; also after a prepare that failed, or none. NULL: nothing. */
+  void (*release)(adapter *a);
   /* Writes the initial theta. */
   int (*init)(const adapter *a, real *theta);
   /* What takes part in step `step` (or METHOD_EVALUATION): sets a->active [segment_count]. Pure function of seed and step. NULL: everything, always. */
@@ -185,7 +189,8 @@ struct adapter {
   const method *method;
   const option_set *options;
   uint64_t seed;
-  double dropout; /* on the adapter branch's input */
+  double dropout;         /* on the adapter branch's input                                            */
+  linalg_backend backend; /* of products with frozen matrices; set before adapter_prepare, else OpenBLAS */
   const site *sites;
   int site_count;
   const site_group *groups;
