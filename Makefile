@@ -67,8 +67,8 @@ endif
 OPT ?= -O3
 MARCH ?= x86-64-v3
 
-# Never -ffast-math: sums keep their order, and NaN is found.
-OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fopenmp $(SANITIZE_FLAGS)
+# Never -ffast-math: sums keep their order, and NaN is found. That roots set no errno lets loops with them become vectors, and changes no number.
+OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fno-math-errno -fopenmp $(SANITIZE_FLAGS)
 # The vector kernels are compiled a second time for AVX-512 and chosen where the program runs; not where the whole program is compiled for that anyway.
 V4_FLAGS := -march=x86-64-v4 -mprefer-vector-width=512
 KERNELS_V4 := $(shell printf '%s\n' '$(hash)if !__x86_64__ || __AVX512VL__' '$(hash)error' '$(hash)endif' | $(CC) $(OWN_CFLAGS) $(CFLAGS) -x c -E - >/dev/null 2>&1 && \

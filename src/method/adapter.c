@@ -27,6 +27,7 @@ int adapter_create(const method *m, const option_set *options, uint64_t seed, do
     code = arena_take(memory, (size_t)group_count, sizeof *a->touched, &a->touched);
   }
   if (!code) code = arena_take(memory, (size_t)group_count, sizeof *a->keeps_input, &a->keeps_input);
+  if (!code) code = arena_take(memory, (size_t)group_count, sizeof *a->adds_input, &a->adds_input);
   if (!code) code = arena_take(memory, (size_t)group_count, sizeof *a->saved_width, &a->saved_width);
   if (!code && m->plan) code = m->plan(a);
   if (code) {
@@ -38,7 +39,9 @@ int adapter_create(const method *m, const option_set *options, uint64_t seed, do
 }
 
 void adapter_destroy(adapter *a) {
-  if (a) arena_destroy(a->memory);
+  if (!a) return;
+  if (a->method->release) a->method->release(a);
+  arena_destroy(a->memory);
 }
 
 int adapter_add_segment(adapter *a, const char *name, const char *rate, int decays, int rows, int cols, int64_t *offset) {

@@ -132,6 +132,7 @@ static void plan_kept(adapter *a, const glora_state *s, glora_site *place) {
   place->narrow_width = s->is_random || in_b == LORA ? s->rank : 0;
   a->saved_width[place->group] += place->base_width + place->narrow_width + 1;
   if (s->is_random || in_a == LORA || in_b == LORA) a->keeps_input[place->group] = 1;
+  if (s->is_random || in_a == LORA || in_b != NONE) a->adds_input[place->group] = 1;
 }
 
 static int find_sites(adapter *a, glora_state *s) {

@@ -50,7 +50,7 @@ static void plan_group(adapter *a, int group, double scale, lowrank *l) {
     l->pairs[l->pair_count++] = (lowrank_pair){
         .site = from->site[g->slot[s]], .group = group, .index = s, .in = g->in, .out = g->out[s], .a = g->a + (int64_t)s * l->rank * g->in, .b = g->b[s]};
   }
-  a->touched[group] = a->keeps_input[group] = 1;
+  a->touched[group] = a->keeps_input[group] = a->adds_input[group] = 1;
   a->saved_width[group] = g->count * l->rank;
   int scratch = g->count * l->rank + (a->dropout > 0 ? g->in : 0);
   if (scratch > a->scratch_width) a->scratch_width = scratch;

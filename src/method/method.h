@@ -15,6 +15,7 @@
 #include "base/option.h"
 #include "base/random.h"
 #include "base/real.h"
+#include "linalg/linalg.h"
 
 enum { METHOD_NAME_BYTES = 96, GROUP_MAX_SITES = 4 };
 
@@ -92,12 +93,13 @@ typedef struct row_keys {
   const uint64_t *position;
 } row_keys;
 
-/* One thread's changing memory. Sizes come from the adapter (below) and the largest shard. */
+/* One thread's changing memory. Sizes come from the adapter (below) and the largest shard, whose rows are counted up to a multiple of LINALG_ROW_BLOCK. */
 typedef struct method_workspace {
   real *factor_gradient; /* [adapter.factor_count] gradient of what expand made; accumulates over a thread's shards until gather        */
   real **saved;          /* [model groups] kept from forward to backward: [rows][saved_width of the group]; NULL for untouched groups     */
   real *scratch;         /* [rows][adapter.scratch_width]                                                                                 */
   uint64_t *element;     /* [rows] first element of each row for random numbers                                                           */
+  linalg_desk *desk;     /* for products with frozen matrices that are laid out (linalg_map)                                               */
   row_keys keys;
   int training; /* dropout on, activations kept */
 } method_workspace;
@@ -143,6 +145,8 @@ typedef struct method {
   int (*plan)(adapter *a);
   /* Takes the memory of expand and draws seeded constants; once, when sites have their numbers. NULL: none. */
   int (*prepare)(adapter *a);
+  /* Gives back what prepare took and no arena holds; also after a prepare that failed, or none. NULL: nothing. */
+  void (*release)(adapter *a);
   /* Writes the initial theta. */
   int (*init)(const adapter *a, real *theta);
   /* What takes part in step `step` (or METHOD_EVALUATION): sets a->active [segment_count]. Pure function of seed and step. NULL: everything, always. */
@@ -151,7 +155,8 @@ typedef struct method {
   int (*expand)(adapter *a, const real *theta);
   /* For a touched group: x [n][in], y[s] [n][out_s] with row distance y_stride holds the base map's output and becomes the adapted one. */
   int (*forward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride);
-  /* dy[s] is the gradient for the adapted output and becomes the gradient for the base map's output; dx [n][in] += the method's own part (NULL: not wanted). */
+  /* dy[s] is the gradient for the adapted output and becomes the gradient for the base map's output; dx [n][in] += the method's own part (NULL: not wanted),
+   * where plan has set adds_input for the group. */
   int (*backward)(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx);
   /* grad += adjoint of expand applied to w->factor_gradient, which is cleared. */
   int (*gather)(const adapter *a, method_workspace *w, real *grad);
@@ -184,7 +189,8 @@ struct adapter {
   const method *method;
   const option_set *options;
   uint64_t seed;
-  double dropout; /* on the adapter branch's input */
+  double dropout;         /* on the adapter branch's input                                            */
+  linalg_backend backend; /* of products with frozen matrices; set before adapter_prepare, else OpenBLAS */
   const site *sites;
   int site_count;
   const site_group *groups;
@@ -198,6 +204,7 @@ struct adapter {
   int64_t factor_count;  /* floats of factor_gradient                                                  */
   uint8_t *touched;      /* [group_count] the method acts on this group                                */
   uint8_t *keeps_input;  /* [group_count] backward wants the group's input x                           */
+  uint8_t *adds_input;   /* [group_count] backward adds to the gradient of x, which else it leaves alone */
   int *saved_width;      /* [group_count] floats per row kept for backward                             */
   int scratch_width;     /* floats per row of scratch, the largest of a call                           */
   int64_t scratch_fixed; /* floats of scratch behind those, whatever the number of rows                */

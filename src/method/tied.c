@@ -5,14 +5,19 @@
  * B = 0, u = v = 1. The gradients of A and B are sums over layers before they travel, so they go once; that also makes them grow with the number of layers,
  * which lr_tied can answer. Trainable and stored: sum over pairs of r (in + out), and for tl6 the sum over sites of out + r. Weight decay, where it is
  * on, pulls u and v towards 0, not towards their start.
+ *
+ * Each site has the factors A and B_l = diag(v_l) B diag(u_l) of LoRA's product (lowrank.h), made in expand. With their gradients dA and N = dB_l:
+ *   dA += dA,  dB += diag(v) N diag(u),  dv = rowsum(N o B o u),  du = colsum(N o B o v), summed over sites in their order.
+ * Cost: the product's, that is LoRA's of the same rank, and D = sum of r (in + out) numbers a step and rank in expand (8 bytes each) and in gather (12 bytes).
+ * Floor (MiniLM, r = 8 on q and v): 171 MFLOP for a step of 397 tokens, 1.5 MB a rank. Seen: BENCH.
  */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "linalg/linalg.h"
 #include "method/lowrank.h"
-#include "method/scaled.h"
 
 static const char *const variants[] = {"tl6", "tl5", NULL};
 static const char *const ties[] = {"type", "square", NULL};
@@ -30,10 +35,16 @@ typedef struct tied_pair {
   int64_t a, b;
 } tied_pair;
 
+/* Where the numbers of low.pairs[i] are in theta; -1: not trained, all ones. */
+typedef struct tied_site {
+  int64_t a, b, inner, outer;
+} tied_site;
+
 enum { PAIRS_MAX = 16 };
 
 typedef struct tied_state {
-  scaled low;
+  lowrank low;
+  tied_site *sites; /* [low.pair_count] */
   int pair_count;
   tied_pair pair[PAIRS_MAX];
 } tied_state;
@@ -66,13 +77,13 @@ static int pair_of(adapter *a, tied_state *state, const site *place, const tied_
   return ERROR_NONE;
 }
 
-static int add_site(adapter *a, scaled_site *s, int rank) {
-  const site *place = &a->sites[s->site];
+static int add_vectors(adapter *a, const lowrank_pair *pair, int rank, tied_site *s) {
+  const char *stem = a->sites[pair->site].name;
   char name[METHOD_NAME_BYTES + 8];
-  snprintf(name, sizeof name, "%s.u", place->name);
+  snprintf(name, sizeof name, "%s.u", stem);
   TRY(adapter_add_segment(a, name, "adapter", 1, 1, rank, &s->inner));
-  snprintf(name, sizeof name, "%s.v", place->name);
-  return adapter_add_segment(a, name, "adapter", 1, 1, place->out, &s->outer);
+  snprintf(name, sizeof name, "%s.v", stem);
+  return adapter_add_segment(a, name, "adapter", 1, 1, pair->out, &s->outer);
 }
 
 static int tied_plan(adapter *a) {
@@ -80,20 +91,14 @@ static int tied_plan(adapter *a) {
   int rank = (int)option_int(a->options, "rank"), has_vectors = !strcmp(option_text(a->options, "variant"), "tl6");
   TRY(arena_take(a->memory, 1, sizeof *state, &state));
   a->state = state;
-  TRY(scaled_plan(a, rank, &state->low));
-  for (int i = 0; i < a->group_count; i++) {
-    scaled_group *g = &state->low.groups[i];
-    for (int k = 0; k < g->count; k++) {
-      const tied_pair *p;
-      TRY(pair_of(a, state, &a->sites[g->site[k].site], &p));
-      g->site[k].a = p->a;
-      g->site[k].b = p->b;
-    }
-    g->shares_a = g->count > 0 && state->pair[0].module == NULL;
+  TRY(lowrank_plan(a, rank, 1, &state->low));
+  TRY(arena_take(a->memory, (size_t)state->low.pair_count, sizeof *state->sites, &state->sites));
+  for (int i = 0; i < state->low.pair_count; i++) {
+    const tied_pair *p;
+    TRY(pair_of(a, state, &a->sites[state->low.pairs[i].site], &p));
+    state->sites[i] = (tied_site){.a = p->a, .b = p->b, .inner = -1, .outer = -1};
   }
-  for (int i = 0; has_vectors && i < a->group_count; i++)
-    for (int k = 0; k < state->low.groups[i].count; k++) TRY(add_site(a, &state->low.groups[i].site[k], rank));
-  scaled_plan_widths(a, &state->low);
+  for (int i = 0; has_vectors && i < state->low.pair_count; i++) TRY(add_vectors(a, &state->low.pairs[i], rank, &state->sites[i]));
   return ERROR_NONE;
 }
 
@@ -105,26 +110,63 @@ static int tied_init(const adapter *a, real *theta) {
     real bound = (real)(1 / sqrt((double)p->in));
     random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, (uint64_t)i), 0, (int64_t)state->low.rank * p->in, -bound, bound, theta + p->a);
   }
-  for (int i = 0; i < a->group_count; i++)
-    for (int k = 0; k < state->low.groups[i].count; k++) {
-      const scaled_site *s = &state->low.groups[i].site[k];
-      for (int j = 0; s->inner >= 0 && j < state->low.rank; j++) theta[s->inner + j] = 1;
-      for (int j = 0; s->outer >= 0 && j < s->out; j++) theta[s->outer + j] = 1;
-    }
+  for (int i = 0; i < state->low.pair_count; i++) {
+    const tied_site *s = &state->sites[i];
+    for (int j = 0; s->inner >= 0 && j < state->low.rank; j++) theta[s->inner + j] = 1;
+    for (int j = 0; s->outer >= 0 && j < state->low.pairs[i].out; j++) theta[s->outer + j] = 1;
+  }
   return ERROR_NONE;
 }
 
 static int tied_expand(adapter *a, const real *theta) {
   tied_state *state = a->state;
+  const int rank = state->low.rank;
   a->theta = theta;
-  for (int i = 0; i < a->group_count; i++)
-    for (int k = 0; k < state->low.groups[i].count; k++) {
-      scaled_site *s = &state->low.groups[i].site[k];
-      s->a_value = theta + s->a;
-      s->b_value = theta + s->b;
-      s->inner_value = s->inner >= 0 ? theta + s->inner : NULL;
-      s->outer_value = s->outer >= 0 ? theta + s->outer : NULL;
+  for (int i = 0; i < state->low.pair_count; i++) {
+    const lowrank_pair *p = &state->low.pairs[i];
+    const tied_site *s = &state->sites[i];
+    real *made = state->low.made;
+    memcpy(made + p->a, theta + s->a, (size_t)rank * (size_t)p->in * sizeof *made);
+    if (s->inner < 0) {
+      memcpy(made + p->b, theta + s->b, (size_t)rank * (size_t)p->out * sizeof *made);
+      continue;
     }
+    for (int o = 0; o < p->out; o++) {
+      const real *from = theta + s->b + (int64_t)o * rank, *u = theta + s->inner, v = theta[s->outer + o];
+      real *to = made + p->b + (int64_t)o * rank;
+#pragma omp simd
+      for (int k = 0; k < rank; k++) to[k] = from[k] * u[k] * v;
+    }
+  }
+  state->low.factors = state->low.made;
+  return ERROR_NONE;
+}
+
+static int tied_gather(const adapter *a, method_workspace *w, real *grad) {
+  const tied_state *state = a->state;
+  const int rank = state->low.rank;
+  const real *theta = a->theta;
+  for (int i = 0; i < state->low.pair_count; i++) {
+    const lowrank_pair *p = &state->low.pairs[i];
+    const tied_site *s = &state->sites[i];
+    linalg_add((int64_t)rank * p->in, w->factor_gradient + p->a, grad + s->a);
+    if (s->inner < 0) {
+      linalg_add((int64_t)rank * p->out, w->factor_gradient + p->b, grad + s->b);
+      continue;
+    }
+    for (int o = 0; o < p->out; o++) {
+      const real *g = w->factor_gradient + p->b + (int64_t)o * rank, *b = theta + s->b + (int64_t)o * rank, *u = theta + s->inner, v = theta[s->outer + o];
+      real *db = grad + s->b + (int64_t)o * rank, *du = grad + s->inner, dv = 0;
+#pragma omp simd reduction(+ : dv)
+      for (int k = 0; k < rank; k++) {
+        db[k] += g[k] * u[k] * v;
+        du[k] += g[k] * b[k] * v;
+        dv += g[k] * b[k] * u[k];
+      }
+      grad[s->outer + o] += dv;
+    }
+  }
+  memset(w->factor_gradient, 0, (size_t)a->factor_count * sizeof(real));
   return ERROR_NONE;
 }
 
@@ -137,10 +179,11 @@ const method method_tied = {
     .option_count = sizeof tied_options / sizeof *tied_options,
     .training_options = "lr_tied",
     .plan = tied_plan,
+    .prepare = lowrank_prepare,
     .init = tied_init,
     .expand = tied_expand,
-    .forward = scaled_method_forward,
-    .backward = scaled_method_backward,
-    .gather = lowrank_gather_plain,
-    .merge = scaled_method_merge,
+    .forward = lowrank_method_forward,
+    .backward = lowrank_method_backward,
+    .gather = tied_gather,
+    .merge = lowrank_method_merge,
 };

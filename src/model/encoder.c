@@ -64,8 +64,10 @@ static int map_backward(const model *m, model_workspace *w, int layer, int stage
   if (m->adapter->touched[group]) {
     real *columns[GROUP_MAX_SITES];
     site_columns(m, group, dy, columns);
-    if (dx && !add) memset(dx, 0, (size_t)n * (size_t)p->cols * sizeof(real));
-    add = 1;
+    if (dx && !add && m->adapter->adds_input[group]) {
+      memset(dx, 0, (size_t)n * (size_t)p->cols * sizeof(real));
+      add = 1;
+    }
     TRY(m->adapter->method->backward(m->adapter, &w->method, group, n, x, columns, p->rows, dx));
     profile_mark(w, stage_part(stage) + 1, 1, 0);
   }

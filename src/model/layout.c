@@ -196,6 +196,7 @@ static int plan(model *m, const method *chosen, const option_set *method_options
   m->groups = m->census->groups;
   TRY(adapter_create(chosen, method_options, m->options.seed, m->options.dropout_adapter, m->sites, m->census->site_count, m->groups, m->census->group_count,
                      &m->adapter));
+  m->adapter->backend = m->options.backend;
   TRY(arena_take(m->memory, (size_t)(m->param_count + m->adapter->segment_count), sizeof *m->segments, &m->segments));
   for (int k = 0; k < REACHED; k++) m->reached[k].segment = -1;
   lay_out_theta(m, order);

@@ -131,6 +131,7 @@ int model_workspace_create(const model *m, int64_t tokens, int64_t sequences, in
     int widest = 3 * m->shape.width > m->shape.ffn ? 3 * m->shape.width : m->shape.ffn;
     code = take_all(m, w);
     if (!code) code = linalg_desk_create(tokens, widest, m->options.precision, &w->desk);
+    w->method.desk = w->desk;
   }
   if (code) arena_destroy(memory);
   else *result = w;

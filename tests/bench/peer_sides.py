@@ -109,8 +109,8 @@ class Ours:
 
     def call(self, *words, ranks=None):
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
-        command = [*self.mpirun, str(ranks or self.layout.ranks), STEP, "--peak", str(PEAK_S), *words, f"threads={self.layout.threads}",
-                   f"shards={self.layout.ranks * self.layout.threads}"]
+        command = [*self.mpirun, str(ranks or self.layout.ranks), STEP, "--peak", str(PEAK_S), f"threads={self.layout.threads}",
+                   f"shards={self.layout.ranks * self.layout.threads}", *words]
         (out,) = run_all([command], environment({}), "bench_step", [None])
         return out, began
 

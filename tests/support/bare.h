@@ -58,6 +58,7 @@ static inline int bare_stride(const bare *b, int group) {
 /* Base maps with random numbers, prepared, at the method's start, with memory for calls of `rows` rows. */
 static inline void bare_ready(bare *b, int rows) {
   adapter *a = b->adapter;
+  rows = (rows + LINALG_ROW_BLOCK - 1) / LINALG_ROW_BLOCK * LINALG_ROW_BLOCK; /* as method.h says */
   b->rows = rows;
   for (int i = 0; i < b->site_count; i++) {
     site *s = &b->sites[i];

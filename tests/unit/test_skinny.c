@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "linalg/linalg.h"
+#include "support/levels.h"
 
 /* Ranks below, at and above a register, a half and a quarter of one, and above the largest that the kernels take; wide sides of one register, of odd numbers
  * of them, and of more than a laid-out factor has room for; rows below and above a tile. */
@@ -176,11 +176,9 @@ static void bad_numbers_stay_in_their_rows(void **state) {
 }
 
 int main(void) {
-  static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
   int failed = 0, tried = 0;
-  for (int i = 0; i < 3; i++) {
-    setenv("PEFTSCALE_KERNELS", levels[i], 1);
-    if (linalg_setup()) continue;
+  for (int i = 0; i < LEVELS; i++) {
+    if (!level_use(i)) continue;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_equal_plain_loops),
         cmocka_unit_test(products_are_multiplied),
@@ -188,7 +186,7 @@ int main(void) {
         cmocka_unit_test(bad_numbers_stay_in_their_rows),
     };
     tried++;
-    failed += cmocka_run_group_tests_name(levels[i], tests, NULL, NULL);
+    failed += cmocka_run_group_tests_name(level_names[i], tests, NULL, NULL);
   }
   if (!tried) fprintf(stderr, "no level of kernels can be used here\n");
   return failed || !tried;

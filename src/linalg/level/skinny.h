@@ -34,17 +34,17 @@ static int skinny_part(int w) {
 
 /* ---- results of w numbers a row ---- */
 
-VEC_INLINE void put_numbers(const int w, real alpha, const real *sum, real beta, real *h) {
+INLINE void put_numbers(const int w, real alpha, const real *sum, real beta, real *h) {
   if (beta == 0)
     for (int r = 0; r < w; r++) h[r] = alpha * sum[r];
   else
     for (int r = 0; r < w; r++) h[r] = alpha * sum[r] + beta * h[r];
 }
 
-VEC_INLINE void put_row(int w, real alpha, const real *sum, real beta, real *h) {
+INLINE void put_row(int w, real alpha, const real *sum, real beta, real *h) {
   for (; w >= LANES; w -= LANES, sum += LANES, h += LANES) {
-    vec own = alpha * vec_load(sum);
-    vec_store(h, beta == 0 ? own : own + beta * vec_load(h));
+    lanes own = alpha * load(sum);
+    store(h, beta == 0 ? own : own + beta * load(h));
   }
   if (w == LANES / 2) put_numbers(LANES / 2, alpha, sum, beta, h);
   else if (w == LANES / 4) put_numbers(LANES / 4, alpha, sum, beta, h);
@@ -52,9 +52,9 @@ VEC_INLINE void put_row(int w, real alpha, const real *sum, real beta, real *h) 
 }
 
 /* Neighbouring lanes added: those of a, then those of b. */
-VEC_INLINE vec fold(vec a, vec b) {
-  vec_order even, odd;
-  VEC_EACH(int i = 0; i < LANES; i++) {
+INLINE lanes fold(lanes a, lanes b) {
+  lanes_int even, odd;
+  EACH(int i = 0; i < LANES; i++) {
     even[i] = 2 * i;
     odd[i] = 2 * i + 1;
   }
@@ -62,28 +62,28 @@ VEC_INLINE vec fold(vec a, vec b) {
 }
 
 /* Rows of h from their sums. Lanes of a group are parts of one sum, so that the sums of g rows fold into one vector. */
-VEC_INLINE void put_reduced(const int g, const narrow *s, int rows, real alpha, const real *sums, real beta, real *h, int ldh) {
+INLINE void put_reduced(const int g, const narrow *s, int rows, real alpha, const real *sums, real beta, real *h, int ldh) {
   if (g == 1) {
     for (int i = 0; i < rows; i++, sums += s->vecs * LANES, h += ldh) put_row(s->w, alpha, sums, beta, h);
     return;
   }
   for (int i = 0; i < rows; i += g, sums += g * LANES, h += (int64_t)g * ldh) {
-    const vec none = {0};
+    const lanes none = {0};
     const int there = rows - i < g ? rows - i : g, part = LANES / g;
     real row[LANES] __attribute__((aligned(LANES_BYTES)));
-    vec all = fold(vec_load(sums), there > 1 ? vec_load(sums + LANES) : none);
-    if (g == 4) all = fold(all, there > 2 ? fold(vec_load(sums + 2 * LANES), there > 3 ? vec_load(sums + 3 * LANES) : none) : none);
+    lanes all = fold(load(sums), there > 1 ? load(sums + LANES) : none);
+    if (g == 4) all = fold(all, there > 2 ? fold(load(sums + 2 * LANES), there > 3 ? load(sums + 3 * LANES) : none) : none);
     if (there == g && s->w == part && ldh == part && beta == 0) {
-      vec_store(h, alpha * all);
+      store(h, alpha * all);
       continue;
     }
-    vec_store(row, all);
+    store(row, all);
     for (int p = 0; p < there; p++) put_row(s->w, alpha, row + p * part, beta, h + (int64_t)p * ldh);
   }
 }
 
 /* `count` groups of g rows of d from their sums: lanes of a group are neighbouring rows. */
-VEC_INLINE void put_outer(const int g, const narrow *s, int count, real alpha, const real *sums, real beta, real *d, int ldd) {
+INLINE void put_outer(const int g, const narrow *s, int count, real alpha, const real *sums, real beta, real *d, int ldd) {
   const int part = LANES / g;
   for (int i = 0; i < count; i++, sums += s->vecs * LANES, d += (int64_t)g * ldd) {
     if (g == 1) {
@@ -91,7 +91,7 @@ VEC_INLINE void put_outer(const int g, const narrow *s, int count, real alpha, c
       continue;
     }
     real row[LANES] __attribute__((aligned(LANES_BYTES)));
-    vec_store(row, pack_ungroup(g, vec_load(sums)));
+    store(row, pack_ungroup(g, load(sums)));
     if (s->w == part && ldd == part) put_row(LANES, alpha, row, beta, d);
     else
       for (int p = 0; p < g; p++) put_row(s->w, alpha, row + p * part, beta, d + (int64_t)p * ldd);
@@ -100,8 +100,7 @@ VEC_INLINE void put_outer(const int g, const narrow *s, int count, real alpha, c
 
 /* ---- reduce ---- */
 
-VEC_INLINE void reduce_rows(const int g, const narrow *s, int n, int depth, real alpha, const real *x, int ldx, const real *packed, real beta, real *h,
-                            int ldh) {
+INLINE void reduce_rows(const int g, const narrow *s, int n, int depth, real alpha, const real *x, int ldx, const real *packed, real beta, real *h, int ldh) {
   real sums[TILE_SUMS * LANES] __attribute__((aligned(LANES_BYTES)));
   const int many = n < tile_down_rows[s->kind] ? 1 : tile_down_rows[s->kind];
   tile_numbers t = {.depth = depth / g, .across = ldx, .along = g, .vectors = packed, .pitch = s->vecs * LANES};
@@ -182,7 +181,7 @@ static void skinny_spread(int n, int m, int w, real alpha, const real *h, int ld
 
 /* ---- outer ---- */
 
-VEC_INLINE void outer_block(const int g, const narrow *s, int n, int m, real alpha, const real *x, int ldx, const real *packed, real beta, real *d, int ldd) {
+INLINE void outer_block(const int g, const narrow *s, int n, int m, real alpha, const real *x, int ldx, const real *packed, real beta, real *d, int ldd) {
   real sums[TILE_SUMS * LANES] __attribute__((aligned(LANES_BYTES)));
   const int groups = m / g, many = groups < tile_over_groups[s->kind] ? 1 : tile_over_groups[s->kind];
   tile_numbers t = {.depth = n, .across = g, .along = ldx, .vectors = packed, .pitch = s->vecs * LANES};

@@ -19,33 +19,33 @@ static narrow narrow_of(int w) {
 }
 
 /* Lane r g + p to lane p (LANES / g) + r, and back. */
-VEC_INLINE vec pack_ungroup(const int g, vec v) {
-  vec_order order;
-  VEC_EACH(int i = 0; i < LANES; i++) order[i] = i % (LANES / g) * g + i / (LANES / g);
+INLINE lanes pack_ungroup(const int g, lanes v) {
+  lanes_int order;
+  EACH(int i = 0; i < LANES; i++) order[i] = i % (LANES / g) * g + i / (LANES / g);
   return g == 1 ? v : __builtin_shuffle(v, order);
 }
-VEC_INLINE vec pack_regroup(const int g, vec v) {
-  vec_order order;
-  VEC_EACH(int i = 0; i < LANES; i++) order[i] = i % g * (LANES / g) + i / g;
+INLINE lanes pack_regroup(const int g, lanes v) {
+  lanes_int order;
+  EACH(int i = 0; i < LANES; i++) order[i] = i % g * (LANES / g) + i / g;
   return g == 1 ? v : __builtin_shuffle(v, order);
 }
 
 /* A step of transposing rows 0, g, 2 g ..: the off-diagonal blocks of s x s change places. */
-VEC_INLINE void pack_swap_step(const int g, const int s, const int rows, vec row[LANES]) {
-  vec_order low, high;
-  VEC_EACH(int l = 0; l < LANES; l++) {
+INLINE void pack_swap_step(const int g, const int s, const int rows, lanes row[LANES]) {
+  lanes_int low, high;
+  EACH(int l = 0; l < LANES; l++) {
     low[l] = l & s ? LANES + l - s : l;
     high[l] = l & s ? LANES + l : l + s;
   }
-  VEC_EACH(int i = 0; i < rows; i += g) {
+  EACH(int i = 0; i < rows; i += g) {
     if (i & s) continue;
-    vec a = row[i], b = row[i + s];
+    lanes a = row[i], b = row[i + s];
     row[i] = __builtin_shuffle(a, b, low);
     row[i + s] = __builtin_shuffle(a, b, high);
   }
 }
 
-VEC_INLINE void pack_swap(const int g, const int rows, vec row[LANES]) {
+INLINE void pack_swap(const int g, const int rows, lanes row[LANES]) {
   if (g <= 1 && rows > 1) pack_swap_step(g, 1, rows, row);
   if (g <= 2 && rows > 2) pack_swap_step(g, 2, rows, row);
   if (g <= 4 && rows > 4) pack_swap_step(g, 4, rows, row);
@@ -53,23 +53,23 @@ VEC_INLINE void pack_swap(const int g, const int rows, vec row[LANES]) {
 }
 
 /* packed[k / g] lane r g + p = f[r][k + p] of w rows; depth: a multiple of LANES. */
-VEC_INLINE void pack_rows(const int g, const narrow *s, int depth, const real *f, int ldf, real *packed) {
+INLINE void pack_rows(const int g, const narrow *s, int depth, const real *f, int ldf, real *packed) {
   const int pitch = s->vecs * LANES;
   for (int v = 0; v < s->vecs; v++)
     for (int k = 0; k < depth; k += LANES) {
-      vec row[LANES];
-      VEC_EACH(int r = 0; r < LANES / g; r++) row[r * g] = v * LANES + r < s->w ? vec_load(f + (int64_t)(v * LANES + r) * ldf + k) : (vec){0};
+      lanes row[LANES];
+      EACH(int r = 0; r < LANES / g; r++) row[r * g] = v * LANES + r < s->w ? load(f + (int64_t)(v * LANES + r) * ldf + k) : (lanes){0};
       pack_swap(g, LANES, row);
-      VEC_EACH(int i = 0; i < LANES; i += g) vec_store(packed + (k + i) / g * pitch + v * LANES, row[i]);
+      EACH(int i = 0; i < LANES; i += g) store(packed + (k + i) / g * pitch + v * LANES, row[i]);
     }
 }
 
 /* packed[k / g] lane r g + p = f[k + p][r]. */
-VEC_INLINE void pack_columns(const int g, const narrow *s, int depth, const real *f, int ldf, real *packed) {
+INLINE void pack_columns(const int g, const narrow *s, int depth, const real *f, int ldf, real *packed) {
   const int pitch = s->vecs * LANES;
   if (s->w == s->padded && (g == 1 || ldf == s->w)) {
     for (int k = 0; k < depth; k += g)
-      for (int v = 0; v < s->vecs; v++) vec_store(packed + k / g * pitch + v * LANES, pack_regroup(g, vec_load(f + (int64_t)k * ldf + v * LANES)));
+      for (int v = 0; v < s->vecs; v++) store(packed + k / g * pitch + v * LANES, pack_regroup(g, load(f + (int64_t)k * ldf + v * LANES)));
     return;
   }
   memset(packed, 0, (size_t)(depth / g * pitch) * sizeof *packed);
@@ -78,28 +78,28 @@ VEC_INLINE void pack_columns(const int g, const narrow *s, int depth, const real
 }
 
 /* packed[k] lane r g + p = h[k][r], whatever p. */
-VEC_INLINE void pack_repeated(const int g, const narrow *s, int depth, const real *h, int ldh, real *packed) {
+INLINE void pack_repeated(const int g, const narrow *s, int depth, const real *h, int ldh, real *packed) {
   const int pitch = s->vecs * LANES;
-  vec_order order;
-  VEC_EACH(int i = 0; i < LANES; i++) order[i] = i / g;
+  lanes_int order;
+  EACH(int i = 0; i < LANES; i++) order[i] = i / g;
   for (int k = 0; k < depth; k++)
     for (int v = 0; v < s->vecs; v++) {
       const real *from = h + (int64_t)k * ldh + v * LANES;
       int own = s->w - v * LANES; /* what follows in the array does no harm, where there is something */
-      vec row = own >= LANES || (int64_t)(depth - 1 - k) * ldh + own >= LANES ? vec_load(from) : vec_load_part(from, own);
-      vec_store(packed + k * pitch + v * LANES, __builtin_shuffle(row, order));
+      lanes row = own >= LANES || (int64_t)(depth - 1 - k) * ldh + own >= LANES ? load(from) : load_part(from, own);
+      store(packed + k * pitch + v * LANES, __builtin_shuffle(row, order));
     }
 }
 
 /* packed[r][j] = alpha f[j][r], f [count][w] without gaps where a vector holds g of its rows; count: a multiple of LANES. */
-VEC_INLINE void pack_transposed_rows(const int g, const narrow *s, int count, real alpha, const real *f, int ldf, real *packed) {
+INLINE void pack_transposed_rows(const int g, const narrow *s, int count, real alpha, const real *f, int ldf, real *packed) {
   const int rows = LANES / g;
   for (int v = 0; v < s->vecs; v++)
     for (int j = 0; j < count; j += LANES) {
-      vec row[LANES];
-      VEC_EACH(int i = 0; i < rows; i++) row[i] = alpha * vec_load(f + (int64_t)(j + i * g) * ldf + v * LANES);
+      lanes row[LANES];
+      EACH(int i = 0; i < rows; i++) row[i] = alpha * load(f + (int64_t)(j + i * g) * ldf + v * LANES);
       pack_swap(1, rows, row);
-      VEC_EACH(int i = 0; i < rows; i++) vec_store(packed + (int64_t)(v * LANES + i) * count + j, pack_regroup(g, row[i]));
+      EACH(int i = 0; i < rows; i++) store(packed + (int64_t)(v * LANES + i) * count + j, pack_regroup(g, row[i]));
     }
 }
 

@@ -8,11 +8,10 @@
 #ifndef PEFTSCALE_LEVEL_SKINNY_TILE_H
 #define PEFTSCALE_LEVEL_SKINNY_TILE_H
 
-#include "linalg/level/vector.h"
+#include "linalg/level/lanes.h"
 
-#if LANES_BYTES == 64
-#include <immintrin.h>
-#endif
+/* Loops over constants, laid out flat, so that arrays of vectors become registers. */
+#define EACH _Pragma("GCC unroll 32") for
 
 /* Sums that fit the registers beside what they are made of: 32 registers with AVX-512, else 16. */
 enum { VECS_MAX = 4, TILE_SUMS = LANES_BYTES == 64 ? 24 : 12 };
@@ -24,20 +23,20 @@ enum { GROUP_MAX = LANES_BYTES == 64 ? 4 : 2 };
 #endif
 
 /* p[0] .. p[g - 1], p[0] .. over all lanes. */
-VEC_INLINE vec tile_spread(const int g, const real *p) {
+INLINE lanes tile_spread(const int g, const real *p) {
 #ifndef PEFTSCALE_DOUBLE
   if (g == 2) {
     typedef double halves __attribute__((vector_size(LANES_BYTES)));
     double both;
     memcpy(&both, p, sizeof both);
-    return (vec)(both - (halves){0});
+    return (lanes)(both - (halves){0});
   }
 #if LANES_BYTES == 64
-  if (g == 4) return (vec)_mm512_broadcast_f32x4(_mm_loadu_ps(p));
+  if (g == 4) return (lanes)_mm512_broadcast_f32x4(_mm_loadu_ps(p));
 #endif
 #endif
   (void)g; /* 1 */
-  return *p - (vec){0};
+  return every(*p);
 }
 
 /* A tile's numbers: P that are broadcast, `across` apart, in each of `depth` turns, `along` apart; and V vectors a turn, `pitch` apart. */
@@ -54,31 +53,31 @@ typedef struct tile_numbers {
 enum { FETCH_NOTHING, FETCH_BROADCAST, FETCH_VECTORS, FETCH_REALS = 64 / sizeof(real) };
 
 /* sum[p][v] += sum over depth d of spread(at[p across + d along]) vectors[d pitch + v LANES]. */
-VEC_INLINE void tile_run(const int P, const int V, const int g, const int fetch, const tile_numbers *t, vec sum[TILE_SUMS]) {
+INLINE void tile_run(const int P, const int V, const int g, const int fetch, const tile_numbers *t, lanes sum[TILE_SUMS]) {
   const real *at = t->at, *vectors = t->vectors;
   const int64_t across = t->across, along = t->along, pitch = t->pitch;
   for (int d = 0; d < t->depth; d++, at += along, vectors += pitch) {
-    vec b[VECS_MAX];
+    lanes b[VECS_MAX];
     if (fetch == FETCH_BROADCAST) {
-      VEC_EACH(int i = 0; i < P * g; i += FETCH_REALS) __builtin_prefetch(at + P * g + i);
+      EACH(int i = 0; i < P * g; i += FETCH_REALS) __builtin_prefetch(at + P * g + i);
     }
     if (fetch == FETCH_VECTORS) {
-      VEC_EACH(int i = 0; i < V * LANES; i += FETCH_REALS) __builtin_prefetch(vectors + V * LANES + i);
+      EACH(int i = 0; i < V * LANES; i += FETCH_REALS) __builtin_prefetch(vectors + V * LANES + i);
     }
-    VEC_EACH(int v = 0; v < V; v++) b[v] = vec_load(vectors + v * LANES);
-    VEC_EACH(int p = 0; p < P; p++) {
-      vec a = tile_spread(g, at + p * across);
-      VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] += a * b[v];
+    EACH(int v = 0; v < V; v++) b[v] = load(vectors + v * LANES);
+    EACH(int p = 0; p < P; p++) {
+      lanes a = tile_spread(g, at + p * across);
+      EACH(int v = 0; v < V; v++) sum[p * V + v] += a * b[v];
     }
   }
 }
 
 /* sums [P][V * LANES] = the sums. */
-VEC_INLINE void tile_sum(const int P, const int V, const int g, const int fetch, const tile_numbers *t, real *sums) {
-  vec sum[TILE_SUMS];
-  VEC_EACH(int i = 0; i < P * V; i++) sum[i] = (vec){0};
+INLINE void tile_sum(const int P, const int V, const int g, const int fetch, const tile_numbers *t, real *sums) {
+  lanes sum[TILE_SUMS];
+  EACH(int i = 0; i < P * V; i++) sum[i] = (lanes){0};
   tile_run(P, V, g, fetch, t, sum);
-  VEC_EACH(int i = 0; i < P * V; i++) vec_store(sums + i * LANES, sum[i]);
+  EACH(int i = 0; i < P * V; i++) store(sums + i * LANES, sum[i]);
 }
 
 /* Where a tile's sums go: y [P][V * LANES], rows `stride` apart, = the sums + beta y; with `times` (rows as far apart): that, o times. */
@@ -89,21 +88,21 @@ typedef struct tile_target {
   const real *times;
 } tile_target;
 
-VEC_INLINE void tile_add(const int P, const int V, const int fetch, const tile_numbers *t, const tile_target *to) {
-  vec sum[TILE_SUMS];
-  VEC_EACH(int p = 0; p < P; p++)
-  VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] = to->beta == 0 ? (vec){0} : to->beta * vec_load(to->y + p * to->stride + v * LANES);
+INLINE void tile_add(const int P, const int V, const int fetch, const tile_numbers *t, const tile_target *to) {
+  lanes sum[TILE_SUMS];
+  EACH(int p = 0; p < P; p++)
+  EACH(int v = 0; v < V; v++) sum[p * V + v] = to->beta == 0 ? (lanes){0} : to->beta * load(to->y + p * to->stride + v * LANES);
   if (to->times) { /* streamed through once, from memory: asked for a whole tile's height ahead */
-    VEC_EACH(int p = 0; p < P; p++)
-    VEC_EACH(int v = 0; v < V * LANES; v += FETCH_REALS) __builtin_prefetch(to->times + (P + p) * to->stride + v);
+    EACH(int p = 0; p < P; p++)
+    EACH(int v = 0; v < V * LANES; v += FETCH_REALS) __builtin_prefetch(to->times + (P + p) * to->stride + v);
   }
   tile_run(P, V, 1, fetch, t, sum);
   if (to->times) {
-    VEC_EACH(int p = 0; p < P; p++)
-    VEC_EACH(int v = 0; v < V; v++) sum[p * V + v] *= vec_load(to->times + p * to->stride + v * LANES);
+    EACH(int p = 0; p < P; p++)
+    EACH(int v = 0; v < V; v++) sum[p * V + v] *= load(to->times + p * to->stride + v * LANES);
   }
-  VEC_EACH(int p = 0; p < P; p++)
-  VEC_EACH(int v = 0; v < V; v++) vec_store(to->y + p * to->stride + v * LANES, sum[p * V + v]);
+  EACH(int p = 0; p < P; p++)
+  EACH(int v = 0; v < V; v++) store(to->y + p * to->stride + v * LANES, sum[p * V + v]);
 }
 
 /* ---- the shapes that are made ---- */
@@ -157,7 +156,7 @@ static void tile_alone(int kind, const tile_numbers *t, real *sums) {
 /* Rows of ADD_VECS vectors (wide), or of one. */
 enum { ADD_VECS = 3, ADD_ROWS = TILE_SUMS / ADD_VECS };
 
-VEC_INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_numbers *t, const tile_target *to) {
+INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_numbers *t, const tile_target *to) {
   if (wide) {
     if (rows == 8) tile_add(ADD_ROWS, ADD_VECS, fetch, t, to);
     else if (rows == 4) tile_add(4, ADD_VECS, fetch, t, to);
