@@ -177,52 +177,6 @@ static int vera_expand(adapter *a, const real *theta) {
 
 /* ---- the product ---- */
 
-/* y = x o v, row by row. */
-static void scale_rows(int n, int width, const real *x, const real *v, real *y) {
-  for (int i = 0; i < n; i++, x += width, y += width) {
-#pragma omp simd
-    for (int j = 0; j < width; j++) y[j] = x[j] * v[j];
-  }
-}
-
-/* y += x o v, row by row. */
-static void add_scaled_rows(int n, int width, const real *x, const real *v, real *y, int y_stride) {
-  for (int i = 0; i < n; i++, x += width, y += y_stride) {
-#pragma omp simd
-    for (int j = 0; j < width; j++) y[j] += x[j] * v[j];
-  }
-}
-
-/* Of a site's outputs: db += colsum(G o Z), scaled = G o b. */
-static void return_outputs(int n, int width, const real *g, int stride, const real *z, const real *b, real *db, real *scaled) {
-  for (int i = 0; i < n; i++, g += stride, z += width, scaled += width) {
-#pragma omp simd
-    for (int j = 0; j < width; j++) {
-      db[j] += g[j] * z[j];
-      scaled[j] = g[j] * b[j];
-    }
-  }
-}
-
-/* Of its hidden numbers: dd += colsum(U o H); dh = U o d, or += for a site that is not the first of its group. */
-static void return_hidden(int n, int width, const real *u, const real *h, const real *d, int adds, real *dd, real *dh) {
-  for (int i = 0; i < n; i++, u += width, h += width, dh += width) {
-    if (adds) {
-#pragma omp simd
-      for (int j = 0; j < width; j++) {
-        dd[j] += u[j] * h[j];
-        dh[j] += u[j] * d[j];
-      }
-    } else {
-#pragma omp simd
-      for (int j = 0; j < width; j++) {
-        dd[j] += u[j] * h[j];
-        dh[j] = u[j] * d[j];
-      }
-    }
-  }
-}
-
 /* Whole blocks of rows, so that what the products write behind the last row has its place. */
 static int64_t padded(int n) { return (n + LINALG_ROW_BLOCK - 1) / LINALG_ROW_BLOCK * LINALG_ROW_BLOCK; }
 
@@ -253,9 +207,9 @@ static int vera_forward(const adapter *a, method_workspace *w, int group, int n,
       const vera_site *s = &g->site[k];
       const vera_matrix *to_output = &v->b[s->b];
       real *z = kept ? kept + (int64_t)first * s->out : space.wide;
-      scale_rows(rows, v->rank, h, a->theta + s->inner, space.narrow);
+      linalg_scale_rows(rows, v->rank, h, v->rank, a->theta + s->inner, space.narrow, v->rank, 0);
       TRY(linalg_map_forward(to_output->map, w->desk, &to_output->weight, NULL, rows, space.narrow, z));
-      add_scaled_rows(rows, s->out, z, a->theta + s->outer, y[s->slot] + (int64_t)first * y_stride, y_stride);
+      linalg_scale_rows(rows, s->out, z, s->out, a->theta + s->outer, y[s->slot] + (int64_t)first * y_stride, y_stride, 1);
       if (kept) kept += padded(n) * s->out;
     }
   }
@@ -275,10 +229,11 @@ static int vera_backward(const adapter *a, method_workspace *w, int group, int n
     for (int k = 0; k < g->count; k++) {
       const vera_site *s = &g->site[k];
       const vera_matrix *to_output = &v->b[s->b];
-      return_outputs(rows, s->out, dy[s->slot] + (int64_t)first * y_stride, y_stride, kept + (int64_t)first * s->out, a->theta + s->outer,
-                     w->factor_gradient + s->outer, space.wide);
+      linalg_scale_rows_backward(rows, s->out, dy[s->slot] + (int64_t)first * y_stride, y_stride, kept + (int64_t)first * s->out, s->out, a->theta + s->outer,
+                                 space.wide, s->out, 0, w->factor_gradient + s->outer, NULL);
       TRY(linalg_map_backward(to_output->map, w->desk, &to_output->weight, rows, space.wide, 0, space.narrow));
-      return_hidden(rows, v->rank, space.narrow, h, a->theta + s->inner, k > 0, w->factor_gradient + s->inner, space.h);
+      linalg_scale_rows_backward(rows, v->rank, space.narrow, v->rank, h, v->rank, a->theta + s->inner, space.h, v->rank, k > 0, w->factor_gradient + s->inner,
+                                 NULL);
       kept += padded(n) * s->out;
     }
     if (dx)
