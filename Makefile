@@ -67,8 +67,8 @@ endif
 OPT ?= -O3
 MARCH ?= x86-64-v3
 
-# Never -ffast-math: sums keep their order, and NaN is found.
-OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fopenmp $(SANITIZE_FLAGS)
+# Never -ffast-math: sums keep their order, and NaN is found. That roots set no errno lets loops with them become vectors, and changes no number.
+OWN_CFLAGS := -std=gnu11 $(OPT) -g $(if $(MARCH),-march=$(MARCH)) -fno-math-errno -fopenmp $(SANITIZE_FLAGS)
 # The vector kernels are compiled a second time for AVX-512 and chosen where the program runs; not where the whole program is compiled for that anyway.
 V4_FLAGS := -march=x86-64-v4 -mprefer-vector-width=512
 KERNELS_V4 := $(shell printf '%s\n' '$(hash)if !__x86_64__ || __AVX512VL__' '$(hash)error' '$(hash)endif' | $(CC) $(OWN_CFLAGS) $(CFLAGS) -x c -E - >/dev/null 2>&1 && \
@@ -183,6 +183,7 @@ TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/conformance/*.c test
 TEST_PROGRAMS := $(patsubst tests/%.c,$(B)/tests/%,$(filter-out %_double.c,$(TEST_SOURCES)))
 DOUBLE_PROGRAMS := $(patsubst %.c,$(B)/double/%,$(notdir $(filter %_double.c,$(TEST_SOURCES)))) \
   $(patsubst tests/conformance/%.c,$(B)/double/%_double,$(wildcard tests/conformance/conformance.c))
+PEER_LIBRARIES := $(B)/bench/libpeak.so $(B)/bench/libmkl_as_on_intel.so
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 # ---- library and program ----
@@ -280,7 +281,7 @@ $(B)/double/%_double: tests/conformance/%_double.c $(DOUBLE_NEEDS)
 	$(call build_test,-DPEFTSCALE_DOUBLE,$(SUPPORT_DOUBLE_LIBRARY) $(DOUBLE_LIBRARY))
 
 .PHONY: bench-sweep bench-analysis bench-peer stats-proof tests bench-programs test test-all unit layers counts deps venv oracle demo cluster-demo bench tables report figures
-tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) ## build the test programs and run none
+tests: all $(TEST_PROGRAMS) $(DOUBLE_LIBRARY) $(DOUBLE_PROGRAMS) $(B)/bench/bench_step $(PEER_LIBRARIES) ## build the test programs and run none
 bench-programs: $(BENCH_PROGRAMS)
 
 # After the check for dependencies comes a second make: this one asked pkg-config for flags before they may have been installed.
@@ -352,7 +353,7 @@ $(B)/bench/libmkl_as_on_intel.so: tests/bench/peer/mkl_as_on_intel.c $(B)/flags.
 bench-peer: ## training steps against transformers, PEFT and DistributedDataParallel, in turns; needs weights and SST-2; ARGS are its options
 	@$(DEPS)
 	@$(DEPS) --oracle
-	@$(MAKE) all $(B)/bench/bench_step $(B)/bench/libpeak.so $(B)/bench/libmkl_as_on_intel.so
+	@$(MAKE) all $(B)/bench/bench_step $(PEER_LIBRARIES)
 	@PEFTSCALE_BUILD='$(B)' PEFTSCALE='$(B)/peftscale' $(PYTHON) -B tests/bench/bench_peer.py $(ARGS)
 
 stats-proof: ## coverage, family errors and power of the analysis' statistics by simulation, as the tables of analysis/stats/README.md; takes half an hour

@@ -133,22 +133,58 @@ static real *join_backward(const model *m, model_workspace *w, const batch *b, i
   return dbranch ? dbranch : dsum;
 }
 
-/* Of the scores and of the context. */
-static double attention_flop(const model *m, const batch *b) {
+/* Of the scores and of the context, with the queries that there are. */
+static double attention_flop(const model *m, const batch *all, const batch *queries) {
   double pairs = 0;
-  for (int s = 0; s < b->sequences; s++) pairs += (double)(b->first[s + 1] - b->first[s]) * (b->first[s + 1] - b->first[s]);
+  for (int s = 0; s < all->sequences; s++) pairs += (double)(all->first[s + 1] - all->first[s]) * (queries->first[s + 1] - queries->first[s]);
   return 4 * pairs * m->shape.width;
 }
 
-static int layer_forward(const model *m, model_workspace *w, const batch *b, int l) {
+/* picked [sequences][width] = the first row of each sequence. */
+static void pick_rows(const model *m, const batch *b, const real *x, real *picked) {
+  int d = m->shape.width;
+  for (int s = 0; s < b->sequences; s++) memcpy(picked + (int64_t)s * d, x + (int64_t)b->first[s] * d, (size_t)d * sizeof(real));
+}
+
+/* The way back, in place: row s becomes the first of sequence s, and all others 0. */
+static void spread_rows(const model *m, const batch *b, real *x) {
+  int d = m->shape.width;
+  for (int s = b->sequences - 1; s >= 0; s--) { /* no row moves up, so the last goes first */
+    real *first = x + (int64_t)b->first[s] * d;
+    memmove(first, x + (int64_t)s * d, (size_t)d * sizeof(real));
+    linalg_set_rows(b->first[s + 1] - b->first[s] - 1, d, NULL, first + d, d);
+  }
+}
+
+static void use_keys(model_workspace *w, const batch *b) { w->method.keys = (row_keys){b->stream, b->position}; }
+
+/* The rows on which a layer works behind its keys and values: all, or in the last one those that the head reads. */
+static const batch *rows_behind(const model *m, model_workspace *w, const batch *b, int layer) {
+  if (layer + 1 < m->shape.layers || !reads_first_only(m)) return b;
+  for (int s = 0; s < b->sequences; s++) w->read_stream[s] = b->stream[b->first[s]];
+  w->read = (batch){.sequences = b->sequences, .tokens = b->sequences, .longest = 1, .first = w->read_first, .stream = w->read_stream, .position = w->read_position};
+  return &w->read;
+}
+
+static int layer_forward(const model *m, model_workspace *w, const batch *all, int l) {
   const layer_params *p = &m->layers[l];
   layer_memory *k = &w->layers[l];
+  const batch *b = rows_behind(m, w, all, l);
+  const real *residual = w->hidden[l];
   int n = b->tokens, keeps = w->method.training && level_of(l, STAGE_DOWN) >= m->lowest;
-  TRY(map_forward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
-  attention_forward(m, w, b, l, k->qkv, k->share, k->context);
-  profile_mark(w, PART_ATTENTION, 0, attention_flop(m, b));
+  use_keys(w, all);
+  TRY(map_forward(m, w, l, STAGE_QKV, all->tokens, p->qkv_weight, p->qkv_bias, w->hidden[l], k->qkv));
+  if (b == all) {
+    attention_forward(m, w, all, l, k->qkv, k->share, k->context);
+  } else {
+    attention_first_forward(m, w, all, l, k->qkv, k->share, k->context);
+    pick_rows(m, all, w->hidden[l], w->read_residual);
+    residual = w->read_residual;
+    use_keys(w, b);
+  }
+  profile_mark(w, PART_ATTENTION, 0, attention_flop(m, all, b));
   TRY(map_forward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, k->middle));
-  join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, w->hidden[l], k->middle, keeps ? k->hat1 : NULL, k->deviation1);
+  join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, residual, k->middle, keeps ? k->hat1 : NULL, k->deviation1);
   TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
   linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
   profile_mark(w, PART_GELU, 0, 0);
@@ -159,7 +195,6 @@ static int layer_forward(const model *m, model_workspace *w, const batch *b, int
 }
 
 int encoder_forward(const model *m, model_workspace *w, const batch *b) {
-  w->method.keys = (row_keys){b->stream, b->position};
   embed(m, w, b, w->hidden[0]);
   profile_mark(w, PART_EMBEDDING, 0, 0);
   for (int l = 0; l < m->shape.layers; l++) TRY(layer_forward(m, w, b, l));
@@ -167,10 +202,12 @@ int encoder_forward(const model *m, model_workspace *w, const batch *b) {
 }
 
 /* w->dhidden: gradient for the layer's output on entry, for its input on return (if anything below wants it); on the way that of the residual stream. */
-static int layer_backward(const model *m, model_workspace *w, const batch *b, int l, real *grad, const model_progress *progress) {
+static int layer_backward(const model *m, model_workspace *w, const batch *all, int l, real *grad, const model_progress *progress) {
   const layer_params *p = &m->layers[l];
   layer_memory *k = &w->layers[l];
+  const batch *b = rows_behind(m, w, all, l);
   int n = b->tokens;
+  use_keys(w, b);
   real *dsum = w->dhidden, *dbranch;
   dbranch = join_backward(m, w, b, l, STAGE_DOWN, 2 * l + 1, p->norm2_gain, p->norm2_shift, k->hat2, k->deviation2, dsum, grad);
   int more = m->lowest < level_of(l, STAGE_DOWN);
@@ -191,11 +228,17 @@ static int layer_backward(const model *m, model_workspace *w, const batch *b, in
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
-  attention_backward(m, w, b, l, k->qkv, k->share, w->dcontext, w->dqkv);
-  profile_mark(w, PART_ATTENTION, 1, 2 * attention_flop(m, b));
+  if (b == all) {
+    attention_backward(m, w, all, l, k->qkv, k->share, w->dcontext, w->dqkv);
+  } else {
+    attention_first_backward(m, w, all, l, k->qkv, k->share, w->dcontext, w->dqkv);
+    spread_rows(m, all, dsum);
+    use_keys(w, all);
+  }
+  profile_mark(w, PART_ATTENTION, 1, 2 * attention_flop(m, all, b));
   tell(progress, 0);
   more = m->lowest < level_of(l, STAGE_QKV);
-  TRY(map_backward(m, w, l, STAGE_QKV, n, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? dsum : NULL, 1, grad, progress));
+  TRY(map_backward(m, w, l, STAGE_QKV, all->tokens, p->qkv_weight, p->qkv_bias, w->hidden[l], w->dqkv, more ? dsum : NULL, 1, grad, progress));
   tell(progress, 0);
   return ERROR_NONE;
 }

@@ -7,13 +7,17 @@
 
 /* ---- pooling ---- */
 
+/* Where the head reads first tokens alone, hidden and dhidden have only these. */
 static void pool(const model *m, const batch *b, const real *hidden, real *pooled) {
   int d = m->shape.width;
+  if (reads_first_only(m)) {
+    memcpy(pooled, hidden, (size_t)b->sequences * (size_t)d * sizeof(real));
+    return;
+  }
   for (int s = 0; s < b->sequences; s++) {
     int first = b->first[s], length = b->first[s + 1] - first;
     real *row = pooled + (int64_t)s * d;
     memcpy(row, hidden + (int64_t)first * d, (size_t)d * sizeof(real));
-    if (m->options.pooling == MODEL_POOL_FIRST) continue;
     for (int i = 1; i < length; i++) linalg_add(d, hidden + (int64_t)(first + i) * d, row);
     for (int j = 0; j < d; j++) row[j] /= (real)length;
   }
@@ -21,14 +25,13 @@ static void pool(const model *m, const batch *b, const real *hidden, real *poole
 
 static void pool_backward(const model *m, const batch *b, const real *dpooled, real *dhidden) {
   int d = m->shape.width;
+  if (reads_first_only(m)) {
+    memcpy(dhidden, dpooled, (size_t)b->sequences * (size_t)d * sizeof(real));
+    return;
+  }
   for (int s = 0; s < b->sequences; s++) {
     int first = b->first[s], length = b->first[s + 1] - first;
     const real *row = dpooled + (int64_t)s * d;
-    if (m->options.pooling == MODEL_POOL_FIRST) {
-      memcpy(dhidden + (int64_t)first * d, row, (size_t)d * sizeof(real));
-      linalg_set_rows(length - 1, d, NULL, dhidden + (int64_t)(first + 1) * d, d);
-      continue;
-    }
     for (int i = 0; i < length; i++) {
       real *out = dhidden + (int64_t)(first + i) * d;
 #pragma omp simd

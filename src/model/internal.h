@@ -84,7 +84,11 @@ struct model_workspace {
   real *pooled, *pooled_input, *dense, *dense_input, *logits, *dlogits, *dpooled, *ddense;
   real *mlm_rows, *mlm_u, *mlm_act, *mlm_slope, *mlm_hat, *mlm_deviation, *mlm_normal;
   uint64_t *element;                       /* [tokens] */
-  uint64_t *first_stream, *first_position; /* [sequences] keys of pooled rows */
+  uint64_t *first_stream, *first_position; /* [sequences] keys of pooled rows                                              */
+  batch read;                              /* the rows that the head reads, as sequences of one token: reads_first_only     */
+  int32_t *read_first;                     /* [sequences + 1] 0, 1, 2 ... */
+  uint64_t *read_position, *read_stream;   /* [sequences] 0, and the sequence's own */
+  real *read_residual;                     /* [sequences][width] their input of the last layer */
   model_times times;
   model_profile *profile; /* of training passes; NULL: nobody asked */
 };
@@ -123,6 +127,15 @@ int message_plan(model *m);
 /* attention.c: context from qkv and back (dqkv written whole). share holds the probabilities for backward. */
 void attention_forward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, real *share, real *context);
 void attention_backward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, const real *share, const real *dcontext, real *dqkv);
+
+/* The same for the query of each sequence's first token alone: context and dcontext have a row per sequence, share a row per head and sequence. */
+void attention_first_forward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, real *share, real *context);
+void attention_first_backward(const model *m, model_workspace *w, const batch *b, int layer, const real *qkv, const real *share, const real *dcontext,
+                              real *dqkv);
+
+/* Whether the head reads each sequence's first token alone: then the last layer works on these rows only, behind its keys and values, and its output
+ * hidden[layers] and that's gradient have a row per sequence. */
+static inline int reads_first_only(const model *m) { return m->options.objective != MODEL_MLM && m->options.pooling == MODEL_POOL_FIRST; }
 
 /* encoder.c: embeddings and layers. dhidden of the last layer is in w->dhidden when backward is called. */
 int encoder_forward(const model *m, model_workspace *w, const batch *b);

@@ -196,7 +196,8 @@ void model_reach_end(model *m);
  * NULL, only the loss is formed. */
 int model_predict(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums);
 
-/* The last layer's hidden states of the last model_predict, [tokens][width]; valid until the next call. */
+/* The last layer's hidden states of the last model_predict, [tokens][width], or of a head that reads first tokens alone [sequences][width]; valid until the
+ * next call. */
 const real *model_hidden(const model_workspace *w);
 
 #endif

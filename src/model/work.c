@@ -8,26 +8,33 @@
 
 static int take(model_workspace *w, int64_t count, real **result) { return arena_take(w->memory, (size_t)count, sizeof(real), result); }
 
-/* activated: another layer's buffer to share; NULL: one of its own. */
-static int take_layer(const model *m, model_workspace *w, layer_memory *k, int keeps, real *activated) {
+/* Whether a stage's input outlives its layer: for its own weight gradient or an adapter there. */
+static int wants_input(const model *m, int layer, int stage) {
+  return m->params[stage_weight(m, layer, stage)].theta_offset >= 0 || m->adapter->keeps_input[layer * STAGES + stage];
+}
+
+/* The input of a layer's stage: that of `first` (NULL: there is none before it), where neither layer's outlives it, so that one serves all layers and stays in
+ * the cache. */
+static int take_input(const model *m, model_workspace *w, int layer, int stage, int64_t width, real *first, real **result) {
+  *result = first;
+  return first && !wants_input(m, layer, stage) && !wants_input(m, w->first_kept, stage) ? ERROR_NONE : take(w, w->rows * width, result);
+}
+
+static int take_layer(const model *m, model_workspace *w, int layer) {
   int64_t t = w->rows, d = m->shape.width;
+  layer_memory *k = &w->layers[layer];
+  const layer_memory first = layer > w->first_kept ? w->layers[w->first_kept] : (layer_memory){0};
   TRY(take(w, t * 3 * d, &k->qkv));
   TRY(take(w, w->squares * m->shape.heads, &k->share));
-  TRY(take(w, t * d, &k->context));
-  TRY(take(w, t * d, &k->middle));
+  TRY(take_input(m, w, layer, STAGE_O, d, first.context, &k->context));
+  TRY(take_input(m, w, layer, STAGE_UP, d, first.middle, &k->middle));
+  TRY(take_input(m, w, layer, STAGE_DOWN, m->shape.ffn, first.activated, &k->activated));
   TRY(take(w, t, &k->deviation1));
   TRY(take(w, t, &k->deviation2));
   TRY(take(w, t * m->shape.ffn, &k->slope));
-  k->activated = activated;
-  if (!activated) TRY(take(w, t * m->shape.ffn, &k->activated));
-  if (!keeps) return ERROR_NONE;
+  if (layer < w->first_kept) return ERROR_NONE;
   TRY(take(w, t * d, &k->hat1));
   return take(w, t * d, &k->hat2);
-}
-
-/* Whether the input of `down` outlives its layer: for its own weight gradient or an adapter there. */
-static int wants_activated(const model *m, int l) {
-  return m->params[m->layers[l].down_weight].theta_offset >= 0 || m->adapter->keeps_input[l * STAGES + STAGE_DOWN];
 }
 
 /* Layers below the lowest trained place (all of them, when only predicting) share the buffers of one. */
@@ -43,9 +50,8 @@ static int take_layers(const model *m, model_workspace *w) {
   TRY(take(w, hidden, &w->hidden[0]));
   for (int l = 0; l < layers; l++) {
     int keeps = l >= w->first_kept;
-    int shares = l > w->first_kept && !wants_activated(m, l) && !wants_activated(m, w->first_kept); /* then one buffer serves every layer */
     if (l > 0 && !keeps) w->layers[l] = w->layers[0];
-    else TRY(take_layer(m, w, &w->layers[l], keeps, shares ? w->layers[w->first_kept].activated : NULL));
+    else TRY(take_layer(m, w, l));
     if (keeps) TRY(take(w, hidden, &w->hidden[l + 1]));
     else w->hidden[l + 1] = w->hidden[0]; /* a layer's input is dead once its first norm is done */
   }
@@ -78,6 +84,13 @@ static int take_head(const model *m, model_workspace *w) {
   int64_t n = w->sequences, d = m->shape.width;
   TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_stream, &w->first_stream));
   TRY(arena_take(w->memory, (size_t)n, sizeof *w->first_position, &w->first_position));
+  if (reads_first_only(m)) {
+    TRY(arena_take(w->memory, (size_t)n + 1, sizeof *w->read_first, &w->read_first));
+    TRY(arena_take(w->memory, (size_t)n, sizeof *w->read_position, &w->read_position));
+    TRY(arena_take(w->memory, (size_t)n, sizeof *w->read_stream, &w->read_stream));
+    TRY(take(w, n * d, &w->read_residual));
+    for (int i = 0; i <= n; i++) w->read_first[i] = i;
+  }
   if (m->options.objective == MODEL_MLM) {
     int64_t k = w->masked;
     TRY(take(w, k * m->shape.vocabulary, &w->logits));

@@ -6,15 +6,21 @@
 #include "base/arena.h"
 #include "base/error.h"
 
+enum { PIECE = 1 << 15 }; /* numbers that one thread works on at a time: their gradient, value and moments stay in its cache */
+
 struct optim {
   arena *memory;
   optim_options options;
+  int threads;
   optim_segment *segments;
   int segment_count;
   int64_t theta_count;
   real *first, *second;
   int64_t *steps;
+  double *squares; /* [pieces of the longest segment] */
 };
+
+static int64_t pieces_of(int64_t count) { return (count + PIECE - 1) / PIECE; }
 
 static int fill(optim *o, const optim_segment *segments) {
   TRY(arena_take(o->memory, (size_t)o->segment_count, sizeof *o->segments, &o->segments));
@@ -22,7 +28,9 @@ static int fill(optim *o, const optim_segment *segments) {
   TRY(arena_take(o->memory, (size_t)o->theta_count, sizeof *o->first, &o->first));
   TRY(arena_take(o->memory, (size_t)o->theta_count, sizeof *o->second, &o->second));
   if (o->segment_count) memcpy(o->segments, segments, (size_t)o->segment_count * sizeof *segments);
-  return ERROR_NONE;
+  int64_t most = 0;
+  for (int i = 0; i < o->segment_count; i++) most = segments[i].count > most ? segments[i].count : most;
+  return arena_take(o->memory, (size_t)pieces_of(most), sizeof *o->squares, &o->squares);
 }
 
 int optim_create(const optim_options *options, const optim_segment *segments, int segment_count, int64_t theta_count, optim **result) {
@@ -32,7 +40,11 @@ int optim_create(const optim_options *options, const optim_segment *segments, in
   TRY(arena_create(&memory));
   int code = arena_take(memory, 1, sizeof *o, &o);
   if (!code) {
-    *o = (optim){.memory = memory, .options = *options, .segment_count = segment_count, .theta_count = theta_count};
+    *o = (optim){.memory = memory,
+                 .options = *options,
+                 .threads = options->threads > 1 ? options->threads : 1,
+                 .segment_count = segment_count,
+                 .theta_count = theta_count};
     code = fill(o, segments);
   }
   if (code) arena_destroy(memory);
@@ -68,38 +80,68 @@ int optim_schedule_hash(const optim_options *options, const optim_segment *segme
   return ERROR_NONE;
 }
 
-static void update(optim *o, int index, double rate, double scale, real *theta, const real *grad) {
-  const optim_segment *s = &o->segments[index];
-  const optim_options *p = &o->options;
-  int64_t t = ++o->steps[index];
-  const real b1 = (real)p->beta1, b2 = (real)p->beta2, c1 = (real)(1 - p->beta1), c2 = (real)(1 - p->beta2), g_scale = (real)scale, epsilon = (real)p->epsilon;
-  const real first_scale = (real)(1 / (1 - pow(p->beta1, (double)t))), second_scale = (real)(1 / (1 - pow(p->beta2, (double)t)));
-  const real step = (real)rate, keep = (real)(1 - rate * s->decay);
-  real *value = theta + s->offset, *m = o->first + s->offset, *v = o->second + s->offset;
-  const real *g = grad + s->offset;
+/* What a step's numbers are multiplied by. */
+typedef struct factors {
+  real b1, b2, c1, c2, gradient, first, second, step, keep, epsilon;
+} factors;
+
+static void update_piece(const factors *f, int64_t count, const real *g, real *m, real *v, real *value) {
+  const real b1 = f->b1, b2 = f->b2, c1 = f->c1, c2 = f->c2, gradient = f->gradient, first = f->first, second = f->second, step = f->step, keep = f->keep,
+             epsilon = f->epsilon;
 #pragma omp simd
-  for (int64_t i = 0; i < s->count; i++) {
-    real d = g[i] * g_scale;
+  for (int64_t i = 0; i < count; i++) {
+    real d = g[i] * gradient;
     m[i] = b1 * m[i] + c1 * d;
     v[i] = b2 * v[i] + c2 * d * d;
 #ifdef PEFTSCALE_DOUBLE
-    real root = sqrt(v[i] * second_scale);
+    real root = sqrt(v[i] * second);
 #else
-    real root = sqrtf(v[i] * second_scale);
+    real root = sqrtf(v[i] * second);
 #endif
-    value[i] = keep * value[i] - step * (m[i] * first_scale) / (root + epsilon);
+    value[i] = keep * value[i] - step * (m[i] * first) / (root + epsilon);
   }
 }
 
+static int64_t piece_count(const optim_segment *s, int64_t piece) { return s->count - piece * PIECE < PIECE ? s->count - piece * PIECE : PIECE; }
+
+static void update(optim *o, int index, double rate, double scale, real *theta, const real *grad) {
+  const optim_segment *s = &o->segments[index];
+  const optim_options *p = &o->options;
+  int64_t t = ++o->steps[index], pieces = pieces_of(s->count);
+  const factors f = {.b1 = (real)p->beta1,
+                     .b2 = (real)p->beta2,
+                     .c1 = (real)(1 - p->beta1),
+                     .c2 = (real)(1 - p->beta2),
+                     .gradient = (real)scale,
+                     .first = (real)(1 / (1 - pow(p->beta1, (double)t))),
+                     .second = (real)(1 / (1 - pow(p->beta2, (double)t))),
+                     .step = (real)rate,
+                     .keep = (real)(1 - rate * s->decay),
+                     .epsilon = (real)p->epsilon};
+#pragma omp parallel for num_threads(o->threads) schedule(static) if (pieces > 1 && o->threads > 1)
+  for (int64_t i = 0; i < pieces; i++) {
+    int64_t at = s->offset + i * PIECE;
+    update_piece(&f, piece_count(s, i), grad + at, o->first + at, o->second + at, theta + at);
+  }
+}
+
+static double square_sum(const real *g, int64_t count) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; j++) sum += (double)g[j] * (double)g[j];
+  return sum;
+}
+
+/* Piece by piece, and these in order: the same for any number of threads. */
 static double gradient_norm(const optim *o, const real *grad, double scale, const uint8_t *active) {
   double squares = 0;
   for (int i = 0; i < o->segment_count; i++) {
+    const optim_segment *s = &o->segments[i];
+    int64_t pieces = pieces_of(s->count);
     if (active && !active[i]) continue;
-    const real *g = grad + o->segments[i].offset;
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < o->segments[i].count; j++) sum += (double)g[j] * (double)g[j];
-    squares += sum;
+#pragma omp parallel for num_threads(o->threads) schedule(static) if (pieces > 1 && o->threads > 1)
+    for (int64_t k = 0; k < pieces; k++) o->squares[k] = square_sum(grad + s->offset + k * PIECE, piece_count(s, k));
+    for (int64_t k = 0; k < pieces; k++) squares += o->squares[k];
   }
   return sqrt(squares) * scale;
 }

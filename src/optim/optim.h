@@ -25,6 +25,7 @@ typedef struct optim_options {
   double clip; /* largest norm of the scaled gradient; 0: off */
   optim_schedule schedule;
   int64_t steps, warmup; /* of the whole run, in steps */
+  int threads;           /* that share an update of many numbers; 0: one. It decides no number */
 } optim_options;
 
 typedef struct optim optim;

@@ -29,6 +29,7 @@ optim_options schedule_options(const config *c) {
                          .clip = c->train.clip,
                          .schedule = (optim_schedule)c->train.schedule,
                          .steps = c->train.steps,
+                         .threads = (int)c->threads,
                          .warmup = (int64_t)ceil(c->train.warmup * (double)c->train.steps)};
 }
 

@@ -7,12 +7,13 @@ first steps without dropout) before anything is timed. Then runs of ours and of 
 DIR/NAME.md, and to the terminal.
 
 usage: bench_peer.py [--pairs N] [--steps N] [--warm N] [--starts N] [--modes padded,equal] [--precision f32,bf16] [--methods lora,full]
-                     [--model minilm-l6 | roberta-base] [--peers NAME[:RANKSxTHREADS],...] [--ours RANKSxTHREADS] [--bind] [--data FILE] [--out DIR]
+                     [--model minilm-l6 | roberta-base | FOLDER] [--peers NAME[:RANKSxTHREADS],...] [--ours RANKSxTHREADS] [--bind] [--data FILE] [--out DIR]
                      [--name NAME] [--set KEY=VALUE ...]
 
 Modes: padded (batches as they come; the peer pads them to their longest sentence) and equal (all sentences of a batch have one length).
 Peers: default (as the documentation has it); tuned (fused AdamW, views of buckets, attention written out, frozen maps kept in bf16, MKL's kernels of the processor's
-real level, no memory given back); tuned-sdpa (the same with the library's attention), compiled (that by torch.compile). roberta-base: its shape, random weights.
+real level, no memory given back); tuned-sdpa (the same with the library's attention), compiled (that by torch.compile). Models: the folder of that name below
+PEFTSCALE_ASSETS; roberta-base is its shape with random weights; or any Hugging Face folder.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def words(text):
     return [word for word in text.split(",") if word]
 
 
-def parse():
+def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60, help="timed ones of each run")
@@ -47,15 +48,15 @@ def parse():
     parser.add_argument("--modes", type=words, default=list(peer_data.MODES))
     parser.add_argument("--precision", type=words, default=["f32", "bf16"])
     parser.add_argument("--methods", type=words, default=["lora"])
-    parser.add_argument("--model", choices=("minilm-l6", "roberta-base"), default="minilm-l6")
+    parser.add_argument("--model", default="minilm-l6", help="or roberta-base, or a folder")
     parser.add_argument("--peers", type=words, default=["default", "tuned", "tuned:1x2"])
     parser.add_argument("--ours", default="2x1")
     parser.add_argument("--bind", action="store_true", help="a core of its own for each rank of one thread, on both sides")
     parser.add_argument("--data", help="a prepared data set of single sentences with two classes (sst2-wordpiece.h5)")
     parser.add_argument("--out", default=os.path.join(harness.ROOT, "results", "bench"))
     parser.add_argument("--name", default=time.strftime("peer-%Y%m%d-%H%M%S"))
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of ours alone")
-    options = parser.parse_args()
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a word of our configuration; the peer takes from it what it has, too")
+    options = parser.parse_args(arguments)
     for name, allowed in (("modes", peer_data.MODES), ("precision", tuple(ALLOWED)), ("methods", ("lora", "full"))):
         odd = [word for word in getattr(options, name) if word not in allowed]
         if odd or not getattr(options, name):
@@ -80,12 +81,16 @@ def find_data(named):
 
 
 def find_model(name, folder):
+    """Its folder, and the words that choose it."""
     if name == "roberta-base":
-        return peer_data.write_roberta_base(os.path.join(folder, "roberta-base-shape"))
-    assets = os.environ.get("PEFTSCALE_ASSETS", "")
-    if not os.path.exists(os.path.join(assets, name, "config.json")):
-        raise peer_data.DataError(f"PEFTSCALE_ASSETS={assets}: there is no {name} in it, the Hugging Face folder of the weights")
-    return os.path.join(assets, name)
+        path = peer_data.write_roberta_base(os.path.join(folder, "roberta-base-shape"))
+        return path, [f"model={name}", f"model.path={path}"]
+    if os.path.exists(os.path.join(name, "config.json")):
+        return os.path.abspath(name), [f"model.path={os.path.abspath(name)}"]
+    path = os.path.join(os.environ.get("PEFTSCALE_ASSETS", ""), name)
+    if not os.path.exists(os.path.join(path, "config.json")):
+        raise peer_data.DataError(f"there is no Hugging Face folder {path}: PEFTSCALE_ASSETS names the one that holds {name}")
+    return path, [f"model={name}", f"model.path={path}"]
 
 
 class Case:
@@ -93,9 +98,11 @@ class Case:
 
     def __init__(self, options, folder, model, source, method, mode, precision):
         self.options, self.precision, self.folder = options, precision, folder
-        self.facts = {"name": f"{options.model} {method} {mode} {precision}", "model": options.model, "method": method, "mode": mode, "precision": precision}
+        path, chosen = model
+        short = os.path.basename(path)
+        self.facts = {"name": f"{short} {method} {mode} {precision}", "model": short, "method": method, "mode": mode, "precision": precision}
         drop = [f"model.dropout_{place}={DROPOUT}" for place in ("embedding", "hidden", "attention", "head")]
-        own = [f"model={options.model}", f"model.path={model}", f"method={method}", *drop, f"train.batch={peer_data.BATCH}", "train.schedule=constant",
+        own = [*chosen, f"method={method}", *drop, f"train.batch={peer_data.BATCH}", "train.schedule=constant",
                "train.warmup=0", "train.keep=last", *(["precision=bf16"] if precision == "bf16" else []), *options.set]
         keys = peer_sides.settle(own)
         layout = peer_sides.Layout(options.ours, options.bind)
@@ -103,7 +110,7 @@ class Case:
         self.peers = []
         for text in options.peers:
             name, _, wanted = text.partition(":")
-            self.peers.append(peer_sides.Peer(folder, peer_sides.Layout(wanted or options.ours, options.bind), name, model, keys))
+            self.peers.append(peer_sides.Peer(folder, peer_sides.Layout(wanted or options.ours, options.bind), name, path, keys))
         steps = options.warm + options.steps
         self.material = peer_data.Material(folder, source, mode, steps, lambda path: self.ours.plan(path, steps))
         self.runs, self.starts = [], []
@@ -115,9 +122,10 @@ class Case:
     def check(self):
         """Both train the same thing."""
         start, few = (os.path.join(self.folder, name) for name in ("start.safetensors", "few.npz"))
-        peer_data.cut_batches(self.material.batches, few, CHECKED_STEPS)
+        steps = min(CHECKED_STEPS, self.material.steps)
+        peer_data.cut_batches(self.material.batches, few, steps)
         none = [f"model.dropout_{place}=0" for place in ("embedding", "hidden", "attention", "head", "adapter")]
-        ours = self.ours.train(self.material, 1, CHECKED_STEPS - 1, "--start", start, *none)
+        ours = self.ours.train(self.material, 1, steps - 1, "--start", start, *none)
         own = [step["loss"] for step in ours["steps"]]
         for peer in self.peers:
             theirs = peer.losses(few, start)

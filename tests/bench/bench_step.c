@@ -123,7 +123,7 @@ static int read_words(request *r, comm *c, int count, char **words) {
       i++;
     } else if (strchr(words[i], '=')) {
       r->words.assignments[r->words.assignment_count++] = words[i];
-      if (!strncmp(words[i], "threads=", 8) && text_to_int(words[i] + 8, &threads)) threads = 1; /* refused with the configuration */
+      if (!strncmp(words[i], "threads=", 8) && (text_to_int(words[i] + 8, &threads) || threads < 1)) threads = 1; /* refused with the configuration */
     } else {
       r->words.words[r->words.word_count++] = words[i];
     }

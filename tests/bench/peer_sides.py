@@ -18,20 +18,21 @@ PROGRAM = harness.PROGRAM
 STEP = os.path.join(BUILD, "bench", "bench_step")
 PEAK_LIBRARY = os.path.join(BUILD, "bench", "libpeak.so")
 MKL_LIBRARY = os.path.join(BUILD, "bench", "libmkl_as_on_intel.so")
-ORACLE = os.path.join(harness.ROOT, "build", "oracle-venv", "bin", "python3")
+ORACLE = os.path.join(os.environ.get("PEFTSCALE_ORACLE") or os.path.join(harness.ROOT, "build", "oracle-venv"), "bin", "python3")
 TIMEOUT_S = 3600
 PEAK_S = 0.2
 
 # What would hold a library to other kernels or another number of threads than it takes by itself.
 DROPPED = ("OPENBLAS_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "OMP_", "GOMP_", "KMP_", "TORCH", "LD_PRELOAD", "MALLOC_")
 
-# Settings (peer_train.py) and environment of each peer. MALLOC: memory that was freed stays with the process, as other allocators do.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
+# Settings (peer_train.py) and environment of each peer. MALLOC: memory that was freed stays with the process, as with other allocators. SPINCOUNT: threads wait
+# for each other some 50 us before they sleep, which costs nothing where each has a core and saves much where one has lost it.
+TUNED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 31), "MALLOC_TRIM_THRESHOLD_": str(1 << 31), "GOMP_SPINCOUNT": "10000", "LD_PRELOAD": MKL_LIBRARY}
 PEERS = {
     "default": ([], {}),
-    "tuned": (["eager", "fused", "ddp", "bf16"], KEEP_MEMORY | {"LD_PRELOAD": MKL_LIBRARY}),
-    "tuned-sdpa": (["fused", "ddp", "bf16"], KEEP_MEMORY | {"LD_PRELOAD": MKL_LIBRARY}),
-    "compiled": (["fused", "ddp", "bf16", "compile"], KEEP_MEMORY | {"LD_PRELOAD": MKL_LIBRARY}),
+    "tuned": (["eager", "fused", "ddp", "bf16"], TUNED),
+    "tuned-sdpa": (["fused", "ddp", "bf16"], TUNED),
+    "compiled": (["fused", "ddp", "bf16", "compile"], TUNED),
 }
 
 
@@ -47,30 +48,41 @@ def environment(changes):
     return harness.environment({name: None for name in dropped_variables()} | changes)
 
 
-def run_to_end(processes, what):
-    """Waits for all; if one fails or hangs all are ended."""
-    end = time.monotonic() + TIMEOUT_S
+def end(process):
+    """Asks first: mpirun then ends its ranks."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def run_all(commands, env, what, cores):
+    """Runs commands side by side to their ends, each on its core (None: any); where one fails, or none ends, all are ended. What they wrote on standard output."""
+    deadline, processes = time.monotonic() + TIMEOUT_S, []
+    files = [tempfile.TemporaryFile("w+") for _ in range(2 * len(commands))]  # a pipe that nobody reads would fill up
     try:
+        for i, (words, core) in enumerate(zip(commands, cores)):
+            bind = (lambda at=core: os.sched_setaffinity(0, {at})) if core is not None else None
+            processes.append(subprocess.Popen(words, cwd=harness.ROOT, env=env, stdin=subprocess.DEVNULL, stdout=files[2 * i], stderr=files[2 * i + 1], preexec_fn=bind))
         while any(p.poll() is None for p in processes) and not any(p.poll() for p in processes):
-            if time.monotonic() > end:
+            if time.monotonic() > deadline:
                 raise SideError(f"{what}: no end after {TIMEOUT_S} s")
-            time.sleep(0.02)
+            time.sleep(0.01)
+        failed = next((i for i, p in enumerate(processes) if p.poll()), None)
     finally:
         for process in processes:
-            if process.poll() is None and any(p.poll() for p in processes):
-                process.kill()
-            if time.monotonic() > end:
-                process.kill()
-    outputs = [process.communicate() for process in processes]
-    for process, (out, err) in zip(processes, outputs):
-        if process.returncode:
-            raise SideError(f"{what}: exit status {process.returncode}\n{(out + err)[-3000:]}")
-    return outputs
-
-
-def start(words, env, core=None):
-    bind = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
-    return subprocess.Popen(words, cwd=harness.ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=bind)
+            end(process)
+    said = []
+    for file in files:
+        file.seek(0)
+        said.append(file.read())
+        file.close()
+    if failed is not None:
+        raise SideError(f"{what}: exit status {processes[failed].returncode}\n{(said[2 * failed] + said[2 * failed + 1])[-3000:]}")
+    return said[::2]
 
 
 class Layout:
@@ -97,9 +109,9 @@ class Ours:
 
     def call(self, *words, ranks=None):
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
-        command = [*self.mpirun, str(ranks or self.layout.ranks), STEP, "--peak", str(PEAK_S), *words, f"threads={self.layout.threads}",
-                   f"shards={self.layout.ranks * self.layout.threads}"]
-        ((out, _),) = run_to_end([start(command, environment({}))], "bench_step")
+        command = [*self.mpirun, str(ranks or self.layout.ranks), STEP, "--peak", str(PEAK_S), f"threads={self.layout.threads}",
+                   f"shards={self.layout.ranks * self.layout.threads}", *words]
+        (out,) = run_all([command], environment({}), "bench_step", [None])
         return out, began
 
     def result(self, *words, ranks=None):
@@ -158,7 +170,8 @@ def check_oracle():
     except OSError:
         ran = None
     if ran is None or ran.returncode:
-        raise SideError(f"the peer needs torch, transformers and peft in build/oracle-venv: run make oracle first{': ' + ran.stderr.strip()[-300:] if ran else ''}")
+        reason = f" ({ran.stderr.strip().splitlines()[-1]})" if ran and ran.stderr.strip() else ""
+        raise SideError(f"the peer is torch, transformers and peft, which {ORACLE} does not have{reason}: make oracle brings them")
     return dict(zip(("torch", "transformers", "peft"), json.loads(ran.stdout)))
 
 
@@ -193,10 +206,11 @@ class Peer:
             json.dump(self.spec | {"batches": batches, "warm": warm, "rendezvous": rendezvous, "out": out} | (changes or {}), file)
         env = environment({"OMP_NUM_THREADS": str(self.layout.threads), "OMP_WAIT_POLICY": None, "GLOO_SOCKET_IFNAME": "lo", "HF_HUB_OFFLINE": "1"} | self.environment)
         began = time.clock_gettime(time.CLOCK_MONOTONIC)
-        run_to_end([start([ORACLE, "-B", os.path.join(HERE, "peer_train.py"), path, str(rank)], env, self.layout.core(rank)) for rank in range(self.layout.ranks)],
-                   f"the peer ({self.side})")
+        ranks = range(self.layout.ranks)
+        run_all([[ORACLE, "-B", os.path.join(HERE, "peer_train.py"), path, str(rank)] for rank in ranks], env, f"the peer ({self.side})",
+                [self.layout.core(rank) for rank in ranks])
         found = []
-        for rank in range(self.layout.ranks):
+        for rank in ranks:
             with open(f"{out}.{rank}.json", encoding="utf-8") as file:
                 found.append(json.load(file))
         return found, began

@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         self.out_proj = nn.Linear(width, spec["classes"])
 
     def forward(self, ids, mask, share):
-        """share [sequences][tokens]: what the mean takes of each token; NULL without padding."""
+        """share [sequences][tokens]: what the mean takes of each token; None without padding."""
         hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         if self.reads_first:
             pooled = hidden[:, 0]

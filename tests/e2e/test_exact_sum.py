@@ -117,14 +117,19 @@ class ExactSum(Case):
                 self.assertNotEqual(attribute(exact, "", "run_id"), attribute(floats, "", "run_id"))
 
     def test_a_mixture_of_kernels_is_refused(self):
-        """Two kinds of BLAS kernels round differently: with reduce=exact that is an error at the start, and with float sums it is not."""
-        for reduce, status in (("exact", 1), ("float", 0)):
-            words = ["train", "--quiet", *self.settings(f"mixed-{reduce}", method="lora", reduce=reduce, train__steps="3", check_every="0")]
-            outcome = call([*MPIRUN, "-np", "1", "env", "OPENBLAS_CORETYPE=Haswell", PROGRAM, *words, ":", "-np", "1", "env", "OPENBLAS_CORETYPE=Sandybridge", PROGRAM, *words])
-            self.assertEqual(outcome.status, status, outcome)
-            if status:
-                self.assertEqual(outcome.err.count("error:"), 1, outcome)
-                self.assertIn("one kind of kernels", outcome.err)
+        """Two kinds of kernels, BLAS's or our own, round differently: with reduce=exact that is an error at the start, and with float sums it is not."""
+        levels = [level for level in ("x86-64-v3", "x86-64-v4") if call([PROGRAM, "info"], {"PEFTSCALE_KERNELS": level}).status == 0]
+        mixtures = {"blas": ("OPENBLAS_CORETYPE=Haswell", "OPENBLAS_CORETYPE=Sandybridge")}
+        if len(levels) == 2:
+            mixtures["own"] = tuple(f"PEFTSCALE_KERNELS={level}" for level in levels)
+        for name, (one, other) in mixtures.items():
+            for reduce, status in (("exact", 1), ("float", 0)):
+                words = ["train", "--quiet", *self.settings(f"mixed-{name}-{reduce}", method="lora", reduce=reduce, train__steps="3", check_every="0")]
+                outcome = call([*MPIRUN, "-np", "1", "env", one, PROGRAM, *words, ":", "-np", "1", "env", other, PROGRAM, *words])
+                self.assertEqual(outcome.status, status, outcome)
+                if status:
+                    self.assertEqual(outcome.err.count("error:"), 1, outcome)
+                    self.assertIn("one kind of kernels", outcome.err)
 
     def test_divergence_is_seen_by_all(self):
         """Numbers that leave the finite range end the run with one message, not in nonsense."""

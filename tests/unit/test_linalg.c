@@ -12,11 +12,7 @@
 
 #include "base/error.h"
 #include "linalg/linalg.h"
-
-static int setup(void **state) {
-  (void)state;
-  return linalg_setup();
-}
+#include "support/levels.h"
 
 static real *draw(uint64_t stream, int64_t count, double deviation) {
   real *values = malloc((size_t)(count ? count : 1) * sizeof *values);
@@ -412,5 +408,8 @@ int main(void) {
       cmocka_unit_test(two_threads_give_the_same_bits),
       cmocka_unit_test(the_library_names_itself),
   };
-  return cmocka_run_group_tests(tests, setup, NULL);
+  int failed = 0;
+  for (int i = 0; i < LEVELS; i++)
+    if (level_use(i)) failed += cmocka_run_group_tests_name(level_names[i], tests, NULL, NULL);
+  return failed;
 }

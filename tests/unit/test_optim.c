@@ -151,6 +151,31 @@ static void clipping_keeps_the_direction(void **state) {
   optim_destroy(chosen);
 }
 
+/* Threads share long segments piece by piece: norm, numbers and moments keep their bits. */
+static void threads_change_nothing(void **state) {
+  enum { LONG = 150001 };
+  const optim_segment two[] = {{0, LONG, 1e-2, 0.1}, {LONG, 77, 1e-3, 0}};
+  static real theta[3][LONG + 77], grad[LONG + 77];
+  double norm[3];
+  (void)state;
+  random_fill_normal(random_key_make(3, RANDOM_TEST, 0), 0, LONG + 77, 1, grad);
+  for (int k = 0; k < 3; k++) {
+    optim_options options = plain;
+    optim *o;
+    options.threads = k + 1;
+    options.clip = 0.5;
+    random_fill_normal(random_key_make(4, RANDOM_TEST, 0), 0, LONG + 77, 1, theta[k]);
+    assert_int_equal(optim_create(&options, two, 2, LONG + 77, &o), 0);
+    for (int step = 0; step < 3; step++) norm[k] = optim_step(o, step, theta[k], grad, 0.5, NULL);
+    optim_destroy(o);
+    assert_true(norm[k] == norm[0]);
+    assert_memory_equal(theta[k], theta[0], sizeof theta[0]);
+  }
+  double squares = 0;
+  for (int i = 0; i < LONG + 77; i++) squares += (double)grad[i] * (double)grad[i];
+  assert_true(fabs(norm[0] / (0.5 * sqrt(squares)) - 1) < 1e-12);
+}
+
 static void check_share(const optim_options *o, int64_t step, double wanted) { assert_true(fabs(optim_share(o, step) - wanted) < 1e-12); }
 
 static void schedules(void **state) {
@@ -220,6 +245,7 @@ int main(void) {
       cmocka_unit_test(decay_is_decoupled),
       cmocka_unit_test(a_gradient_that_is_not_finite_changes_nothing),
       cmocka_unit_test(clipping_keeps_the_direction),
+      cmocka_unit_test(threads_change_nothing),
       cmocka_unit_test(schedules),
       cmocka_unit_test(edges_of_the_warm_up),
       cmocka_unit_test(a_schedule_has_a_hash),

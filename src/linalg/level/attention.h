@@ -102,29 +102,31 @@ INLINE void panel_softmax(const linalg_attention *a, const int vectors, int coun
     }
 }
 
-/* Calls for the heads of a sequence follow each other, and a head's numbers lie behind the last one's: brings the next ones near. */
-INLINE void fetch_next(const linalg_attention *a, const real *x, int ld) {
-  for (int i = 0; i < a->length; i++)
-    for (int j = a->width; j < 2 * a->width; j += 64 / (int)sizeof(real)) __builtin_prefetch(x + (int64_t)i * ld + j);
+/* Asks for n rows ahead of time: they lie in pages of their own, where the processor foresees nothing. Calls for the heads of a sequence follow each other, and
+ * a head's numbers lie behind the last one's, so that the next head's can come while this one is worked on. */
+INLINE void fetch(int n, int w, const real *x, int ld) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < w; j += 64 / (int)sizeof(real)) __builtin_prefetch(x + (int64_t)i * ld + j);
 }
 
 static void attention_forward(const linalg_attention *a, const real *q, const real *k, const real *v, real *share, real *context, real *scratch) {
   const attention_room r = room_of(a, scratch);
-  fetch_next(a, q, a->stride);
-  fetch_next(a, k, a->stride);
-  fetch_next(a, v, a->stride);
+  const int n = a->length, w = a->width;
+  fetch(n, w, context, a->context_stride);
+  fetch(n, w, q + w, a->stride);
+  fetch(n, w, k + w, a->stride);
+  fetch(n, w, v + w, a->stride);
   int value_ld = a->stride;
   const real *value = readable(a, v, &value_ld, r.packed[0]);
-  for (int first = 0; first < a->length; first += PANEL) {
-    const int count = a->length - first < PANEL ? a->length - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
-    for (int i = 0; i < count; i += LANES)
-      transpose_rows(piece(count - i), a->width, q + (int64_t)(first + i) * a->stride, a->stride, r.columns + i, pitch);
-    rows_times(a->length, pitch, a->width, k, a->stride, r.columns, pitch, r.tile, pitch);
+  for (int first = 0; first < n; first += PANEL) {
+    const int count = n - first < PANEL ? n - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
+    for (int i = 0; i < count; i += LANES) transpose_rows(piece(count - i), w, q + (int64_t)(first + i) * a->stride, a->stride, r.columns + i, pitch);
+    rows_times(n, pitch, w, k, a->stride, r.columns, pitch, r.tile, pitch);
     if (a->p > 0) draw_panel(a, first, pitch, r.words);
     const uint32_t *words = a->p > 0 ? r.words : NULL;
     if (vectors == 2) panel_softmax(a, 2, count, r.tile, words, share + first);
     else panel_softmax(a, 1, count, r.tile, words, share + first);
-    columns_times(count, a->width, a->length, r.tile, pitch, value, value_ld, context + (int64_t)first * a->context_stride, a->context_stride);
+    columns_times(count, w, n, r.tile, pitch, value, value_ld, context + (int64_t)first * a->context_stride, a->context_stride);
   }
 }
 
@@ -159,27 +161,30 @@ INLINE void panel_change(const linalg_attention *a, const int vectors, int count
 static void attention_backward(const linalg_attention *a, const real *q, const real *k, const real *v, const real *share, const real *dcontext, real *dq,
                                real *dk, real *dv, real *scratch) {
   const attention_room r = room_of(a, scratch);
-  const int ld = (int)whole(a->length);
-  fetch_next(a, q, a->stride);
-  fetch_next(a, k, a->stride);
-  fetch_next(a, v, a->stride);
-  fetch_next(a, dcontext, a->context_stride);
+  const int n = a->length, w = a->width, ld = (int)whole(n);
+  fetch(n, w, dq, a->stride);
+  fetch(n, w, dk, a->stride);
+  fetch(n, w, dv, a->stride);
+  fetch(n, w, q + w, a->stride);
+  fetch(n, w, k + w, a->stride);
+  fetch(n, w, v + w, a->stride);
+  fetch(n, w, dcontext + w, a->context_stride);
   int query_ld = a->stride, key_ld = a->stride, context_ld = a->context_stride;
   const real *query = readable(a, q, &query_ld, r.packed[0]), *key = readable(a, k, &key_ld, r.packed[1]),
              *dout = readable(a, dcontext, &context_ld, r.packed[2]);
-  for (int first = 0; first < a->length; first += PANEL) {
-    const int count = a->length - first < PANEL ? a->length - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
+  for (int first = 0; first < n; first += PANEL) {
+    const int count = n - first < PANEL ? n - first : PANEL, vectors = count > LANES ? 2 : 1, pitch = vectors * LANES;
     for (int i = 0; i < count; i += LANES)
-      transpose_rows(piece(count - i), a->width, dcontext + (int64_t)(first + i) * a->context_stride, a->context_stride, r.columns + i, pitch);
-    rows_times(a->length, pitch, a->width, v, a->stride, r.columns, pitch, r.change + first, ld);
+      transpose_rows(piece(count - i), w, dcontext + (int64_t)(first + i) * a->context_stride, a->context_stride, r.columns + i, pitch);
+    rows_times(n, pitch, w, v, a->stride, r.columns, pitch, r.change + first, ld);
     if (a->p > 0) draw_panel(a, first, pitch, r.words);
     const uint32_t *words = a->p > 0 ? r.words : NULL;
     if (vectors == 2) panel_change(a, 2, count, words, share + first, r.change + first, r.kept + first);
     else panel_change(a, 1, count, words, share + first, r.change + first, r.kept + first);
-    columns_times(count, a->width, a->length, r.change + first, ld, key, key_ld, dq + (int64_t)first * a->stride, a->stride);
+    columns_times(count, w, n, r.change + first, ld, key, key_ld, dq + (int64_t)first * a->stride, a->stride);
   }
-  rows_times(a->length, a->width, a->length, r.change, ld, query, query_ld, dk, a->stride);
-  rows_times(a->length, a->width, a->length, a->p > 0 ? r.kept : share, a->p > 0 ? ld : a->length, dout, context_ld, dv, a->stride);
+  rows_times(n, w, n, r.change, ld, query, query_ld, dk, a->stride);
+  rows_times(n, w, n, a->p > 0 ? r.kept : share, a->p > 0 ? ld : n, dout, context_ld, dv, a->stride);
 }
 
 #endif

@@ -3,7 +3,6 @@
 #ifndef PEFTSCALE_LEVEL_BF16_H
 #define PEFTSCALE_LEVEL_BF16_H
 
-#include <stdint.h>
 #include <string.h>
 
 #include "base/real.h"
