@@ -125,6 +125,8 @@ static int settle_method(run *r) {
   const adapter *a = model_adapter(r->model);
   if (r->config->model.dropout_adapter > 0 && !(a->method->flags & METHOD_DROPS_INPUT))
     log_warning("model.dropout_adapter has no effect: %s has no branch with an input of its own", a->method->title);
+  if (r->config->model.adapter_dropout != ADAPTER_DROPOUT_SHARED && r->config->model.dropout_adapter <= 0)
+    log_warning("model.adapter_dropout has no effect: model.dropout_adapter is 0");
   for (int i = 0; i < a->resolved_count; i++) {
     char key[64];
     TRY(text_format(key, sizeof key, "method.%s", a->resolved[i].name));
@@ -177,6 +179,7 @@ static int make_model(run *r, const char *directory, int training) {
                            .dropout_attention = c->model.dropout_attention,
                            .dropout_hidden = c->model.dropout_hidden,
                            .dropout_adapter = c->model.dropout_adapter,
+                           .drops_per_site = c->model.adapter_dropout == ADAPTER_DROPOUT_PER_SITE,
                            .dropout_head = c->model.dropout_head,
                            .seed = (uint64_t)c->seed,
                            .backend = (linalg_backend)c->linalg,
