@@ -111,10 +111,10 @@ static int settle_training(run *r) {
   return ERROR_NONE;
 }
 
-/* One library for all ranks: what one of them has not, none uses, unless it was asked for by name. */
+/* One library for all ranks: what one of them has not, none uses, unless it was asked for by name or by a precision that no other has. */
 static int settle_linalg(run *r) {
   config *c = r->config;
-  double lacks = c->linalg < 0 && linalg_backend_check(LINALG_ONEDNN, (linalg_precision)c->precision) != ERROR_NONE;
+  double lacks = c->linalg < 0 && c->precision == PRECISION_F32 && linalg_backend_check(LINALG_ONEDNN, LINALG_F32) != ERROR_NONE;
   TRY(comm_max_doubles(r->comm, COMM_CONTROL, &lacks, 1));
   if (c->linalg < 0) TRY(config_resolve(c, "linalg", linalg_backend_names[lacks > 0 ? LINALG_OPENBLAS : LINALG_ONEDNN]));
   return linalg_backend_check((linalg_backend)c->linalg, (linalg_precision)c->precision);

@@ -105,6 +105,18 @@ class Backends(Case):
         self.assertIn("bfloat16", outcome.errors[0])
         self.assertIn("linalg=onednn", outcome.err)
 
+    def test_a_processor_without_avx512(self):
+        """oneDNN told to keep to AVX2: nothing is gained by it, so auto takes OpenBLAS, and who asks for it by name or for bf16 is told why not."""
+        if not self.has(("onednn", "f32")):
+            return
+        older = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+        run = train(*self.settings("older", method="lora", train__steps="1"), changes=older)
+        self.assertEqual(attribute(run, "provenance", "backend"), "precision=f32;backend=openblas")
+        for words, reason in (({"linalg": "onednn"}, "AVX-512"), ({"precision": "bf16"}, "bfloat16")):
+            outcome = peftscale("train", "--json", *self.settings("older-refused", method="lora", **words), ranks=2, changes=older)
+            self.assertEqual((outcome.status, len(outcome.errors)), (2, 1), str(outcome))
+            self.assertIn(reason, outcome.errors[0])
+
     def test_info_names_the_library(self):
         self.assertIn("onednn", json.loads(succeed("info", "--json").out))
 
