@@ -70,6 +70,15 @@ def average(section: Section, runs: list[Run]) -> Row:
                float(scores.std(ddof=1, skipna=False)) if len(scores) > 1 else None)
 
 
+# What a setting is where /config_canonical leaves it out: the program does so at the value at which it behaves as if there were no such key.
+UNSAID = {"precision": "f32", "linalg": "openblas", "model.adapter_dropout": "shared", "model.dropout_embedding": "0", "model.dropout_attention": "0", "model.dropout_hidden": "0",
+          "model.dropout_adapter": "0", "model.dropout_head": "0", "task.limit": "0", "train.clip": "0"}
+
+
+def value_of(settings: dict[str, str], key: str) -> str:
+    return settings.get(key, UNSAID.get(key, "-"))
+
+
 def tell_apart(rows: list[Row]) -> None:
     """Rows that would read alike get the settings in which they differ."""
     by_label: dict[tuple, list[Row]] = {}
@@ -80,9 +89,9 @@ def tell_apart(rows: list[Row]) -> None:
             continue
         settings = [{**row.first.settings, "weights": row.first.weights_hash[:8], "data": row.first.dataset_hash[:8]} for row in alike]
         keys = sorted({key for each in settings for key in each})
-        differing = [key for key in keys if len({each.get(key, "-") for each in settings}) > 1]
+        differing = [key for key in keys if len({value_of(each, key) for each in settings}) > 1]
         for row, each in zip(alike, settings):
-            row.label = " ".join([row.label, *(f"{key.rpartition('.')[2]}={each.get(key, '-')}" for key in differing)])
+            row.label = " ".join([row.label, *(f"{key.rpartition('.')[2]}={value_of(each, key)}" for key in differing)])
 
 
 def summarise(runs: list[Run], ranks_in_column: bool = False) -> list[Row]:

@@ -27,6 +27,7 @@ typedef enum config_payload { PAYLOAD_COMPACT, PAYLOAD_DENSE } config_payload;
 typedef enum config_head_reduce { HEAD_REDUCE_DENSE, HEAD_REDUCE_FACTORS } config_head_reduce;
 typedef enum config_precision { PRECISION_F32, PRECISION_BF16 } config_precision;
 typedef enum config_linalg { BACKEND_OPENBLAS, BACKEND_ONEDNN } config_linalg;
+typedef enum config_adapter_dropout { ADAPTER_DROPOUT_SHARED, ADAPTER_DROPOUT_PER_SITE } config_adapter_dropout;
 typedef enum config_keep { KEEP_BEST, KEEP_LAST } config_keep;
 
 /* A field of an `auto` key holds -1 (integers, booleans, choices) or NaN (reals) until its owner resolves it; texts are never NULL. */
@@ -51,6 +52,7 @@ typedef struct config {
     int64_t layers, width, heads, ffn, positions;
     int64_t pooling, head; /* config_pooling, config_head */
     double dropout_embedding, dropout_attention, dropout_hidden, dropout_adapter, dropout_head;
+    int64_t adapter_dropout; /* config_adapter_dropout: whose mask dropout_adapter has */
   } model;
   struct {
     const char *name, *data;

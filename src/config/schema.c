@@ -8,6 +8,7 @@
 
 /* In the order of the enums of config.h: the index of a word is the enum's value. */
 static const char *const init_words[] = {"pretrained", "random", NULL};
+static const char *const adapter_dropout_words[] = {"shared", "per_site", NULL};
 static const char *const pooling_words[] = {"mean", "first", NULL};
 static const char *const head_words[] = {"linear", "tanh", NULL};
 static const char *const objective_words[] = {"classify", "regress", "mlm", NULL};
@@ -106,6 +107,11 @@ static const config_key rows[] = {
      NUMBERS,
      "0"},
     {{"model.dropout_adapter", OPTION_REAL, "0", 0, 0.95, NULL, 0, "dropout of an adapter's input"}, FIELD(model.dropout_adapter), NUMBERS, "0"},
+    {{"model.adapter_dropout", OPTION_CHOICE, "shared", 0, 0, adapter_dropout_words, 0,
+      "mask of model.dropout_adapter: one for the maps that read the same input, whose products are then one, or one for each map, as PEFT has"},
+     FIELD(model.adapter_dropout),
+     NUMBERS,
+     "shared"},
     {{"model.dropout_head", OPTION_REAL, "0", 0, 0.95, NULL, 0, "dropout before the task head"}, FIELD(model.dropout_head), NUMBERS, "0"},
 
     {{"task.name", OPTION_TEXT, "", 0, 0, NULL, 0, "task/NAME.yaml"}, FIELD(task.name), NEITHER, NULL},

@@ -13,6 +13,8 @@ typedef struct kernel_table {
   /* As the functions linalg_NAME. */
   void (*to_bf16)(int64_t count, const real *x, uint16_t *y);
   void (*column_sum)(int n, int w, const real *x, int ld, real *sum);
+  void (*scale_rows)(int n, int w, const real *x, int x_ld, const real *v, real *y, int y_ld, int add);
+  void (*scale_rows_backward)(int n, int w, const real *g, int g_ld, const real *x, int x_ld, const real *v, real *dx, int dx_ld, int add, real *dv, real *sum);
   void (*multiply)(int64_t count, const real *x, real *y);
   void (*tanh)(int64_t count, const real *x, real *y);
   void (*softmax)(int n, int w, real *x, int ld);

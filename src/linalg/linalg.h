@@ -97,6 +97,13 @@ void linalg_add(int64_t count, const real *x, real *y);                     /* y
 void linalg_add_scaled(int64_t count, real factor, const real *x, real *y); /* y += factor x                */
 double linalg_square_sum(int64_t count, const real *x);                     /* in double, fixed order       */
 
+/* Each row y = x o v; add != 0: +=. y may be x. */
+void linalg_scale_rows(int n, int w, const real *x, int x_ld, const real *v, real *y, int y_ld, int add);
+/* Its way back from g, the gradient for y: dx = g o v (add != 0: +=; dx may be g), dv += sum over rows of g o x; sum (may be NULL) += sum over rows of g, what a
+ * shift beside the scale would get. */
+void linalg_scale_rows_backward(int n, int w, const real *g, int g_ld, const real *x, int x_ld, const real *v, real *dx, int dx_ld, int add, real *dv,
+                                real *sum);
+
 /* A dropout mask, a pure function, so that forward and backward draw the same one and nothing is stored: whether the number in row i and column j is dropped
  * depends on the key, stream[i] (step and global sequence number) and element first_element[i] + j alone. What is kept is divided by 1 - p. */
 typedef struct linalg_mask {

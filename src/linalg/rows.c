@@ -33,6 +33,13 @@ double linalg_square_sum(int64_t count, const real *x) {
 /* ---- what comes in levels ---- */
 
 void linalg_column_sum(int n, int w, const real *x, int ld, real *sum) { kernels->column_sum(n, w, x, ld, sum); }
+void linalg_scale_rows(int n, int w, const real *x, int x_ld, const real *v, real *y, int y_ld, int add) {
+  kernels->scale_rows(n, w, x, x_ld, v, y, y_ld, add);
+}
+void linalg_scale_rows_backward(int n, int w, const real *g, int g_ld, const real *x, int x_ld, const real *v, real *dx, int dx_ld, int add, real *dv,
+                                real *sum) {
+  kernels->scale_rows_backward(n, w, g, g_ld, x, x_ld, v, dx, dx_ld, add, dv, sum);
+}
 void linalg_multiply(int64_t count, const real *x, real *y) { kernels->multiply(count, x, y); }
 void linalg_tanh(int64_t count, const real *x, real *y) { kernels->tanh(count, x, y); }
 void linalg_softmax(int n, int w, real *x, int ld) { kernels->softmax(n, w, x, ld); }

@@ -7,7 +7,7 @@
 
 const char *const segment_role_names[3] = {"adapter", "base", "head"};
 
-int adapter_create(const method *m, const option_set *options, uint64_t seed, double dropout, const site *sites, int site_count, const site_group *groups,
+int adapter_create(const method *m, const option_set *options, const adapter_settings *set, const site *sites, int site_count, const site_group *groups,
                    int group_count, adapter **result) {
   arena *memory;
   adapter *a;
@@ -15,15 +15,8 @@ int adapter_create(const method *m, const option_set *options, uint64_t seed, do
   TRY(arena_create(&memory));
   int code = arena_take(memory, 1, sizeof *a, &a);
   if (!code) {
-    *a = (adapter){.method = m,
-                   .options = options,
-                   .seed = seed,
-                   .dropout = dropout,
-                   .sites = sites,
-                   .site_count = site_count,
-                   .groups = groups,
-                   .group_count = group_count,
-                   .memory = memory};
+    *a = (adapter){
+        .method = m, .options = options, .set = *set, .sites = sites, .site_count = site_count, .groups = groups, .group_count = group_count, .memory = memory};
     code = arena_take(memory, (size_t)group_count, sizeof *a->touched, &a->touched);
   }
   if (!code) code = arena_take(memory, (size_t)group_count, sizeof *a->keeps_input, &a->keeps_input);
@@ -92,7 +85,7 @@ int adapter_prepare(adapter *a) {
 
 uint64_t adapter_projection_seed(const adapter *a) {
   const option_value *own = option_find(a->options, "projection_seed");
-  return own && !own->is_auto ? (uint64_t)own->integer : a->seed;
+  return own && !own->is_auto ? (uint64_t)own->integer : a->set.seed;
 }
 
 /* ---- which sites ---- */

@@ -40,7 +40,7 @@ static int glora_init(const adapter *a, real *theta) {
       if (x->up < 0) continue;
       int in = t == TENSOR_C ? 1 : a->sites[s->sites[i].site].in;
       real bound = (real)sqrt(6.0 / (in + s->rank));
-      random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, (uint64_t)(i * TENSORS + t)), 0, (int64_t)s->rank * in, -bound, bound, theta + x->up);
+      random_fill_uniform(random_key_make(a->set.seed, RANDOM_ADAPTER, (uint64_t)(i * TENSORS + t)), 0, (int64_t)s->rank * in, -bound, bound, theta + x->up);
     }
   return ERROR_NONE;
 }

@@ -190,7 +190,7 @@ int glora_choose(adapter *a, int64_t step) {
   for (int i = 0; i < s->site_count; i++) {
     glora_site *place = &s->sites[i];
     int id = s->follow[i] < 0 ? 0 : s->follow[i]; /* 0: the widest */
-    if (step != METHOD_EVALUATION) id = (int)(((uint64_t)random_bits(random_key_make(a->seed, RANDOM_PATH, (uint64_t)i), 0, (uint64_t)step) * PATHS) >> 32);
+    if (step != METHOD_EVALUATION) id = (int)(((uint64_t)random_bits(random_key_make(a->set.seed, RANDOM_PATH, (uint64_t)i), 0, (uint64_t)step) * PATHS) >> 32);
     read_path(id, place->path);
     for (int t = 0; t < TENSORS; t++)
       if (place->path[t] != NONE) memset(a->active + place->tensor[t].first_segment, 1, (size_t)place->tensor[t].segments[place->path[t]]);

@@ -1,7 +1,8 @@
 /* LoRA: W = W0 + (alpha / r) B A, A [r][in], B [out][r] (Hu et al., arXiv 2106.09685).
  *
  * Start: B = 0; A uniform in +-1/sqrt(in) (kaiming, as the authors' code and PEFT do) or normal with deviation 1/r (gaussian). Dropout, where asked for,
- * acts on the branch's input; the sites of a group share the mask, since they share the product. Trainable and stored: r (in + out) per site.
+ * acts on the branch's input; the sites of a group share the mask, since they share the product (adapter_dropout: per_site gives each its own). Trainable and
+ * stored: r (in + out) per site.
  */
 #include <math.h>
 #include <stdio.h>
@@ -50,7 +51,7 @@ static int lora_init(const adapter *a, real *theta) {
   for (int i = 0; i < a->segment_count; i++) {
     const segment *s = &a->segments[i];
     if (s->name[strlen(s->name) - 1] != 'A') continue;
-    random_key key = random_key_make(a->seed, RANDOM_ADAPTER, (uint64_t)i);
+    random_key key = random_key_make(a->set.seed, RANDOM_ADAPTER, (uint64_t)i);
     int64_t count = (int64_t)s->rows * s->cols;
     double bound = 1 / sqrt((double)s->cols);
     if (gaussian) random_fill_normal(key, 0, count, (real)(1.0 / s->rows), theta + s->offset);

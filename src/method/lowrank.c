@@ -52,7 +52,7 @@ static void plan_group(adapter *a, int group, double scale, lowrank *l) {
   }
   a->touched[group] = a->keeps_input[group] = a->adds_input[group] = 1;
   a->saved_width[group] = g->count * l->rank;
-  int scratch = g->count * l->rank + (a->dropout > 0 ? g->in : 0);
+  int scratch = g->count * l->rank + (a->set.dropout > 0 ? g->in : 0);
   if (scratch > a->scratch_width) a->scratch_width = scratch;
 }
 
@@ -70,26 +70,54 @@ int lowrank_prepare(adapter *a) {
   return arena_take(a->memory, (size_t)a->factor_count, sizeof *l->made, &l->made);
 }
 
+/* The part of a group that has an input of its own: all of it, or its site number `part`. */
+static lowrank_group part_of(const lowrank_group *g, int part, int parts) {
+  if (parts == 1) return *g;
+  return (lowrank_group){.rank = g->rank,
+                         .count = 1,
+                         .in = g->in,
+                         .out = {g->out[part]},
+                         .slot = {g->slot[part]},
+                         .a = g->a + (int64_t)part * g->rank * g->in,
+                         .b = {g->b[part]},
+                         .scale = g->scale};
+}
+
+/* Whose mask a part has. */
+static int masked_site(const adapter *a, int group, const lowrank_group *own, int parts) { return parts == 1 ? -1 : a->groups[group].site[own->slot[0]]; }
+
+/* What is kept: H of one part behind that of the other. Scratch: the gradient of H (or H, where nothing is kept), then the dropped-out input. */
 int lowrank_method_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride) {
   const lowrank *l = a->state;
   const lowrank_group *g = &l->groups[group];
-  int64_t width = (int64_t)g->count * g->rank;
-  const real *input = lowrank_input(a, w, group, n, x, w->scratch + n * width);
-  lowrank_forward(g, l->factors, n, input, w->training ? w->saved[group] : w->scratch, y, y_stride);
+  const int parts = w->training ? lowrank_inputs(a, g->count) : 1;
+  real *h = w->training ? w->saved[group] : w->scratch, *space = w->scratch + (int64_t)n * g->count * g->rank;
+  for (int part = 0; part < parts; part++) {
+    const lowrank_group own = part_of(g, part, parts);
+    const real *input = lowrank_input(a, w, group, masked_site(a, group, &own, parts), n, x, space);
+    lowrank_forward(&own, l->factors, n, input, h, y, y_stride);
+    h += (int64_t)n * own.count * own.rank;
+  }
   return ERROR_NONE;
 }
 
 int lowrank_method_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
   const lowrank *l = a->state;
   const lowrank_group *g = &l->groups[group];
-  int width = g->count * g->rank;
-  real *dh = w->scratch, *space = w->scratch + (int64_t)n * width;
-  const real *input = lowrank_input(a, w, group, n, x, space);
-  int dropped = input != x;
-  lowrank_backward(g, l->factors, w->factor_gradient, n, input, w->saved[group], dh, dy, y_stride, dropped ? NULL : dx);
-  if (!dropped || !dx) return ERROR_NONE;
-  linalg_product_nn(n, g->in, width, 1, dh, width, l->factors + g->a, g->in, 0, space, g->in);
-  lowrank_input_backward(a, w, group, n, space, dx);
+  const int parts = lowrank_inputs(a, g->count); /* only training comes here */
+  const real *h = w->saved[group];
+  real *dh = w->scratch, *space = w->scratch + (int64_t)n * g->count * g->rank;
+  for (int part = 0; part < parts; part++) {
+    const lowrank_group own = part_of(g, part, parts);
+    const int width = own.count * own.rank, place = masked_site(a, group, &own, parts);
+    const real *input = lowrank_input(a, w, group, place, n, x, space);
+    const int dropped = input != x;
+    lowrank_backward(&own, l->factors, w->factor_gradient, n, input, h, dh, dy, y_stride, dropped ? NULL : dx);
+    h += (int64_t)n * width;
+    if (!dropped || !dx) continue;
+    linalg_product_nn(n, g->in, width, 1, dh, width, l->factors + own.a, g->in, 0, space, g->in);
+    lowrank_input_backward(a, w, group, place, n, space, dx);
+  }
   return ERROR_NONE;
 }
 
@@ -109,17 +137,22 @@ int lowrank_gather_plain(const adapter *a, method_workspace *w, real *grad) {
 
 /* ---- dropout ---- */
 
-static void drop(const adapter *a, method_workspace *w, int group, int n, const real *x, real *y, int add) {
+int lowrank_inputs(const adapter *a, int sites) { return a->set.dropout > 0 && a->set.drops_per_site ? sites : 1; }
+
+static void drop(const adapter *a, method_workspace *w, int group, int place, int n, const real *x, real *y, int add) {
   int in = a->groups[group].in;
+  uint64_t whose = place < 0 ? (uint64_t)group : UINT64_C(1) << 32 | (uint64_t)place; /* no site's mask is a group's */
   for (int i = 0; i < n; i++) w->element[i] = w->keys.position[i] * (uint64_t)in;
-  const linalg_mask mask = {a->dropout, random_key_make(a->seed, RANDOM_DROP_ADAPTER, (uint64_t)group), w->keys.stream, w->element};
+  const linalg_mask mask = {a->set.dropout, random_key_make(a->set.seed, RANDOM_DROP_ADAPTER, whose), w->keys.stream, w->element};
   linalg_dropout(n, in, &mask, x, in, y, in, add);
 }
 
-const real *lowrank_input(const adapter *a, method_workspace *w, int group, int n, const real *x, real *space) {
-  if (!w->training || a->dropout <= 0) return x;
-  drop(a, w, group, n, x, space, 0);
+const real *lowrank_input(const adapter *a, method_workspace *w, int group, int place, int n, const real *x, real *space) {
+  if (!w->training || a->set.dropout <= 0) return x;
+  drop(a, w, group, place, n, x, space, 0);
   return space;
 }
 
-void lowrank_input_backward(const adapter *a, method_workspace *w, int group, int n, const real *through, real *dx) { drop(a, w, group, n, through, dx, 1); }
+void lowrank_input_backward(const adapter *a, method_workspace *w, int group, int place, int n, const real *through, real *dx) {
+  drop(a, w, group, place, n, through, dx, 1);
+}

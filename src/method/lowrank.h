@@ -66,12 +66,16 @@ int lowrank_method_merge(const adapter *a, int site, real *weight, real *bias);
 /* gather where the factors are theta itself: grad += factor_gradient, which is cleared. */
 int lowrank_gather_plain(const adapter *a, method_workspace *w, real *grad);
 
-/* ---- dropout on a branch's input, shared by the sites of a group ---- */
+/* ---- dropout on a branch's input ---- */
 
-/* x itself, or (training with dropout) its dropped-out copy in `space` [n][in]. */
-const real *lowrank_input(const adapter *a, method_workspace *w, int group, int n, const real *x, real *space);
+/* How many inputs the branches of so many sites of a group have in training: one for all, so that their products are one, or with masks of their own one each.
+ */
+int lowrank_inputs(const adapter *a, int sites);
+
+/* x itself, or (training with dropout) its dropped-out copy in `space` [n][in]. place: site of the model's, where it has a mask of its own; else -1. */
+const real *lowrank_input(const adapter *a, method_workspace *w, int group, int place, int n, const real *x, real *space);
 
 /* dx += through, the gradient for the dropped-out input, through the same mask. */
-void lowrank_input_backward(const adapter *a, method_workspace *w, int group, int n, const real *through, real *dx);
+void lowrank_input_backward(const adapter *a, method_workspace *w, int group, int place, int n, const real *through, real *dx);
 
 #endif

@@ -185,12 +185,18 @@ typedef struct resolved_option {
 } resolved_option;
 enum { RESOLVED_MAX = 8 };
 
+/* What an adapter is told beside its method's own options. */
+typedef struct adapter_settings {
+  uint64_t seed;
+  double dropout;         /* on the input of the adapter's branches                             */
+  int drops_per_site;     /* a mask of its own for each site; else one for the sites of a group */
+  linalg_backend backend; /* of products with frozen matrices                                   */
+} adapter_settings;
+
 struct adapter {
   const method *method;
   const option_set *options;
-  uint64_t seed;
-  double dropout;         /* on the adapter branch's input                                            */
-  linalg_backend backend; /* of products with frozen matrices; set before adapter_prepare, else OpenBLAS */
+  adapter_settings set;
   const site *sites;
   int site_count;
   const site_group *groups;
@@ -218,7 +224,7 @@ struct adapter {
 
 /* Binds a method to a model's sites and plans it. sites and groups outlive the adapter. Errors: those of plan (an option that does not fit the model:
  * ERROR_USAGE). */
-int adapter_create(const method *m, const option_set *options, uint64_t seed, double dropout, const site *sites, int site_count, const site_group *groups,
+int adapter_create(const method *m, const option_set *options, const adapter_settings *set, const site *sites, int site_count, const site_group *groups,
                    int group_count, adapter **result);
 void adapter_destroy(adapter *a);
 

@@ -98,34 +98,6 @@ static int red_forward(const adapter *a, method_workspace *w, int group, int n, 
   return ERROR_NONE;
 }
 
-/* Four rows at a time, so that the sums are not fetched and put back for each. */
-enum { ROWS = 4 };
-
-static void return_rows(int count, const real *scale, real *g, int stride, const real *y, real *dscale, real *dshift) {
-  real *g0 = g, *g1 = g + stride, *g2 = g1 + stride, *g3 = g2 + stride;
-  const real *y0 = y, *y1 = y + count, *y2 = y1 + count, *y3 = y2 + count;
-#pragma omp simd
-  for (int j = 0; j < count; j++) {
-    real a = g0[j], b = g1[j], c = g2[j], d = g3[j];
-    dscale[j] += (a * y0[j] + b * y1[j]) + (c * y2[j] + d * y3[j]);
-    dshift[j] += (a + b) + (c + d);
-    g0[j] = a * scale[j];
-    g1[j] = b * scale[j];
-    g2[j] = c * scale[j];
-    g3[j] = d * scale[j];
-  }
-}
-
-static void return_row(int count, const real *scale, real *g, const real *y, real *dscale, real *dshift) {
-#pragma omp simd
-  for (int j = 0; j < count; j++) {
-    real a = g[j];
-    dscale[j] += a * y[j];
-    dshift[j] += a;
-    g[j] = a * scale[j];
-  }
-}
-
 static int red_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
   const red_group *g = (const red_group *)a->state + group;
   const real *kept = w->saved[group];
@@ -133,12 +105,10 @@ static int red_backward(const adapter *a, method_workspace *w, int group, int n,
   (void)dx; /* x matters through y alone */
   for (int k = 0; k < g->count; k++) {
     const red_site *s = &g->site[k];
-    const real *scale = a->theta + s->scale;
-    real *d = dy[s->slot], *dscale = w->factor_gradient + s->scale, *dshift = w->factor_gradient + s->shift;
-    int i = 0;
-    for (; i + ROWS <= n; i += ROWS, d += (int64_t)ROWS * y_stride, kept += (int64_t)ROWS * s->out)
-      return_rows(s->out, scale, d, y_stride, kept, dscale, dshift);
-    for (; i < n; i++, d += y_stride, kept += s->out) return_row(s->out, scale, d, kept, dscale, dshift);
+    real *d = dy[s->slot];
+    linalg_scale_rows_backward(n, s->out, d, y_stride, kept, s->out, a->theta + s->scale, d, y_stride, 0, w->factor_gradient + s->scale,
+                               w->factor_gradient + s->shift);
+    kept += (int64_t)n * s->out;
   }
   return ERROR_NONE;
 }

@@ -108,7 +108,7 @@ static int tied_init(const adapter *a, real *theta) {
   for (int i = 0; i < state->pair_count; i++) {
     const tied_pair *p = &state->pair[i];
     real bound = (real)(1 / sqrt((double)p->in));
-    random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, (uint64_t)i), 0, (int64_t)state->low.rank * p->in, -bound, bound, theta + p->a);
+    random_fill_uniform(random_key_make(a->set.seed, RANDOM_ADAPTER, (uint64_t)i), 0, (int64_t)state->low.rank * p->in, -bound, bound, theta + p->a);
   }
   for (int i = 0; i < state->low.pair_count; i++) {
     const tied_site *s = &state->sites[i];

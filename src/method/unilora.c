@@ -105,7 +105,7 @@ static int unilora_prepare(adapter *a) {
 }
 
 static int unilora_init(const adapter *a, real *theta) {
-  random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, 0), 0, a->theta_count, (real)-0.02, (real)0.02, theta);
+  random_fill_uniform(random_key_make(a->set.seed, RANDOM_ADAPTER, 0), 0, a->theta_count, (real)-0.02, (real)0.02, theta);
   return ERROR_NONE;
 }
 

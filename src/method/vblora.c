@@ -138,9 +138,10 @@ static int vblora_prepare(adapter *a) {
 static int vblora_init(const adapter *a, real *theta) {
   const vblora_state *s = a->state;
   real deviation = (real)option_real(a->options, "logits_deviation");
-  random_fill_uniform(random_key_make(a->seed, RANDOM_ADAPTER, 0), 0, (int64_t)s->bank * s->length, (real)-0.02, (real)0.02, theta);
+  random_fill_uniform(random_key_make(a->set.seed, RANDOM_ADAPTER, 0), 0, (int64_t)s->bank * s->length, (real)-0.02, (real)0.02, theta);
   for (int i = 0; i < s->part_count; i++)
-    random_fill_normal(random_key_make(a->seed, RANDOM_ADAPTER, 1 + (uint64_t)i), 0, (int64_t)s->part[i].tiles * s->bank, deviation, theta + s->part[i].logits);
+    random_fill_normal(random_key_make(a->set.seed, RANDOM_ADAPTER, 1 + (uint64_t)i), 0, (int64_t)s->part[i].tiles * s->bank, deviation,
+                       theta + s->part[i].logits);
   return ERROR_NONE;
 }
 

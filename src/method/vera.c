@@ -110,8 +110,8 @@ static int vera_plan(adapter *a) {
     g->a = matrix_of(v->a, &v->a_count, rank, g->in);
     if (g->in > v->in) v->in = g->in;
     a->touched[i] = a->adds_input[i] = 1;
-    a->saved_width[i] += rank;
-    if (a->dropout > 0 && g->in > a->scratch_width) a->scratch_width = g->in;
+    a->saved_width[i] += lowrank_inputs(a, g->count) * rank;
+    if (a->set.dropout > 0 && g->in > a->scratch_width) a->scratch_width = g->in;
   }
   a->scratch_fixed = (int64_t)ROWS * (2 * rank + v->widest);
   a->factor_count = a->theta_count;
@@ -122,7 +122,7 @@ static int vera_plan(adapter *a) {
 static int take_layout(adapter *a, int64_t bytes, void **memory) { return bytes ? arena_take(a->memory, (size_t)bytes, 1, memory) : ERROR_NONE; }
 
 static int prepare_matrix(adapter *a, vera_matrix *m, int stored_in) {
-  TRY(linalg_map_create(a->backend, LINALG_F32, m->out, m->in, &m->map));
+  TRY(linalg_map_create(a->set.backend, LINALG_F32, m->out, m->in, &m->map));
   TRY(take_layout(a, linalg_map_forward_bytes(m->map), &m->forward));
   TRY(take_layout(a, linalg_map_backward_bytes(m->map), &m->backward));
   return m->in < stored_in ? arena_take(a->memory, (size_t)m->out * (size_t)m->in, sizeof(real), &m->narrowed) : ERROR_NONE;
@@ -177,52 +177,6 @@ static int vera_expand(adapter *a, const real *theta) {
 
 /* ---- the product ---- */
 
-/* y = x o v, row by row. */
-static void scale_rows(int n, int width, const real *x, const real *v, real *y) {
-  for (int i = 0; i < n; i++, x += width, y += width) {
-#pragma omp simd
-    for (int j = 0; j < width; j++) y[j] = x[j] * v[j];
-  }
-}
-
-/* y += x o v, row by row. */
-static void add_scaled_rows(int n, int width, const real *x, const real *v, real *y, int y_stride) {
-  for (int i = 0; i < n; i++, x += width, y += y_stride) {
-#pragma omp simd
-    for (int j = 0; j < width; j++) y[j] += x[j] * v[j];
-  }
-}
-
-/* Of a site's outputs: db += colsum(G o Z), scaled = G o b. */
-static void return_outputs(int n, int width, const real *g, int stride, const real *z, const real *b, real *db, real *scaled) {
-  for (int i = 0; i < n; i++, g += stride, z += width, scaled += width) {
-#pragma omp simd
-    for (int j = 0; j < width; j++) {
-      db[j] += g[j] * z[j];
-      scaled[j] = g[j] * b[j];
-    }
-  }
-}
-
-/* Of its hidden numbers: dd += colsum(U o H); dh = U o d, or += for a site that is not the first of its group. */
-static void return_hidden(int n, int width, const real *u, const real *h, const real *d, int adds, real *dd, real *dh) {
-  for (int i = 0; i < n; i++, u += width, h += width, dh += width) {
-    if (adds) {
-#pragma omp simd
-      for (int j = 0; j < width; j++) {
-        dd[j] += u[j] * h[j];
-        dh[j] += u[j] * d[j];
-      }
-    } else {
-#pragma omp simd
-      for (int j = 0; j < width; j++) {
-        dd[j] += u[j] * h[j];
-        dh[j] = u[j] * d[j];
-      }
-    }
-  }
-}
-
 /* Whole blocks of rows, so that what the products write behind the last row has its place. */
 static int64_t padded(int n) { return (n + LINALG_ROW_BLOCK - 1) / LINALG_ROW_BLOCK * LINALG_ROW_BLOCK; }
 
@@ -239,52 +193,89 @@ static spaces spaces_of(const adapter *a, const vera_state *v, const method_work
   return s;
 }
 
-static int vera_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride) {
+/* The sites of a group that have one input, and so one H: all of them, or with masks of their own one each. What is kept: H of each part [n][r], then Z of each
+ * site [n][out], all with room for whole blocks. */
+typedef struct vera_part {
+  int begin, end, site; /* site: whose mask it has; -1: the group's */
+  real *h, *z;          /* kept; NULL: nothing is                   */
+} vera_part;
+
+static vera_part part_of(const vera_state *v, const vera_group *g, int part, int parts, int n, real *saved) {
+  vera_part own = {.begin = parts == 1 ? 0 : part, .end = parts == 1 ? g->count : part + 1, .site = parts == 1 ? -1 : g->site[part].site};
+  if (!saved) return own;
+  own.h = saved + part * padded(n) * v->rank;
+  own.z = saved + parts * padded(n) * v->rank;
+  for (int k = 0; k < own.begin; k++) own.z += padded(n) * g->site[k].out;
+  return own;
+}
+
+static int forward_part(const adapter *a, method_workspace *w, int group, const vera_part *part, const spaces *space, int n, const real *input, real *const y[],
+                        int y_stride) {
   const vera_state *v = a->state;
   const vera_group *g = &v->groups[group];
   const vera_matrix *to_hidden = &v->a[g->a];
-  const spaces space = spaces_of(a, v, w, n);
-  const real *input = lowrank_input(a, w, group, n, x, space.input);
   for (int first = 0, rows; first < n; first += rows) {
     rows = n - first < ROWS ? n - first : ROWS;
-    real *h = w->training ? w->saved[group] + (int64_t)first * v->rank : space.h, *kept = w->training ? w->saved[group] + padded(n) * v->rank : NULL;
+    real *h = part->h ? part->h + (int64_t)first * v->rank : space->h, *kept = part->z;
     TRY(linalg_map_forward(to_hidden->map, w->desk, &to_hidden->weight, NULL, rows, input + (int64_t)first * g->in, h));
-    for (int k = 0; k < g->count; k++) {
+    for (int k = part->begin; k < part->end; k++) {
       const vera_site *s = &g->site[k];
       const vera_matrix *to_output = &v->b[s->b];
-      real *z = kept ? kept + (int64_t)first * s->out : space.wide;
-      scale_rows(rows, v->rank, h, a->theta + s->inner, space.narrow);
-      TRY(linalg_map_forward(to_output->map, w->desk, &to_output->weight, NULL, rows, space.narrow, z));
-      add_scaled_rows(rows, s->out, z, a->theta + s->outer, y[s->slot] + (int64_t)first * y_stride, y_stride);
+      real *z = kept ? kept + (int64_t)first * s->out : space->wide;
+      linalg_scale_rows(rows, v->rank, h, v->rank, a->theta + s->inner, space->narrow, v->rank, 0);
+      TRY(linalg_map_forward(to_output->map, w->desk, &to_output->weight, NULL, rows, space->narrow, z));
+      linalg_scale_rows(rows, s->out, z, s->out, a->theta + s->outer, y[s->slot] + (int64_t)first * y_stride, y_stride, 1);
       if (kept) kept += padded(n) * s->out;
     }
   }
   return ERROR_NONE;
 }
 
-static int vera_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
+static int vera_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride) {
+  const vera_state *v = a->state;
+  const spaces space = spaces_of(a, v, w, n);
+  const int parts = w->training ? lowrank_inputs(a, v->groups[group].count) : 1;
+  for (int i = 0; i < parts; i++) {
+    const vera_part part = part_of(v, &v->groups[group], i, parts, n, w->training ? w->saved[group] : NULL);
+    TRY(forward_part(a, w, group, &part, &space, n, lowrank_input(a, w, group, part.site, n, x, space.input), y, y_stride));
+  }
+  return ERROR_NONE;
+}
+
+/* dinput (NULL: not wanted) = or, with adds, += the gradient for the part's input. */
+static int backward_part(const adapter *a, method_workspace *w, int group, const vera_part *part, const spaces *space, int n, real *const dy[], int y_stride,
+                         real *dinput, int adds) {
   const vera_state *v = a->state;
   const vera_group *g = &v->groups[group];
   const vera_matrix *to_hidden = &v->a[g->a];
-  const spaces space = spaces_of(a, v, w, n);
-  const int dropped = a->dropout > 0; /* only training comes here */
-  (void)x;                            /* the pair is frozen */
   for (int first = 0, rows; first < n; first += rows) {
     rows = n - first < ROWS ? n - first : ROWS;
-    const real *h = w->saved[group] + (int64_t)first * v->rank, *kept = w->saved[group] + padded(n) * v->rank;
-    for (int k = 0; k < g->count; k++) {
+    const real *h = part->h + (int64_t)first * v->rank, *kept = part->z;
+    for (int k = part->begin; k < part->end; k++) {
       const vera_site *s = &g->site[k];
       const vera_matrix *to_output = &v->b[s->b];
-      return_outputs(rows, s->out, dy[s->slot] + (int64_t)first * y_stride, y_stride, kept + (int64_t)first * s->out, a->theta + s->outer,
-                     w->factor_gradient + s->outer, space.wide);
-      TRY(linalg_map_backward(to_output->map, w->desk, &to_output->weight, rows, space.wide, 0, space.narrow));
-      return_hidden(rows, v->rank, space.narrow, h, a->theta + s->inner, k > 0, w->factor_gradient + s->inner, space.h);
+      linalg_scale_rows_backward(rows, s->out, dy[s->slot] + (int64_t)first * y_stride, y_stride, kept + (int64_t)first * s->out, s->out, a->theta + s->outer,
+                                 space->wide, s->out, 0, w->factor_gradient + s->outer, NULL);
+      TRY(linalg_map_backward(to_output->map, w->desk, &to_output->weight, rows, space->wide, 0, space->narrow));
+      linalg_scale_rows_backward(rows, v->rank, space->narrow, v->rank, h, v->rank, a->theta + s->inner, space->h, v->rank, k > part->begin,
+                                 w->factor_gradient + s->inner, NULL);
       kept += padded(n) * s->out;
     }
-    if (dx)
-      TRY(linalg_map_backward(to_hidden->map, w->desk, &to_hidden->weight, rows, space.h, !dropped, (dropped ? space.input : dx) + (int64_t)first * g->in));
+    if (dinput) TRY(linalg_map_backward(to_hidden->map, w->desk, &to_hidden->weight, rows, space->h, adds, dinput + (int64_t)first * g->in));
   }
-  if (dx && dropped) lowrank_input_backward(a, w, group, n, space.input, dx);
+  return ERROR_NONE;
+}
+
+static int vera_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
+  const vera_state *v = a->state;
+  const spaces space = spaces_of(a, v, w, n);
+  const int parts = lowrank_inputs(a, v->groups[group].count), drops = dx && a->set.dropout > 0; /* only training comes here */
+  (void)x;                                                                                       /* the pair is frozen */
+  for (int i = 0; i < parts; i++) {
+    const vera_part part = part_of(v, &v->groups[group], i, parts, n, w->saved[group]);
+    TRY(backward_part(a, w, group, &part, &space, n, dy, y_stride, drops ? space.input : dx, !drops));
+    if (drops) lowrank_input_backward(a, w, group, part.site, n, space.input, dx);
+  }
   return ERROR_NONE;
 }
 

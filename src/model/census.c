@@ -251,7 +251,7 @@ int64_t census_base_count(const census *c) {
 
 int census_count(const census *c, const method *chosen, const option_set *options, method_counts *counts) {
   adapter *a;
-  TRY(adapter_create(chosen, options, 0, 0, c->sites, c->site_count, c->groups, c->group_count, &a));
+  TRY(adapter_create(chosen, options, &(adapter_settings){0}, c->sites, c->site_count, c->groups, c->group_count, &a));
   int code = adapter_counts(a, counts);
   adapter_destroy(a);
   TRY(code);

@@ -194,9 +194,8 @@ static int plan(model *m, const method *chosen, const option_set *method_options
   TRY(census_of_shape(&m->shape, &m->census)); /* the maps that a method may act on, layer by layer: SITES_PER_LAYER of them in STAGES groups */
   m->sites = m->census->sites;
   m->groups = m->census->groups;
-  TRY(adapter_create(chosen, method_options, m->options.seed, m->options.dropout_adapter, m->sites, m->census->site_count, m->groups, m->census->group_count,
-                     &m->adapter));
-  m->adapter->backend = m->options.backend;
+  const adapter_settings set = {m->options.seed, m->options.dropout_adapter, m->options.drops_per_site, m->options.backend};
+  TRY(adapter_create(chosen, method_options, &set, m->sites, m->census->site_count, m->groups, m->census->group_count, &m->adapter));
   TRY(arena_take(m->memory, (size_t)(m->param_count + m->adapter->segment_count), sizeof *m->segments, &m->segments));
   for (int k = 0; k < REACHED; k++) m->reached[k].segment = -1;
   lay_out_theta(m, order);

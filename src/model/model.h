@@ -26,6 +26,7 @@ typedef struct model_options {
   model_objective objective;
   int classes; /* outputs of the head; 1 for regression; unused for masked language modelling */
   double dropout_embedding, dropout_attention, dropout_hidden, dropout_adapter, dropout_head;
+  int drops_per_site; /* dropout_adapter: a mask for each adapted map; else one for those that read the same input */
   uint64_t seed;
   linalg_backend backend; /* of products with frozen weights */
   linalg_precision precision;

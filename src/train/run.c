@@ -111,10 +111,10 @@ static int settle_training(run *r) {
   return ERROR_NONE;
 }
 
-/* One library for all ranks: what one of them has not, none uses, unless it was asked for by name. */
+/* One library for all ranks: what one of them has not, none uses, unless it was asked for by name or by a precision that no other has. */
 static int settle_linalg(run *r) {
   config *c = r->config;
-  double lacks = c->linalg < 0 && linalg_backend_check(LINALG_ONEDNN, (linalg_precision)c->precision) != ERROR_NONE;
+  double lacks = c->linalg < 0 && c->precision == PRECISION_F32 && linalg_backend_check(LINALG_ONEDNN, LINALG_F32) != ERROR_NONE;
   TRY(comm_max_doubles(r->comm, COMM_CONTROL, &lacks, 1));
   if (c->linalg < 0) TRY(config_resolve(c, "linalg", linalg_backend_names[lacks > 0 ? LINALG_OPENBLAS : LINALG_ONEDNN]));
   return linalg_backend_check((linalg_backend)c->linalg, (linalg_precision)c->precision);
@@ -125,6 +125,8 @@ static int settle_method(run *r) {
   const adapter *a = model_adapter(r->model);
   if (r->config->model.dropout_adapter > 0 && !(a->method->flags & METHOD_DROPS_INPUT))
     log_warning("model.dropout_adapter has no effect: %s has no branch with an input of its own", a->method->title);
+  if (r->config->model.adapter_dropout != ADAPTER_DROPOUT_SHARED && r->config->model.dropout_adapter <= 0)
+    log_warning("model.adapter_dropout has no effect: model.dropout_adapter is 0");
   for (int i = 0; i < a->resolved_count; i++) {
     char key[64];
     TRY(text_format(key, sizeof key, "method.%s", a->resolved[i].name));
@@ -177,6 +179,7 @@ static int make_model(run *r, const char *directory, int training) {
                            .dropout_attention = c->model.dropout_attention,
                            .dropout_hidden = c->model.dropout_hidden,
                            .dropout_adapter = c->model.dropout_adapter,
+                           .drops_per_site = c->model.adapter_dropout == ADAPTER_DROPOUT_PER_SITE,
                            .dropout_head = c->model.dropout_head,
                            .seed = (uint64_t)c->seed,
                            .backend = (linalg_backend)c->linalg,

@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from unittest import mock
@@ -29,6 +30,9 @@ from analysis.load.frame import COLUMNS, to_frame  # noqa: E402
 from analysis.load.measure import Validation  # noqa: E402
 from analysis.load.runs import CONTAMINATED_FIELDS  # noqa: E402
 from analysis.load.series import read_predictions, read_steps  # noqa: E402
+from analysis.load.summary import UNSAID  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Fields(FolderCase):
@@ -88,6 +92,13 @@ class Fields(FolderCase):
         self.assertEqual((found.label == found.prediction).mean(), 0.62)
         self.assertIsNone(read_predictions(run, "validation"))
         self.assertIsNone(read_predictions(self.run_of("b.h5")))
+
+    def test_settings_that_are_left_unsaid(self):
+        """What the analysis takes them for is what the program's own table of keys says."""
+        schema = (ROOT / "src" / "config" / "schema.c").read_text(encoding="utf-8")
+        rows = re.findall(r'\{\{"([\w.]+)",[^{]*?FIELD\([\w.]+\),\s*NUMBERS,\s*"([^"]*)"\}', schema)
+        self.assertGreater(len(rows), 8)
+        self.assertEqual(UNSAID, dict(rows))
 
     def test_frame(self):
         runs = [self.run_of(options={"rank": 8}, steps=series([0.1] * 20, forward_s=0.02)), self.run_of("b.h5", method="red", seed=2, memory=[5, 4])]

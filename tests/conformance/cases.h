@@ -56,6 +56,8 @@ typedef struct lengths {
 static const lengths batches[] = {{"mixed", 4, {1, 5, 9, 2}}, {"one-token", 1, {1}}, {"one-sequence", 1, {7}}, {"sentences", 4, {12, 7, 23, 5}}};
 enum { BATCH_MIXED, BATCH_ONE_TOKEN, BATCH_ONE_SEQUENCE, BATCH_SENTENCES };
 
+enum { ADAPTER_DROPOUT = 2, PER_SITE };
+
 typedef struct gradient_case {
   char name[192];
   const method *method;
@@ -63,7 +65,7 @@ typedef struct gradient_case {
   const setting *setting;
   const lengths *lengths;
   const char *family; /* NULL: the real model in PEFTSCALE_ASSETS */
-  int dropout;        /* 0: none, 1: everywhere, ADAPTER_DROPOUT: of the adapter's input alone */
+  int dropout;        /* 0: none, 1: everywhere, ADAPTER_DROPOUT: of the adapter's input alone, PER_SITE: everywhere, a mask for each adapted map */
 } gradient_case;
 
 enum { VARIANTS_MAX = 64, CASES_MAX = 256 };
@@ -182,7 +184,10 @@ static inline void add_case(case_list *list, int v, int s, int l, const char *fa
   *c = (gradient_case){
       .method = list->method, .variant = &list->variant[v], .setting = &settings[s], .lengths = &batches[l], .family = family_name, .dropout = dropout};
   snprintf(c->name, sizeof c->name, "%s/%s/%s/%s/%s/%s", list->method->name, list->variant[v].name, settings[s].name, batches[l].name,
-           family_name ? family_name : "real", dropout ? "dropout" : "plain");
+           family_name ? family_name : "real",
+           dropout == PER_SITE ? "per-site"
+           : dropout           ? "dropout"
+                               : "plain");
 }
 
 static inline case_list *cases_of(const method *m) {
@@ -196,6 +201,7 @@ static inline case_list *cases_of(const method *m) {
   for (int v = 0; v < list->broad; v++)
     for (int dropout = 0; dropout < 2; dropout++)
       for (int l = BATCH_ONE_TOKEN; l <= BATCH_ONE_SEQUENCE; l++) add_case(list, v, 0, l, "bert", dropout);
+  for (int v = 0; v < list->broad && m->flags & METHOD_DROPS_INPUT; v++) add_case(list, v, 0, BATCH_MIXED, "bert", PER_SITE);
   add_case(list, 0, 0, BATCH_MIXED, "roberta", 0);
   for (int v = list->broad; v < list->variant_count; v++) add_case(list, v, 0, BATCH_MIXED, "bert", 1);
   add_case(list, 0, 0, BATCH_SENTENCES, NULL, 1);
@@ -213,8 +219,6 @@ typedef struct stand {
   int drops;
 } stand;
 
-enum { ADAPTER_DROPOUT = 2 };
-
 static inline model_options options_of(const setting *s, int dropout) {
   model_options o = {.pooling = s->pooling, .head = s->head, .objective = s->objective, .classes = s->classes, .seed = 11};
   if (dropout == ADAPTER_DROPOUT) {
@@ -225,6 +229,7 @@ static inline model_options options_of(const setting *s, int dropout) {
     o.dropout_hidden = 0.15;
     o.dropout_adapter = 0.25;
     o.dropout_head = 0.3;
+    o.drops_per_site = dropout == PER_SITE;
   }
   return o;
 }

@@ -332,6 +332,50 @@ static void input_dropout_acts_where_it_is_promised(void **state) {
   assert_int_equal((list->method->flags & METHOD_DROPS_INPUT) != 0, loss[0] != loss[1]);
 }
 
+/* A mask for each adapted map is another training than one for those that read the same input; where nothing is dropped out, it is the same to the bit. */
+static void masks_per_site_are_their_own(void **state) {
+  const case_list *list = *state;
+  for (int v = 0; v < list->broad; v++)
+    for (int drops = 0; drops < 2; drops++) {
+      gradient_case c = plain_case(list, &list->variant[v]);
+      model_shape shape = tiny_shape("bert");
+      real *store = NULL, *theta = NULL, *grad[2];
+      model_sums sums[2] = {{0}};
+      size_t bytes = 0;
+      for (int per_site = 0; per_site < 2; per_site++) {
+        model *m;
+        model_workspace *w;
+        packed_batch b;
+        const int number[] = {4, 9, 2, 30};
+        model_options options = options_of(c.setting, drops ? ADAPTER_DROPOUT : 0);
+        options.drops_per_site = per_site;
+        must(model_create(&shape, &options, c.method, &c.variant->options.set, &m));
+        bytes = (size_t)model_theta_count(m) * sizeof(real);
+        if (!store) store = must_take((size_t)model_store_count(m), sizeof *store);
+        if (!theta) theta = must_take(bytes, 1);
+        grad[per_site] = must_take(bytes, 1);
+        must(model_attach(m, store));
+        tiny_fill_store(m, 5, store);
+        tiny_fill_constants(m, 7);
+        must(model_choose(m, 3));
+        must(tiny_fill_theta(m, 6, 0.3, 0.3, theta));
+        batch_fill(&b, m, c.setting->objective, c.setting->classes, c.lengths->count, number, c.lengths->length);
+        must(model_workspace_create(m, b.view.tokens, b.view.sequences, b.view.masked, b.squares, 1, &w));
+        must(model_expand(m, theta));
+        must(model_gradient(m, w, &b.view, grad[per_site], &sums[per_site], NULL));
+        must(model_gather(m, w, grad[per_site]));
+        model_workspace_destroy(w);
+        model_destroy(m);
+      }
+      int same = sums[0].loss == sums[1].loss && !memcmp(grad[0], grad[1], bytes);
+      assert_int_equal(same, !drops);
+      free(grad[0]);
+      free(grad[1]);
+      free(theta);
+      free(store);
+    }
+}
+
 typedef struct test_kind {
   const char *name;
   CMUnitTestFunction run;
@@ -345,6 +389,7 @@ static const test_kind kinds[] = {
     {"identity at start", identity_at_start_is_kept, METHOD_IDENTITY_AT_START},
     {"merging", merged_equals_adapted, 0},
     {"dropout of the input", input_dropout_acts_where_it_is_promised, 0},
+    {"a mask for each adapted map", masks_per_site_are_their_own, METHOD_DROPS_INPUT},
     {"shards add up", shards_add_up, 0},
     {"dense and compact messages", compact_equals_dense, 0},
     {"segments off the path rest", inactive_segments_rest, 0},

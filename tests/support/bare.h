@@ -13,6 +13,7 @@ enum { BARE_SITES = 16, BARE_GROUPS = 16, BARE_OPTIONS = 16 };
 
 typedef struct bare {
   chosen_options options;
+  adapter_settings settings; /* besides the seed, which bare_plan sets */
   site sites[BARE_SITES];
   site_group groups[BARE_GROUPS];
   int site_count, group_count;
@@ -42,7 +43,8 @@ static inline int bare_plan(bare *b, const char *method_name, uint64_t seed, con
   must(method_find(method_name, &m));
   must(options_default(m, &b->options));
   for (int i = 0; words && words[i]; i += 2) TRY(options_change(&b->options, words[i], words[i + 1]));
-  return adapter_create(m, &b->options.set, seed, 0, b->sites, b->site_count, b->groups, b->group_count, &b->adapter);
+  b->settings.seed = seed;
+  return adapter_create(m, &b->options.set, &b->settings, b->sites, b->site_count, b->groups, b->group_count, &b->adapter);
 }
 
 static inline void bare_draw(uint64_t what, double deviation, int64_t count, real *values) {

@@ -337,6 +337,53 @@ static void sums_products_tanh_softmax(void **state) {
   }
 }
 
+/* ---- rows times a vector, there and back ---- */
+
+static void close_to(const char *what, int w, int i, int j, double got, double want) {
+  if (!(fabs(got - want) <= 1e-5 * (1 + fabs(want)))) fail_msg("%s, %d wide: [%d][%d] is %.9g, not %.9g", what, w, i, j, got, want);
+}
+
+/* One width, rows further apart than they are wide: what lies between them must survive. */
+static void check_scaled_rows(int w, int add, int in_place) {
+  enum { N = 9 };
+  int ld = w + 5;
+  real *x = draw(31, (int64_t)N * ld, 1), *v = draw(32, w, 1), *y = draw(33, (int64_t)N * ld, 1), *g = draw(34, (int64_t)N * ld, 1), *dv = draw(35, w, 1),
+       *sum = draw(36, w, 1), *dx = in_place ? g : draw(37, (int64_t)N * ld, 1);
+  size_t bytes = (size_t)N * (size_t)ld * sizeof *y;
+  real *before = take(1, bytes), *g_before = take(1, bytes), *dv_before = draw(35, w, 1), *sum_before = draw(36, w, 1);
+  memcpy(before, y, bytes);
+  linalg_scale_rows(N, w, x, ld, v, y, ld, add);
+  for (int i = 0; i < N; i++)
+    for (int j = 0; j < ld; j++) {
+      double own = (double)before[i * ld + j];
+      close_to("scaled", w, i, j, (double)y[i * ld + j], j < w ? (double)x[i * ld + j] * (double)v[j] + add * own : own);
+    }
+  memcpy(before, dx, bytes);
+  memcpy(g_before, g, bytes);
+  linalg_scale_rows_backward(N, w, g, ld, x, ld, v, dx, ld, add, dv, w % 2 ? sum : NULL);
+  for (int j = 0; j < ld; j++) {
+    double dots = j < w ? (double)dv_before[j] : 0, sums = j < w ? (double)sum_before[j] : 0;
+    for (int i = 0; i < N; i++) {
+      double own = (double)g_before[i * ld + j], held = (double)before[i * ld + j];
+      close_to("way back", w, i, j, (double)dx[i * ld + j], j < w ? own * (double)v[j] + add * held : held);
+      dots += own * (double)x[i * ld + j];
+      sums += w % 2 ? own : 0;
+    }
+    if (j >= w) continue;
+    close_to("dots", w, 0, j, (double)dv[j], dots);
+    close_to("sums", w, 0, j, (double)sum[j], sums);
+  }
+  real *all[] = {x, v, y, g, dv, sum, before, g_before, dv_before, sum_before, in_place ? NULL : dx};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void rows_are_scaled_there_and_back(void **state) {
+  (void)state;
+  for (int k = 0; k < SIZES; k++)
+    for (int add = 0; add < 2; add++)
+      for (int in_place = 0; in_place < 2 - add; in_place++) check_scaled_rows(sizes[k], add, in_place);
+}
+
 /* ---- levels ---- */
 
 static void levels_are_named(void **state) {
@@ -353,7 +400,7 @@ static void levels_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bf16_is_the_nearest), cmocka_unit_test(masks_are_random_blocks),    cmocka_unit_test(joins_and_norms),
-      cmocka_unit_test(gelu_everywhere),     cmocka_unit_test(sums_products_tanh_softmax),
+      cmocka_unit_test(gelu_everywhere),     cmocka_unit_test(sums_products_tanh_softmax), cmocka_unit_test(rows_are_scaled_there_and_back),
   };
   int failed = 0, tried = 0;
   for (int i = 0; i < LEVELS; i++) {

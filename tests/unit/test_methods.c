@@ -234,6 +234,43 @@ static void inputs_are_kept_where_they_are_read(void **state) {
   }
 }
 
+/* q and v with the same numbers add the same to their outputs where they share the mask of their input, and not where each map has its own; between steps and
+ * layers a map's masks differ. */
+static void masks_are_shared_or_per_site(void **state) {
+  (void)state;
+  enum { IN = 48, OUT = 20, N = 3 };
+  static const char *const methods[] = {"lora", "vera"};
+  for (int k = 0; k < 4; k++) {
+    bare b = {.settings = {.dropout = 0.4, .drops_per_site = k % 2}};
+    real x[4 * IN], y[4 * 2 * OUT], apart[2] = {0}, first = 0;
+    bare_map(&b, 0, "q", OUT, IN, 0);
+    bare_map(&b, 0, "v", OUT, IN, 1);
+    must(bare_plan(&b, methods[k / 2], 1, (const char *const[]){"rank", "2", "modules", "q,v", NULL}));
+    bare_ready(&b, N);
+    bare_stir(&b, 0.5);
+    for (int i = 0; i < b.adapter->segment_count; i++) { /* v's numbers are q's */
+      const segment *s = &b.adapter->segments[i];
+      if (!strstr(s->name, ".v.")) continue;
+      char name[METHOD_NAME_BYTES];
+      snprintf(name, sizeof name, "layer.0.q%s", strstr(s->name, ".v.") + 2);
+      memcpy(b.theta + s->offset, bare_numbers(&b, name), (size_t)s->rows * (size_t)s->cols * sizeof(real));
+    }
+    bare_expand(&b);
+    bare_draw(1, 1, N * IN, x);
+    for (int step = 0; step < 2; step++) {
+      for (int i = 0; i < N; i++) b.keys[i] = (uint64_t)step << 32;
+      memset(y, 0, sizeof y);
+      bare_forward(&b, 0, N, x, y);
+      for (int i = 0; i < N; i++)
+        for (int j = 0; j < OUT; j++) apart[step] = (real)fmax((double)apart[step], fabs((double)y[i * 2 * OUT + j] - (double)y[i * 2 * OUT + OUT + j]));
+      assert_true(step == 0 || y[0] != first);
+      first = y[0];
+    }
+    for (int step = 0; step < 2; step++) assert_int_equal(apart[step] > 1e-3, k % 2);
+    bare_destroy(&b);
+  }
+}
+
 /* A rate of 0 would be taken for "not given". */
 static void rates_of_their_own_are_positive(void **state) {
   (void)state;
@@ -363,6 +400,7 @@ int main(void) {
       cmocka_unit_test(drawn_counts_are_means),
       cmocka_unit_test(projections_of_files_are_stored),
       cmocka_unit_test(inputs_are_kept_where_they_are_read),
+      cmocka_unit_test(masks_are_shared_or_per_site),
       cmocka_unit_test(rates_of_their_own_are_positive),
       cmocka_unit_test(lora_starts_as_said),
       cmocka_unit_test(lora_adds_its_product),

@@ -58,6 +58,55 @@ static void column_sum(int n, int w, const real *x, int ld, real *sum) {
   }
 }
 
+/* Columns that are worked on at a time: what belongs to them stays in registers from row to row. */
+enum { SCALE_WIDE = LANES_BYTES == 64 ? 8 : 4 };
+
+static void scale_rows(int n, int w, const real *x, int x_ld, const real *v, real *y, int y_ld, int add) {
+  for (int i = 0; i < n; i++) {
+    const real *from = x + (int64_t)i * x_ld;
+    real *to = y + (int64_t)i * y_ld;
+    int j = 0;
+    for (; j + LANES <= w; j += LANES) store(to + j, add ? load(to + j) + load(from + j) * load(v + j) : load(from + j) * load(v + j));
+    for (; j < w; j++) to[j] = add ? to[j] + from[j] * v[j] : from[j] * v[j];
+  }
+}
+
+/* The same columns of all rows. */
+INLINE void scale_columns_backward(const int vectors, int n, int last, const real *g, int g_ld, const real *x, int x_ld, const real *v, real *dx, int dx_ld,
+                                   int add, real *dv, real *sum) {
+  lanes factor[SCALE_WIDE], dots[SCALE_WIDE], sums[SCALE_WIDE];
+#define PART(k) ((k) == vectors - 1 ? last : LANES)
+#pragma GCC unroll 8
+  for (int k = 0; k < vectors; k++) {
+    factor[k] = load_part(v + k * LANES, PART(k));
+    dots[k] = load_part(dv + k * LANES, PART(k));
+    sums[k] = sum ? load_part(sum + k * LANES, PART(k)) : (lanes){0};
+  }
+  for (int i = 0; i < n; i++, g += g_ld, x += x_ld, dx += dx_ld) {
+#pragma GCC unroll 8
+    for (int k = 0; k < vectors; k++) {
+      lanes own = load_part(g + k * LANES, PART(k)), back = own * factor[k];
+      dots[k] += own * load_part(x + k * LANES, PART(k));
+      if (sum) sums[k] += own;
+      store_part(dx + k * LANES, PART(k), add ? load_part(dx + k * LANES, PART(k)) + back : back);
+    }
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < vectors; k++) {
+    store_part(dv + k * LANES, PART(k), dots[k]);
+    if (sum) store_part(sum + k * LANES, PART(k), sums[k]);
+  }
+#undef PART
+}
+
+static void scale_rows_backward(int n, int w, const real *g, int g_ld, const real *x, int x_ld, const real *v, real *dx, int dx_ld, int add, real *dv,
+                                real *sum) {
+  int j = 0;
+  for (; j + SCALE_WIDE * LANES <= w; j += SCALE_WIDE * LANES)
+    scale_columns_backward(SCALE_WIDE, n, LANES, g + j, g_ld, x + j, x_ld, v + j, dx + j, dx_ld, add, dv + j, sum ? sum + j : NULL);
+  for (; j < w; j += LANES) scale_columns_backward(1, n, piece(w - j), g + j, g_ld, x + j, x_ld, v + j, dx + j, dx_ld, add, dv + j, sum ? sum + j : NULL);
+}
+
 static void multiply(int64_t count, const real *x, real *y) {
 #pragma omp simd
   for (int64_t i = 0; i < count; i++) y[i] *= x[i];

@@ -48,9 +48,9 @@ typedef struct tile_numbers {
   int64_t pitch;
 } tile_numbers;
 
-/* What a loop down a column of tiles asks for ahead of time: the part of each row that the tile to the right will read. Rows lie in pages of their own, where
- * the processor foresees nothing. */
-enum { FETCH_NOTHING, FETCH_BROADCAST, FETCH_VECTORS, FETCH_REALS = 64 / sizeof(real) };
+/* What a tile asks memory for ahead of time, since rows lie in pages of their own, where the processor foresees nothing: working down a column of tiles, the
+ * part of each row that the tile to the right will read; working along rows, what the tile below will change. */
+enum { FETCH_NOTHING, FETCH_BROADCAST, FETCH_VECTORS, FETCH_TARGET, FETCH_REALS = 64 / sizeof(real) };
 
 /* sum[p][v] += sum over depth d of spread(at[p across + d along]) vectors[d pitch + v LANES]. */
 INLINE void tile_run(const int P, const int V, const int g, const int fetch, const tile_numbers *t, lanes sum[TILE_SUMS]) {
@@ -92,6 +92,10 @@ INLINE void tile_add(const int P, const int V, const int fetch, const tile_numbe
   lanes sum[TILE_SUMS];
   EACH(int p = 0; p < P; p++)
   EACH(int v = 0; v < V; v++) sum[p * V + v] = to->beta == 0 ? (lanes){0} : to->beta * load(to->y + p * to->stride + v * LANES);
+  if (fetch == FETCH_TARGET) {
+    EACH(int p = 0; p < P; p++)
+    EACH(int v = 0; v < V * LANES; v += FETCH_REALS) __builtin_prefetch(to->y + (P + p) * to->stride + v, 1);
+  }
   if (to->times) { /* streamed through once, from memory: asked for a whole tile's height ahead */
     EACH(int p = 0; p < P; p++)
     EACH(int v = 0; v < V * LANES; v += FETCH_REALS) __builtin_prefetch(to->times + (P + p) * to->stride + v);
@@ -170,7 +174,7 @@ INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_number
   }
 }
 
-static void tile_spread_rows(int rows, int wide, const tile_numbers *t, const tile_target *to) { tile_add_rows(FETCH_NOTHING, rows, wide, t, to); }
+static void tile_spread_rows(int rows, int wide, const tile_numbers *t, const tile_target *to) { tile_add_rows(FETCH_TARGET, rows, wide, t, to); }
 static void tile_outer_rows(int rows, int wide, const tile_numbers *t, const tile_target *to) { tile_add_rows(FETCH_VECTORS, rows, wide, t, to); }
 
 #endif
