@@ -5,8 +5,8 @@
 
 #include "linalg/level/dropout.h"
 
-/* A row waits for its mean, then for its variance: two rows at once wait half as long. Sums run in as many vectors as hide an addition's time. */
-enum { SUMS = 4, STRIDE = SUMS * LANES, PAIR = 2 };
+/* Sums of a row run in as many vectors as hide an addition's time. */
+enum { SUMS = 4, STRIDE = SUMS * LANES };
 
 INLINE real sum_all(const lanes sums[SUMS]) { return sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3])); }
 
@@ -23,61 +23,45 @@ typedef struct norm_job {
   real *dx, *dbranch, *gain_gradient, *shift_gradient;
 } norm_job;
 
-/* Of `rows` rows from the i-th on; even: their width is a multiple of LANES. */
-INLINE void forward_rows(const norm_job *job, const int rows, const int even, int i) {
+/* even: w is a multiple of LANES. */
+INLINE void forward_row(const norm_job *job, const int even, int i) {
   const int w = job->w;
-  const linalg_mask *mask = job->mask;
-  const real *residual = job->residual;
-  lanes sums[PAIR][SUMS] = {0}, squares[PAIR][SUMS] = {0}, mean[PAIR], inverse[PAIR];
+  const int64_t start = (int64_t)i * w;
+  const real *residual = job->residual ? job->residual + start : NULL, *branch = job->branch + start;
+  real *y = job->y + start, *normal = job->hat ? job->hat + start : NULL;
+  lanes sums[SUMS] = {0}, squares[SUMS] = {0};
   for (int from = 0; from < w; from += DRAWN) { /* y = residual + dropout(branch) */
-    uint32_t room[PAIR][DRAWN_ROOM];
-    const uint32_t *words[PAIR] = {0};
+    uint32_t room[DRAWN_ROOM];
     int end = w - from < DRAWN ? w : from + DRAWN;
-    for (int r = 0; r < rows && mask; r++) words[r] = draw_piece(mask, i + r, from, end - from, room[r]);
+    const uint32_t *words = job->mask ? draw_piece(job->mask, i, from, end - from, room) : NULL;
     for (int j = from; j < end; j += STRIDE)
 #pragma GCC unroll 4
       for (int s = 0; s < SUMS; s++) {
         int at = j + s * LANES, part = even ? LANES : piece(end - at);
         if (at >= end) break;
-#pragma GCC unroll 2
-        for (int r = 0; r < rows; r++) {
-          int64_t place = (int64_t)(i + r) * w + at;
-          lanes x = load_part(job->branch + place, part);
-          if (mask) x = keep(x, job->keeps, words[r] + (at - from));
-          if (residual) x += load_part(residual + place, part);
-          store_part(job->y + place, part, x);
-          sums[r][s] += first_of(x, part);
-        }
+        lanes x = load_part(branch + at, part);
+        if (words) x = keep(x, job->keeps, words + (at - from));
+        if (residual) x += load_part(residual + at, part);
+        store_part(y + at, part, x);
+        sums[s] += first_of(x, part);
       }
   }
-#pragma GCC unroll 2
-  for (int r = 0; r < rows; r++) mean[r] = every(sum_all(sums[r]) / (real)w);
+  lanes mean = every(sum_all(sums) / (real)w);
   for (int j = 0; j < w; j += STRIDE)
 #pragma GCC unroll 4
     for (int s = 0; s < SUMS; s++) {
       int at = j + s * LANES, part = even ? LANES : piece(w - at);
       if (at >= w) break;
-#pragma GCC unroll 2
-      for (int r = 0; r < rows; r++) {
-        lanes apart = first_of(load_part(job->y + (int64_t)(i + r) * w + at, part) - mean[r], part);
-        squares[r][s] += apart * apart;
-      }
+      lanes apart = first_of(load_part(y + at, part) - mean, part);
+      squares[s] += apart * apart;
     }
-#pragma GCC unroll 2
-  for (int r = 0; r < rows; r++) {
-    job->deviation[i + r] = (real)(1.0 / sqrt((double)sum_all(squares[r]) / w + job->epsilon));
-    inverse[r] = every(job->deviation[i + r]);
-  }
+  real inverse = (real)(1.0 / sqrt((double)sum_all(squares) / w + job->epsilon));
+  job->deviation[i] = inverse;
   for (int j = 0; j < w; j += LANES) {
     int part = even ? LANES : piece(w - j);
-    lanes gain = load_part(job->gain + j, part), shift = load_part(job->shift + j, part);
-#pragma GCC unroll 2
-    for (int r = 0; r < rows; r++) {
-      int64_t place = (int64_t)(i + r) * w + j;
-      lanes x = (load_part(job->y + place, part) - mean[r]) * inverse[r];
-      if (job->hat) store_part(job->hat + place, part, x);
-      store_part(job->y + place, part, gain * x + shift);
-    }
+    lanes x = (load_part(y + j, part) - mean) * inverse;
+    if (normal) store_part(normal + j, part, x);
+    store_part(y + j, part, load_part(job->gain + j, part) * x + load_part(job->shift + j, part));
   }
 }
 
@@ -94,10 +78,10 @@ static void join_norm_forward(int n, int w, const linalg_mask *mask, const real 
                         .hat = hat,
                         .deviation = deviation,
                         .y = y};
-  int i = 0;
   if (w % LANES == 0)
-    for (; i + PAIR <= n; i += PAIR) forward_rows(&job, PAIR, 1, i);
-  for (; i < n; i++) forward_rows(&job, 1, 0, i);
+    for (int i = 0; i < n; i++) forward_row(&job, 1, i);
+  else
+    for (int i = 0; i < n; i++) forward_row(&job, 0, i);
 }
 
 INLINE void backward_row(const norm_job *job, const int even, int i) {
