@@ -21,6 +21,8 @@ INLINE lanes upper_tail(lanes x, lanes density) {
 }
 
 #else
+typedef uint32_t lanes_bits __attribute__((vector_size(LANES_BYTES)));
+
 /* exp(x) for x <= 0; 0 below -87.33, where it would leave the normal numbers. x = n ln 2 + r with |r| <= ln 2 / 2; the error of exp(r) is below 3.1e-9. */
 INLINE lanes exp_of_negative(lanes x) {
   const float nearest = 12582912; /* 1.5 * 2^23: in a sum with it, n stands in the lowest bits */
@@ -33,7 +35,7 @@ INLINE lanes exp_of_negative(lanes x) {
   p = p * r + 0.166665204f;
   p = p * r + 0.499999934f;
   p = p * (r * r) + r + 1;
-  lanes power = (lanes)(((lanes_int)shifted << 23) + 0x3F800000);
+  lanes power = (lanes)(((lanes_bits)shifted << 23) + 0x3F800000u); /* without a sign: what leaves at the top is not missed */
   return (lanes)((lanes_int)(p * power) & ~(x < low));
 }
 
