@@ -16,7 +16,10 @@
  * Gradients, G = dY, g = colsum(G), z = rowsum(X), Y0 = X W0^T:  B: dXd = G^T (X Xu^T), dXu = (G Xd)^T X; vector sum_t G z.  A: vector colsum(G o Y0); low
  * rank: Q = (G^T X) o W0, dXd = Q Xu^T, dXu = Xd^T Q, in blocks of rows, the one product of dW's size in this suite, cheaper than r products of X.
  * C: p = W0^T g, dCd = p Cu^T, dCu = Cd^T p.  D: b0 o g.  E: g.
- * Cost beyond LoRA's: with a low-rank A three products as large as the map's own per row (forward, dX, Q); none otherwise.
+ * Cost beyond LoRA's: with a low-rank A three products as large as the map's own per row, 2 in out FLOP each (forward, dX where something below wants it, Q),
+ * and per step and rank about 9 r in out FLOP for the rows of W0 o (Xd Xu) there and back and for what Q becomes. W0 is read for each of these, and for C once
+ * in expand and once in gather: 16 in out bytes a step and rank from memory, since no cache holds the model. Floor for MiniLM, the widest path at r = 4 on q
+ * and v: 4.2 GFLOP for a step of 397 tokens, 27 MB a rank. bench_methods: 1.25 floors, 27 % of the head-only step with whole backward; with a vector for A 4 %.
  */
 #include <math.h>
 #include <string.h>
@@ -126,7 +129,28 @@ static void make_rows(const glora_state *s, const site *map, const tensor *x, co
                           map->in);
 }
 
-/* A site's share of what is kept: the base map's output [n][out], H = X Xu^T of B [n][r], row sums of X [n]. */
+/* Where the fixed part of scratch lies: ROW_BLOCK rows of a map and of r numbers, and two rows of an output. */
+typedef struct fixed_space {
+  real *rows, *narrow, *numbers, *sums;
+} fixed_space;
+
+static fixed_space fixed_of(const adapter *a, const method_workspace *w, int n) {
+  const glora_state *s = a->state;
+  fixed_space f = {.rows = w->scratch + (int64_t)n * a->scratch_width};
+  f.narrow = f.rows + (int64_t)ROW_BLOCK * s->widest_in;
+  f.numbers = f.narrow + (int64_t)ROW_BLOCK * s->rank;
+  f.sums = f.numbers + s->widest_out;
+  return f;
+}
+
+/* A tensor's number for each output: its vector, or its constant as often, written to `space`. */
+static const real *numbers_of(const real *theta, const tensor *x, support kind, int count, real *space) {
+  if (kind == VECTOR) return theta + x->down;
+  for (int i = 0; i < count; i++) space[i] = theta[x->down];
+  return space;
+}
+
+/* A site's share of what is kept: the base map's output without its bias [n][out], H = X Xu^T of B [n][r], row sums of X [n]. */
 typedef struct kept_rows {
   real *base, *narrow, *sums;
 } kept_rows;
@@ -142,26 +166,55 @@ static int64_t kept_size(const glora_site *place, int n) { return (int64_t)n * (
 
 static real element(const real *theta, const tensor *x, support kind, int i) { return theta[x->down + (kind == VECTOR ? i : 0)]; }
 
-static void forward_a(const adapter *a, const glora_site *place, const site *map, int n, const real *x, real *keep, real *rows, real *y, int y_stride) {
+/* y += v o (y - bias), row by row; the difference is kept, where that is wanted. */
+static void scale_outputs(int n, int width, const real *v, const real *bias, real *y, int y_stride, real *keep) {
+  for (int i = 0; i < n; i++, y += y_stride) {
+    if (!keep) {
+#pragma omp simd
+      for (int j = 0; j < width; j++) y[j] += v[j] * (bias ? y[j] - bias[j] : y[j]);
+      continue;
+    }
+#pragma omp simd
+    for (int j = 0; j < width; j++) {
+      keep[j] = bias ? y[j] - bias[j] : y[j];
+      y[j] += v[j] * keep[j];
+    }
+    keep += width;
+  }
+}
+
+static void forward_a(const adapter *a, const glora_site *place, const site *map, const fixed_space *fixed, int n, const real *x, real *keep, real *y,
+                      int y_stride) {
   const tensor *t = &place->tensor[TENSOR_A];
   support kind = place->path[TENSOR_A];
   if (kind == NONE) return;
   if (kind == LORA) {
     for (int first = 0; first < map->out; first += ROW_BLOCK) {
       int count = map->out - first < ROW_BLOCK ? map->out - first : ROW_BLOCK;
-      make_rows(a->state, map, t, a->theta, first, count, rows);
-      linalg_product_nt(n, count, map->in, 1, x, map->in, rows, map->in, 1, y + first, y_stride);
+      make_rows(a->state, map, t, a->theta, first, count, fixed->rows);
+      linalg_product_nt(n, count, map->in, 1, x, map->in, fixed->rows, map->in, 1, y + first, y_stride);
     }
     return;
   }
-  for (int i = 0; i < n; i++) {
-    real *row = y + (int64_t)i * y_stride;
-    if (keep) memcpy(keep + (int64_t)i * map->out, row, (size_t)map->out * sizeof *row);
-    for (int j = 0; j < map->out; j++) row[j] += element(a->theta, t, kind, j) * (map->bias ? row[j] - map->bias[j] : row[j]);
-  }
+  scale_outputs(n, map->out, numbers_of(a->theta, t, kind, map->out, fixed->numbers), map->bias, y, y_stride, keep);
 }
 
-static void forward_b(const adapter *a, const glora_site *place, const site *map, int n, const real *x, real *narrow, real *sums, real *y, int y_stride) {
+static real sum_of(int count, const real *x) {
+  real sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int j = 0; j < count; j++) sum += x[j];
+  return sum;
+}
+
+static real dot_of(int count, const real *x, const real *y) {
+  real sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int j = 0; j < count; j++) sum += x[j] * y[j];
+  return sum;
+}
+
+static void forward_b(const adapter *a, const glora_site *place, const site *map, const fixed_space *fixed, int n, const real *x, real *narrow, real *sums,
+                      real *y, int y_stride) {
   const glora_state *s = a->state;
   const tensor *t = &place->tensor[TENSOR_B];
   support kind = place->path[TENSOR_B];
@@ -171,19 +224,17 @@ static void forward_b(const adapter *a, const glora_site *place, const site *map
     linalg_product_nn(n, map->out, s->rank, 1, narrow, s->rank, a->theta + t->down, map->out, 1, y, y_stride);
     return;
   }
+  const real *v = numbers_of(a->theta, t, kind, map->out, fixed->numbers);
   for (int i = 0; i < n; i++) {
-    const real *from = x + (int64_t)i * map->in;
-    real *row = y + (int64_t)i * y_stride, sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int j = 0; j < map->in; j++) sum += from[j];
-    sums[i] = sum;
-    for (int j = 0; j < map->out; j++) row[j] += sum * element(a->theta, t, kind, j);
+    sums[i] = sum_of(map->in, x + (int64_t)i * map->in);
+    linalg_add_scaled(map->out, sums[i], v, y + (int64_t)i * y_stride);
   }
 }
 
 static int glora_forward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const y[], int y_stride) {
   const glora_state *s = a->state;
-  real *saved = w->training ? w->saved[group] : NULL, *fixed = w->scratch + (int64_t)n * a->scratch_width;
+  const fixed_space fixed = fixed_of(a, w, n);
+  real *saved = w->training ? w->saved[group] : NULL;
   for (int i = s->first[group]; i < s->first[group + 1]; i++) {
     const glora_site *place = &s->sites[i];
     const site *map = &a->sites[place->site];
@@ -192,8 +243,8 @@ static int glora_forward(const adapter *a, method_workspace *w, int group, int n
       keep = kept_of(place, saved, n);
       saved += kept_size(place, n);
     }
-    forward_a(a, place, map, n, x, keep.base, fixed, y[place->slot], y_stride);
-    forward_b(a, place, map, n, x, keep.narrow, keep.sums, y[place->slot], y_stride);
+    forward_a(a, place, map, &fixed, n, x, keep.base, y[place->slot], y_stride);
+    forward_b(a, place, map, &fixed, n, x, keep.narrow, keep.sums, y[place->slot], y_stride);
     linalg_add_rows(n, map->out, s->bias + place->bias, y[place->slot], y_stride);
   }
   return ERROR_NONE;
@@ -217,29 +268,28 @@ static void backward_b(const adapter *a, const glora_site *place, const site *ma
   double all = 0; /* of a constant: one sum over rows and outputs, millions of terms in a large model */
   for (int i = 0; i < n; i++) {
     const real *row = dy + (int64_t)i * y_stride;
-    double sum = 0;
+    real through;
     if (kind == VECTOR) {
-      for (int j = 0; j < map->out; j++) {
-        sum += (double)row[j] * (double)a->theta[t->down + j];
-        grad[t->down + j] += row[j] * keep->sums[i];
-      }
+      through = dot_of(map->out, row, a->theta + t->down);
+      linalg_add_scaled(map->out, keep->sums[i], row, grad + t->down);
     } else {
-      for (int j = 0; j < map->out; j++) sum += (double)row[j];
-      all += sum * (double)keep->sums[i];
-      sum *= (double)a->theta[t->down];
+      real sum = sum_of(map->out, row);
+      all += (double)sum * (double)keep->sums[i];
+      through = sum * a->theta[t->down];
     }
-    real through = (real)sum;
-    for (int j = 0; dx && j < map->in; j++) dx[(int64_t)i * map->in + j] += through;
+    real *to = dx ? dx + (int64_t)i * map->in : NULL;
+#pragma omp simd
+    for (int j = 0; j < (dx ? map->in : 0); j++) to[j] += through;
   }
   if (kind == CONSTANT) grad[t->down] += (real)all;
 }
 
 /* Low-rank A: the way back through the rows of W0 o (Xd Xu), then the same block holds (G^T X) o W0. */
-static void backward_a_lora(const adapter *a, const glora_site *place, const site *map, real *rows, int n, const real *x, const real *dy, int y_stride,
-                            real *grad, real *dx) {
+static void backward_a_lora(const adapter *a, const glora_site *place, const site *map, const fixed_space *fixed, int n, const real *x, const real *dy,
+                            int y_stride, real *grad, real *dx) {
   const glora_state *s = a->state;
   const tensor *t = &place->tensor[TENSOR_A];
-  real *narrow = rows + (int64_t)ROW_BLOCK * s->widest_in;
+  real *rows = fixed->rows, *narrow = fixed->narrow;
   for (int first = 0; first < map->out; first += ROW_BLOCK) {
     int count = map->out - first < ROW_BLOCK ? map->out - first : ROW_BLOCK;
     if (dx) {
@@ -255,26 +305,24 @@ static void backward_a_lora(const adapter *a, const glora_site *place, const sit
 }
 
 /* A per row or one number: dA from the base map's output, and dY0 = G o (1 + A) in place. */
-static void backward_a_scale(const adapter *a, const glora_site *place, const site *map, const real *base, int n, real *dy, int y_stride, real *grad) {
+static void backward_a_scale(const adapter *a, const glora_site *place, const site *map, const fixed_space *fixed, const real *base, int n, real *dy,
+                             int y_stride, real *grad) {
   const tensor *t = &place->tensor[TENSOR_A];
   support kind = place->path[TENSOR_A];
+  real *sums = kind == VECTOR ? grad + t->down : fixed->sums;
+  for (int j = 0; j < map->out; j++) fixed->numbers[j] = 1 + element(a->theta, t, kind, j);
+  if (kind == CONSTANT) memset(sums, 0, (size_t)map->out * sizeof *sums);
+  linalg_scale_rows_backward(n, map->out, dy, y_stride, base, map->out, fixed->numbers, dy, y_stride, 0, sums, NULL);
+  if (kind == VECTOR) return;
   double all = 0;
-  for (int i = 0; i < n; i++) {
-    real *row = dy + (int64_t)i * y_stride;
-    const real *y0 = base + (int64_t)i * map->out;
-    for (int j = 0; j < map->out; j++) {
-      real part = row[j] * (map->bias ? y0[j] - map->bias[j] : y0[j]);
-      if (kind == VECTOR) grad[t->down + j] += part;
-      else all += (double)part;
-      row[j] *= 1 + element(a->theta, t, kind, j);
-    }
-  }
-  if (kind == CONSTANT) grad[t->down] += (real)all;
+  for (int j = 0; j < map->out; j++) all += (double)sums[j];
+  grad[t->down] += (real)all;
 }
 
 static int glora_backward(const adapter *a, method_workspace *w, int group, int n, const real *x, real *const dy[], int y_stride, real *dx) {
   const glora_state *s = a->state;
-  real *saved = w->saved[group], *fixed = w->scratch + (int64_t)n * a->scratch_width, *grad = w->factor_gradient;
+  const fixed_space fixed = fixed_of(a, w, n);
+  real *saved = w->saved[group], *grad = w->factor_gradient;
   for (int i = s->first[group]; i < s->first[group + 1]; i++) {
     const glora_site *place = &s->sites[i];
     const site *map = &a->sites[place->site];
@@ -283,8 +331,8 @@ static int glora_backward(const adapter *a, method_workspace *w, int group, int 
     saved += kept_size(place, n);
     linalg_column_sum(n, map->out, d, y_stride, grad + a->theta_count + place->bias);
     backward_b(a, place, map, &keep, w->scratch, n, x, d, y_stride, grad, dx);
-    if (place->path[TENSOR_A] == LORA) backward_a_lora(a, place, map, fixed, n, x, d, y_stride, grad, dx);
-    else if (place->path[TENSOR_A] != NONE) backward_a_scale(a, place, map, keep.base, n, d, y_stride, grad); /* last: it changes dY */
+    if (place->path[TENSOR_A] == LORA) backward_a_lora(a, place, map, &fixed, n, x, d, y_stride, grad, dx);
+    else if (place->path[TENSOR_A] != NONE) backward_a_scale(a, place, map, &fixed, keep.base, n, d, y_stride, grad); /* last: it changes dY */
   }
   return ERROR_NONE;
 }

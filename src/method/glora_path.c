@@ -147,11 +147,12 @@ static int find_sites(adapter *a, glora_state *s) {
       s->bias_count += a->sites[place].out;
       a->touched[i] = 1;
       if (a->groups[i].in > s->widest_in) s->widest_in = a->groups[i].in;
+      if (a->sites[place].out > s->widest_out) s->widest_out = a->sites[place].out;
     }
     s->first[i + 1] = s->site_count;
   }
   a->scratch_width = s->rank + 1;
-  a->scratch_fixed = (int64_t)ROW_BLOCK * (s->widest_in + s->rank);
+  a->scratch_fixed = (int64_t)ROW_BLOCK * (s->widest_in + s->rank) + 2 * s->widest_out;
   return arena_take(a->memory, (size_t)s->site_count, sizeof *s->follow, &s->follow);
 }
 

@@ -29,9 +29,9 @@ typedef struct glora_state {
   int *first;      /* [group_count + 1] sites of a group */
   int32_t *follow; /* [site_count] paths of evaluations of a super-network; -1: widest */
   int64_t bias_count;
-  int widest_in; /* of all sites */
-  real *bias;    /* [bias_count] D o b0 + E + W0 C of the last expand */
-  real *column;  /* [widest_in] C of the site at hand */
+  int widest_in, widest_out; /* of all sites */
+  real *bias;                /* [bias_count] D o b0 + E + W0 C of the last expand */
+  real *column;              /* [widest_in] C of the site at hand */
 } glora_state;
 
 /* glora_path.c, for the method's table. */

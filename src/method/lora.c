@@ -3,6 +3,9 @@
  * Start: B = 0; A uniform in +-1/sqrt(in) (kaiming, as the authors' code and PEFT do) or normal with deviation 1/r (gaussian). Dropout, where asked for,
  * acts on the branch's input; the sites of a group share the mask, since they share the product (adapter_dropout: per_site gives each its own). Trainable and
  * stored: r (in + out) per site.
+ *
+ * Cost: the product's (lowrank.h); expand nothing; gather adds and clears r (in + out) numbers per site, 16 bytes each. Floor for MiniLM, r = 8 on q and v: 171
+ * MFLOP for a step of 397 tokens, 1.2 MB a rank. bench_methods: 1.9 % of the head-only step with whole backward.
  */
 #include <math.h>
 #include <stdio.h>

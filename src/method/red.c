@@ -4,6 +4,10 @@
  * down, the paper's), RED++ also q, k, v and the attention's output (modules: q,k,v,o,down). Start: l = 1, beta = 0. Gradients: dl = colsum(G o y),
  * dbeta = colsum(G), dy = G o l. Folded in: W = diag(l) W0, b = l o b0 + beta. Trainable and stored: 2 x width per edited map.
  * Weight decay, where it is on, pulls l towards 0, as the authors' AdamW does, not towards its start.
+ *
+ * Cost per row and edited map: y is read, kept and written, dY and the kept y are read and dY written, 24 x out bytes; no product. Floor for MiniLM (modules:
+ * down): 22 MB for a step of 397 tokens, in the second-level cache. bench_methods: 6 floors, since what was kept comes from further away; 0.6 % of the
+ * head-only step with whole backward.
  */
 #include <stdio.h>
 #include <string.h>

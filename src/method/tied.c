@@ -8,8 +8,8 @@
  *
  * Each site has the factors A and B_l = diag(v_l) B diag(u_l) of LoRA's product (lowrank.h), made in expand. With their gradients dA and N = dB_l:
  *   dA += dA,  dB += diag(v) N diag(u),  dv = rowsum(N o B o u),  du = colsum(N o B o v), summed over sites in their order.
- * Cost: the product's, that is LoRA's of the same rank, and D = sum of r (in + out) numbers a step and rank in expand (8 bytes each) and in gather (12 bytes).
- * Floor (MiniLM, r = 8 on q and v): 171 MFLOP for a step of 397 tokens, 1.5 MB a rank. Seen: BENCH.
+ * Cost: the product's, that is LoRA's of the same rank, and D = sum of r (in + out) numbers a step and rank in expand (8 bytes each) and in gather (16 bytes).
+ * Floor for MiniLM, r = 8 on q and v: 171 MFLOP for a step of 397 tokens, 1.8 MB a rank. bench_methods: 1.9 % of the head-only step with whole backward.
  */
 #include <math.h>
 #include <stdio.h>

@@ -10,8 +10,9 @@
  * Trainable and sent: d; stored: d and the seed.
  *
  * Cost: the product's (lowrank.h), and per step and rank D (4 + 4) bytes in expand, read index and write factor, as many in gather: both walk D in order, and
- * pick from or add to d numbers, which stay in the first- or second-level cache (23 KB for MiniLM, 2 MB for a 7B model). Floor of D = 36,864 numbers (MiniLM,
- * r = 4): 0.6 MB a step and rank. Seen: BENCH.
+ * pick from or add to d numbers, which stay in the first- or second-level cache (23 KB for MiniLM, 2 MB for a 7B model). Clearing the gradient is 4 D more.
+ * Floor for MiniLM, r = 4 on q and v: 85 MFLOP for a step of 397 tokens, 0.7 MB a rank. bench_methods: 1.5 % of the head-only step with whole backward, of
+ * which expand and gather are 0.1 %.
  */
 #include <math.h>
 #include <stdio.h>

@@ -7,8 +7,9 @@
  *   own parts   expand, forward, backward, gather: timed inside the step around the method's functions; update: the optimiser on the method's numbers
  *   overhead    own parts (without update) of a step in percent of the head-only step: median over pairs
  *   whole       the same from the whole steps' difference, which includes what the method does to caches and to the base model's own work
- *   floor       FLOP of the method's products at the FMA peak probed beside them, and bytes that its selection or scatter must move at the bandwidth of sums
- *               in the second-level cache, probed too; formulas: the methods' headers. ratio: own parts to floor
+ *   floor       FLOP of the method's products at the FMA peak probed beside them; bytes of what is no product at the bandwidth of sums in the second-level
+ *               cache, and bytes that no cache can hold from step to step at that of reading memory, probed too; formulas: the methods' headers. What a
+ *               product reads and writes is not counted. ratio: own parts to floor
  *
  * Frozen products: by oneDNN where the program has it and the processor AVX-512, else (or with the word openblas) by OpenBLAS; with the word bf16 their
  * operands are rounded to bfloat16, and the base step is the shorter for it.
@@ -25,7 +26,7 @@
 #include "optim/optim.h"
 #include "support/workload.h"
 
-enum { RANKS = 2, MAX_ROUNDS = 1001, SUBJECTS_MAX = 16 };
+enum { RANKS = 2, MAX_ROUNDS = 1001, ROOM = 1 << 26 }; /* ROOM: numbers, several times what a cache holds */
 
 /* ---- methods under test ---- */
 
@@ -46,7 +47,9 @@ enum { EXPAND, FORWARD, BACKWARD, GATHER, UPDATE, PARTS };
 static const char *const part_names[PARTS] = {"expand", "forward", "backward", "gather", "update"};
 
 typedef struct floor_cost {
-  double flop_token, flop_rank, bytes_rank; /* per token, and per step and rank */
+  double flop_token, flop_rank;   /* per token, and per step and rank */
+  double cache_token, cache_rank; /* bytes */
+  double memory_rank;
 } floor_cost;
 
 typedef struct subject {
@@ -125,8 +128,9 @@ static void glora_floor(const adapter *a, floor_cost *f) {
       int wants_dx = g > 0;
       if (!is_adapted(a, a->groups[g].site[k])) continue;
       if (dense) f->flop_token += (2 + wants_dx) * map;
-      if (dense) f->flop_rank += (rank + 1 + 2 * rank + 1) * map; /* Xd Xu o W0 once; Q o W0 and its two products */
-      f->flop_rank += 2 * map;                                    /* W0 C and W0^T g */
+      if (dense) f->flop_rank += ((1 + wants_dx) * (rank + 0.5) + 2 * rank + 0.5) * map; /* Xd Xu o W0 there and back; Q o W0 and its two products */
+      f->flop_rank += 2 * map;                                                           /* W0 C and W0^T g */
+      f->memory_rank += (dense ? 3 + wants_dx : 2) * 4.0 * s->in * s->out;               /* W0 for each of these */
     }
 }
 
@@ -138,21 +142,34 @@ static floor_cost find_floor(const adapter *a) {
   const option_value *rank = option_find(a->options, "rank");
   if (!strcmp(name, "vera")) f.flop_token = lowrank_flop(a, (double)rank->integer, 1, 1);
   else if (!strcmp(name, "glora")) glora_floor(a, &f);
-  else if (!strcmp(name, "red")) /* forward scales and shifts, backward scales and sums twice */
-    for (int i = 0; i < a->site_count; i++) f.flop_token += is_adapted(a, i) ? 7.0 * a->sites[i].out : 0;
-  else f.flop_token = lowrank_flop(a, (double)rank->integer, 0, 0);
-  /* Uni-LoRA: an index and a factor's number each way; VB-LoRA: the logits once, two vectors and a factor's number each way. */
-  if (!strcmp(name, "unilora")) f.bytes_rank = 2 * (4 + number) * (double)a->factor_count;
-  if (!strcmp(name, "vblora")) {
-    double top_k = (double)option_int(a->options, "top_k"), bank = (double)a->segments[0].rows * a->segments[0].cols;
-    f.bytes_rank = number * ((double)a->theta_count - bank + (2 * top_k + top_k + 2) * (double)a->factor_count);
+  else if (strcmp(name, "red")) f.flop_token = lowrank_flop(a, (double)rank->integer, 0, 0);
+  else /* there y is read and written and its copy written, back dy likewise and the copy read */
+    for (int i = 0; i < a->site_count; i++) f.cache_token += is_adapted(a, i) ? 6 * number * a->sites[i].out : 0;
+  const double factors = (double)a->factor_count;
+  if (!strcmp(name, "unilora")) f.cache_rank = (2 * (4 + number) + number) * factors; /* an index and a number each way, and clearing */
+  else if (!strcmp(name, "tied")) f.cache_rank = 6 * number * factors;                /* factors made; their gradient read, added and cleared */
+  else if (strcmp(name, "vblora")) f.cache_rank = 4 * number * factors;               /* gather: read, add, clear */
+  else {
+    const double top_k = (double)option_int(a->options, "top_k"), bank = (double)a->segments[0].rows * a->segments[0].cols;
+    f.cache_rank = number * ((double)a->theta_count - bank + (4 * top_k + 3) * factors); /* logits once; vectors read there, read and added to back */
   }
-  if (strcmp(name, "unilora") && strcmp(name, "vblora")) f.bytes_rank = 3 * number * (double)a->factor_count; /* gather: sum and clear */
   return f;
 }
 
+/* Bytes per second of adding up what no cache holds. */
+static double probe_memory(const real *memory, int64_t count) {
+  static volatile real kept;
+  double start = clock_thread_cpu_s();
+  real sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; i++) sum += memory[i];
+  kept = sum;
+  (void)kept;
+  return (double)sizeof(real) * (double)count / (clock_thread_cpu_s() - start);
+}
+
 /* Bytes per second of y += x on arrays that fit the second-level cache: two are read, one is written. */
-static double probe_bandwidth(real *memory) {
+static double probe_cache(real *memory) {
   enum { COUNT = 32768, TURNS = 64, TRIES = 9 };
   double best = 0;
   for (int i = 0; i < TRIES; i++) {
@@ -207,6 +224,25 @@ static int make_subject(const setting *chosen, const model_shape *shape, const w
   return make_optimiser(s);
 }
 
+/* What the machine can do at most, as probed. */
+typedef struct machine {
+  double peak, cache, memory; /* FLOP/s, bytes/s */
+} machine;
+
+static void probe(real *room, int64_t count, machine *m) {
+  m->peak = fmax(m->peak, linalg_peak(LINALG_F32, 0.2));
+  m->cache = fmax(m->cache, probe_cache(room));
+  m->memory = fmax(m->memory, probe_memory(room, count));
+}
+
+static double flop_of(const floor_cost *f, double tokens) { return f->flop_token * tokens + RANKS * f->flop_rank; }
+static double cache_of(const floor_cost *f, double tokens) { return f->cache_token * tokens + RANKS * f->cache_rank; }
+
+/* Seconds of a step on all ranks. */
+static double floor_of(const floor_cost *f, double tokens, const machine *m) {
+  return flop_of(f, tokens) / m->peak + cache_of(f, tokens) / m->cache + RANKS * f->memory_rank / m->memory;
+}
+
 /* One step of all ranks on batch b: CPU seconds, the update apart. */
 static int run_step(subject *s, workload *w, int b, int64_t step, double *seconds) {
   method_find(s->setting->name, &wrapped);
@@ -226,7 +262,7 @@ static int run_step(subject *s, workload *w, int b, int64_t step, double *second
   return ERROR_NONE;
 }
 
-static int run_pair(subject *head, subject *s, workload *w, int round, double peak, double bandwidth) {
+static int run_pair(subject *head, subject *s, workload *w, int round, const machine *limits) {
   double before, with, own = 0;
   int b = round % BATCHES;
   TRY(run_step(head, w, b, 0, &before));
@@ -238,21 +274,19 @@ static int run_pair(subject *head, subject *s, workload *w, int round, double pe
   s->head[i] = before;
   s->share[i] = own / before;
   s->whole[i] = (with - before) / before;
-  double least = (s->least.flop_token * w->batch_tokens[b] + RANKS * s->least.flop_rank) / peak + RANKS * s->least.bytes_rank / bandwidth;
-  s->ratio[i] = own / least;
+  s->ratio[i] = own / floor_of(&s->least, w->batch_tokens[b], limits);
   return ERROR_NONE;
 }
 
 /* ---- the table ---- */
 
-static void print_subject(subject *s, double tokens, double peak, double bandwidth) {
-  double flop = s->least.flop_token * tokens + RANKS * s->least.flop_rank, bytes = RANKS * s->least.bytes_rank;
+static void print_subject(subject *s, double tokens, const machine *m) {
   printf("%-15s", s->setting->label);
   for (int p = 0; p < PARTS; p++) printf(" %8.3f", 1e3 * workload_median(s->part[p], s->rounds));
   printf(" | %8.3f %8.2f", 1e3 * workload_median(s->own, s->rounds), 1e3 * workload_median(s->head, s->rounds));
   double share = workload_median(s->share, s->rounds), difference = workload_median(s->whole, s->rounds);
-  printf(" %7.2f %% %7.2f %% | %8.1f %8.0f %8.3f %6.2f\n", 100 * share, 100 * difference, flop / 1e6, bytes / 1e3, 1e3 * (flop / peak + bytes / bandwidth),
-         workload_median(s->ratio, s->rounds));
+  printf(" %7.2f %% %7.2f %% | %8.1f %8.0f %8.0f %8.3f %6.2f\n", 100 * share, 100 * difference, flop_of(&s->least, tokens) / 1e6,
+         cache_of(&s->least, tokens) / 1e3, RANKS * s->least.memory_rank / 1e3, 1e3 * floor_of(&s->least, tokens, m), workload_median(s->ratio, s->rounds));
 }
 
 static int is_wanted(const setting *s, int count, char **names) {
@@ -279,7 +313,7 @@ static int bench(int rounds, int name_count, char **names) {
   static subject head, subjects[SETTINGS];
   static const setting head_only = {"head", "head-only", {0}, {0}};
   arena *memory;
-  real *store, *probe;
+  real *store, *room;
   model *first;
   model_shape shape;
   const method *m;
@@ -294,33 +328,33 @@ static int bench(int rounds, int name_count, char **names) {
   TRY(workload_options(m, memory, &none));
   TRY(model_create(&shape, &whole, m, &none, &first));
   TRY(arena_take(memory, (size_t)model_store_count(first), sizeof *store, &store));
-  TRY(arena_take(memory, 65536, sizeof *probe, &probe));
+  TRY(arena_take(memory, ROOM, sizeof *room, &room));
   TRY(model_attach(first, store));
   TRY(model_randomize(first));
   model_destroy(first);
   TRY(make_subject(&head_only, &shape, &work, store, memory, &head));
   for (int i = 0; i < SETTINGS; i++)
     if (is_wanted(&settings[i], name_count, names)) TRY(make_subject(&settings[i], &shape, &work, store, memory, &subjects[count++]));
-  double peak = linalg_peak(0, 0.2), bandwidth = probe_bandwidth(probe);
+  machine limits = {0};
+  probe(room, ROOM, &limits);
   for (int round = -BATCHES; round < rounds; round++) { /* rounds below 0 warm up */
     for (int i = 0; i < count; i++) {
-      TRY(run_pair(&head, &subjects[i], &work, round + BATCHES, peak, bandwidth));
+      TRY(run_pair(&head, &subjects[i], &work, round + BATCHES, &limits));
       if (round < 0) subjects[i].rounds = 0;
     }
-    if (round % 8 == 7) { /* the clock may have moved: the best seen is what the floor is stated for */
-      peak = fmax(peak, linalg_peak(0, 0.2));
-      bandwidth = fmax(bandwidth, probe_bandwidth(probe));
-    }
+    if (round % 8 == 7) probe(room, ROOM, &limits); /* the clock may have moved: the best seen is what the floor is stated for */
   }
   double tokens = work.tokens / BATCHES;
   printf("MiniLM-L6 shape, batch %d, %.0f tokens a step, %d ranks of one thread: CPU milliseconds of a step on all ranks, medians of %d pairs\n", BATCH, tokens,
          RANKS, rounds);
-  printf("FMA peak of a core %.1f GFLOP/s (%d bits), sums in the second-level cache %.0f GB/s; kernels for %s, frozen products by %s in %s\n\n", peak / 1e9,
-         linalg_peak_bits(0), bandwidth / 1e9, linalg_core(), linalg_backend_names[whole.backend], linalg_precision_names[whole.precision]);
+  printf(
+      "FMA peak of a core %.1f GFLOP/s (%d bits), sums in the second-level cache %.0f GB/s, memory %.0f GB/s; kernels for %s, frozen products by %s in %s\n\n",
+      limits.peak / 1e9, linalg_peak_bits(LINALG_F32), limits.cache / 1e9, limits.memory / 1e9, linalg_core(), linalg_backend_names[whole.backend],
+      linalg_precision_names[whole.precision]);
   printf("%-15s", "method");
   for (int p = 0; p < PARTS; p++) printf(" %8s", part_names[p]);
-  printf(" | %8s %8s %9s %9s | %8s %8s %8s %6s\n", "own", "head", "overhead", "whole", "MFLOP", "kB", "floor", "ratio");
-  for (int i = 0; i < count; i++) print_subject(&subjects[i], tokens, peak, bandwidth);
+  printf(" | %8s %8s %9s %9s | %8s %8s %8s %8s %6s\n", "own", "head", "overhead", "whole", "MFLOP", "cache kB", "mem. kB", "floor", "ratio");
+  for (int i = 0; i < count; i++) print_subject(&subjects[i], tokens, &limits);
   for (int i = 0; i <= count; i++) {
     subject *s = i < count ? &subjects[i] : &head;
     for (int r = 0; r < RANKS; r++) model_workspace_destroy(s->workspace[r]);
