@@ -83,6 +83,10 @@ int linalg_desk_create(int64_t rows, int64_t widest, linalg_precision precision,
 void linalg_desk_destroy(linalg_desk *d);
 int64_t linalg_desk_bytes(const linalg_desk *d);
 
+/* Where the operand of the next product may be put in bfloat16 by who makes it, [n][in] forward and [n][out] backward; the product then follows at once, with
+ * NULL in the operand's place. NULL: that product takes floats. */
+uint16_t *linalg_map_operand(const linalg_map *m, linalg_desk *d, const linalg_weight *w, int is_backward);
+
 /* y [n][out] = x [n][in] W^T + bias (bias [out] may be NULL). */
 int linalg_map_forward(const linalg_map *m, linalg_desk *d, const linalg_weight *w, const real *bias, int n, const real *x, real *y);
 /* dx [n][in] = dy [n][out] W; add != 0: += instead of =. */
@@ -99,8 +103,8 @@ double linalg_square_sum(int64_t count, const real *x);                     /* i
 
 /* Each row y = x o v; add != 0: +=. y may be x. */
 void linalg_scale_rows(int n, int w, const real *x, int x_ld, const real *v, real *y, int y_ld, int add);
-/* Its way back from g, the gradient for y: dx = g o v (add != 0: +=; dx may be g), dv += sum over rows of g o x; sum (may be NULL) += sum over rows of g, what a
- * shift beside the scale would get. */
+/* Its way back from g, the gradient for y: dx = g o v (add != 0: +=; dx may be g), dv += sum over rows of g o x; sum (may be NULL) += sum over rows of g, what
+ * a shift beside the scale would get. */
 void linalg_scale_rows_backward(int n, int w, const real *g, int g_ld, const real *x, int x_ld, const real *v, real *dx, int dx_ld, int add, real *dv,
                                 real *sum);
 
@@ -163,6 +167,9 @@ void linalg_attention_backward(const linalg_attention *a, const real *q, const r
 
 /* y = x as bfloat16 (the upper half of a float), rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
 void linalg_to_bf16(int64_t count, const real *x, uint16_t *y);
+/* y = x z, and y = gelu(u) with its slope (may be u, or NULL), so rounded: what linalg_multiply and linalg_gelu give, for a product that takes bfloat16. */
+void linalg_multiply_to_bf16(int64_t count, const real *x, const real *z, uint16_t *y);
+void linalg_gelu_to_bf16(int64_t count, const real *u, uint16_t *y, real *slope);
 
 /* ---- dropout (rows.c) ---- */
 

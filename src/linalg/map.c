@@ -119,10 +119,14 @@ static int run(const linalg_map *m, linalg_desk *d, map_product product, const v
   TRY(find_entry(d, m, &arguments));
   if (m->precision == LINALG_BF16) {
     if ((int64_t)n * in > d->room) return FAIL(ERROR_INTERNAL, NULL, "%d rows of %d numbers are more than the desk has room for", n, in);
-    linalg_to_bf16((int64_t)n * in, x, d->rounded);
+    if (x) linalg_to_bf16((int64_t)n * in, x, d->rounded);
     operand = d->rounded;
   }
   return onednn_run(m->kernels, arguments, product, w, bias, n, operand, y);
+}
+
+uint16_t *linalg_map_operand(const linalg_map *m, linalg_desk *d, const linalg_weight *w, int is_backward) {
+  return m->kernels && m->precision == LINALG_BF16 && (is_backward ? w->backward : w->forward) ? d->rounded : NULL;
 }
 
 int linalg_map_forward(const linalg_map *m, linalg_desk *d, const linalg_weight *w, const real *bias, int n, const real *x, real *y) {

@@ -29,9 +29,16 @@ static linalg_weight weight_of(const model *m, int layer, int stage, int weight)
                          .backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset};
 }
 
+/* Where a map's operand, x or (is_backward) dy, may be put as the product wants it; NULL: the product takes floats, or somebody else reads them, too. */
+static uint16_t *map_operand(const model *m, model_workspace *w, int layer, int stage, int weight, int bias, int is_backward) {
+  if (m->adapter->touched[layer * STAGES + stage] || m->params[weight].theta_offset >= 0 || (is_backward && m->params[bias].theta_offset >= 0)) return NULL;
+  const linalg_weight laid_out = weight_of(m, layer, stage, weight);
+  return linalg_map_operand(m->maps[stage], w->desk, &laid_out, is_backward);
+}
+
 static double map_flop(const param *weight, int n) { return 2.0 * n * weight->rows * weight->cols; }
 
-/* y = x W^T + b, then the adapter's part. */
+/* y = x W^T + b, then the adapter's part. x NULL: it was put into map_operand. */
 static int map_forward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *y) {
   const param *p = &m->params[weight];
   const linalg_weight laid_out = weight_of(m, layer, stage, weight);
@@ -56,7 +63,8 @@ static void tell_done(const model *m, const model_progress *progress, int index)
   tell(progress, p->theta_offset < 0 ? 0 : p->theta_offset + (int64_t)p->rows * p->cols);
 }
 
-/* Gradients of a map from dy (which the adapter may edit). dx: NULL if nothing below wants it; add: dx += instead of dx =. */
+/* Gradients of a map from dy (which the adapter may edit; NULL: it was put into map_operand). dx: NULL if nothing below wants it; add: dx += instead of dx =.
+ */
 static int map_backward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *dy, real *dx, int add,
                         real *grad, const model_progress *progress) {
   const param *p = &m->params[weight];
@@ -185,10 +193,12 @@ static int layer_forward(const model *m, model_workspace *w, const batch *all, i
   TRY(map_forward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, k->middle));
   join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, residual, k->middle, keeps ? k->hat1 : NULL, k->deviation1);
   TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
-  linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
+  uint16_t *operand = map_operand(m, w, l, STAGE_DOWN, p->down_weight, p->down_bias, 0);
+  if (operand) linalg_gelu_to_bf16((int64_t)n * m->shape.ffn, k->slope, operand, keeps ? k->slope : NULL);
+  else linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
   profile_mark(w, PART_GELU, 0, 0);
   real *out = w->hidden[l + 1];
-  TRY(map_forward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, k->activated, out));
+  TRY(map_forward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, operand ? NULL : k->activated, out));
   join_forward(m, w, b, 2 * l + 1, p->norm2_gain, p->norm2_shift, k->middle, out, keeps ? k->hat2 : NULL, k->deviation2);
   return ERROR_NONE;
 }
@@ -214,10 +224,12 @@ static int layer_backward(const model *m, model_workspace *w, const batch *all, 
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 
-  linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
-  profile_mark(w, PART_GELU, 1, 0);
   more = m->lowest < level_of(l, STAGE_UP);
-  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, w->dwide, more ? dsum : NULL, 1, grad, progress));
+  uint16_t *operand = more ? map_operand(m, w, l, STAGE_UP, p->up_weight, p->up_bias, 1) : NULL;
+  if (operand) linalg_multiply_to_bf16((int64_t)n * m->shape.ffn, k->slope, w->dwide, operand);
+  else linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
+  profile_mark(w, PART_GELU, 1, 0);
+  TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, operand ? NULL : w->dwide, more ? dsum : NULL, 1, grad, progress));
   tell(progress, 0);
   if (!more) return ERROR_NONE;
 

@@ -79,6 +79,34 @@ static void bf16_is_the_nearest(void **state) {
   }
 }
 
+/* What is rounded on the way out is what would be rounded afterwards. */
+static void bf16_outputs_are_rounded_results(void **state) {
+  (void)state;
+  for (int k = 0; k < SIZES; k++) {
+    int n = sizes[k];
+    real *u = draw(1, n, 2), *held = draw(1, n, 2), *y = draw(2, n, 1), *slope = take((size_t)n, sizeof *slope), *z = draw(3, n, 1);
+    uint16_t *want = take((size_t)n, sizeof *want), *got = take((size_t)n, sizeof *got);
+    if (n > 3) u[n - 1] = held[n - 1] = z[n - 2] = (real)NAN;
+    linalg_gelu(1, n, NULL, held, y, slope);
+    linalg_to_bf16(n, y, want);
+    got[n] = 0x1234;
+    linalg_gelu_to_bf16(n, u, got, NULL);
+    assert_memory_equal(got, want, (size_t)n * sizeof *got);
+    linalg_gelu_to_bf16(n, u, got, u); /* the slope in the place of u, as the model keeps it */
+    assert_memory_equal(got, want, (size_t)n * sizeof *got);
+    assert_memory_equal(u, slope, (size_t)n * sizeof *u);
+    linalg_multiply_to_bf16(n, u, z, got);
+    linalg_multiply(n, u, z);
+    linalg_to_bf16(n, z, want);
+    assert_memory_equal(got, want, (size_t)n * sizeof *got);
+    assert_int_equal(got[n], 0x1234);
+    real *const lists[] = {u, held, y, slope, z};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]);
+    free(want);
+    free(got);
+  }
+}
+
 /* ---- comparing ---- */
 
 #ifdef PEFTSCALE_DOUBLE
@@ -399,8 +427,13 @@ static void levels_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bf16_is_the_nearest), cmocka_unit_test(masks_are_random_blocks),    cmocka_unit_test(joins_and_norms),
-      cmocka_unit_test(gelu_everywhere),     cmocka_unit_test(sums_products_tanh_softmax), cmocka_unit_test(rows_are_scaled_there_and_back),
+      cmocka_unit_test(bf16_is_the_nearest),
+      cmocka_unit_test(bf16_outputs_are_rounded_results),
+      cmocka_unit_test(masks_are_random_blocks),
+      cmocka_unit_test(joins_and_norms),
+      cmocka_unit_test(gelu_everywhere),
+      cmocka_unit_test(sums_products_tanh_softmax),
+      cmocka_unit_test(rows_are_scaled_there_and_back),
   };
   int failed = 0, tried = 0;
   for (int i = 0; i < LEVELS; i++) {

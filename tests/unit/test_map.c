@@ -166,6 +166,44 @@ static void test_rows_by_themselves(void **state) {
     }
 }
 
+/* An operand that its maker puts into the desk gives the bits that the same floats would have given. */
+static void test_operands_in_the_desk(void **state) {
+  enum { N = 21, OUT = 96, IN = 130 };
+  (void)state;
+  for (int kind = 0; kind < KINDS; kind++) {
+    if (!is_there(kind)) continue;
+    bench b = make(kind, OUT, IN, N);
+    float *x = draw(9, padded(N) * IN), *dy = draw(10, padded(N) * OUT), *bias = draw(11, OUT), *want = draw(12, padded(N) * IN),
+          *got = draw(12, padded(N) * IN);
+    uint16_t *operand = linalg_map_operand(b.map, b.desk, &b.weight, 0);
+    assert_int_equal(operand != NULL, kinds[kind].precision == LINALG_BF16);
+    if (operand) {
+      const linalg_weight trained = {.plain = b.plain};
+      assert_null(linalg_map_operand(b.map, b.desk, &trained, 0));
+      assert_null(linalg_map_operand(b.map, b.desk, &trained, 1));
+      assert_int_equal(linalg_map_forward(b.map, b.desk, &b.weight, bias, N, x, want), ERROR_NONE);
+      linalg_to_bf16((int64_t)N * IN, x, operand);
+      assert_int_equal(linalg_map_forward(b.map, b.desk, &b.weight, bias, N, NULL, got), ERROR_NONE);
+      assert_memory_equal(got, want, (size_t)N * OUT * sizeof *got);
+      for (int adds = 0; adds < 2; adds++) {
+        memcpy(got, want, (size_t)(padded(N) * IN) * sizeof *got);
+        assert_int_equal(linalg_map_backward(b.map, b.desk, &b.weight, N, dy, adds, want), ERROR_NONE);
+        operand = linalg_map_operand(b.map, b.desk, &b.weight, 1);
+        assert_non_null(operand);
+        linalg_to_bf16((int64_t)N * OUT, dy, operand);
+        assert_int_equal(linalg_map_backward(b.map, b.desk, &b.weight, N, NULL, adds, got), ERROR_NONE);
+        assert_memory_equal(got, want, (size_t)N * IN * sizeof *got);
+      }
+    }
+    free(x);
+    free(dy);
+    free(bias);
+    free(want);
+    free(got);
+    drop(&b);
+  }
+}
+
 static void test_threads(void **state) {
   enum { N = 54, ROUNDS = 400 };
   (void)state;
@@ -229,8 +267,8 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_against_loops), cmocka_unit_test(test_rows_by_themselves), cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_plain_weights), cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_against_loops), cmocka_unit_test(test_rows_by_themselves), cmocka_unit_test(test_operands_in_the_desk),
+      cmocka_unit_test(test_threads),       cmocka_unit_test(test_plain_weights),      cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

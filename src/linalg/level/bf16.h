@@ -3,18 +3,34 @@
 #ifndef PEFTSCALE_LEVEL_BF16_H
 #define PEFTSCALE_LEVEL_BF16_H
 
-#include <string.h>
+#include "linalg/level/lanes.h"
 
-#include "base/real.h"
+INLINE void store_bf16(uint16_t *p, int count, lanes x) {
+#ifdef PEFTSCALE_DOUBLE
+  typedef float values __attribute__((vector_size(LANES_BYTES / 2)));
+  typedef uint32_t words __attribute__((vector_size(LANES_BYTES / 2)));
+  typedef uint16_t halves __attribute__((vector_size(LANES_BYTES / 4)));
+  values value = __builtin_convertvector(x, values);
+#else
+  typedef uint32_t words __attribute__((vector_size(LANES_BYTES)));
+  typedef uint16_t halves __attribute__((vector_size(LANES_BYTES / 2)));
+  lanes value = x;
+#endif
+  words bits = (words)value, rounded = bits + 0x7FFF + (bits >> 16 & 1), quiet = bits | 0x400000, is_nan = (words)((bits & 0x7FFFFFFF) > 0x7F800000);
+  halves y = __builtin_convertvector(((quiet & is_nan) | (rounded & ~is_nan)) >> 16, halves);
+  if (count == LANES) memcpy(p, &y, LANES * sizeof *p);
+  else memcpy(p, &y, (size_t)count * sizeof *p);
+}
 
 static void to_bf16(int64_t count, const real *x, uint16_t *y) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; i++) {
-    float value = (float)x[i];
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = bits + 0x7FFF + ((bits >> 16) & 1), quiet = bits | 0x400000;
-    y[i] = (uint16_t)(((bits & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded) >> 16);
+  for (int64_t i = 0; i < count; i += LANES) store_bf16(y + i, piece(count - i), load_part(x + i, piece(count - i)));
+}
+
+/* y = x z */
+static void multiply_to_bf16(int64_t count, const real *x, const real *z, uint16_t *y) {
+  for (int64_t i = 0; i < count; i += LANES) {
+    int part = piece(count - i);
+    store_bf16(y + i, part, load_part(x + i, part) * load_part(z + i, part));
   }
 }
 

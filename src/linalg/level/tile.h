@@ -86,29 +86,17 @@ INLINE lanes interleave_back(lanes x, lanes y) {
 #endif
 }
 
-/* Interleaving the halves of a set of vectors log2(LANES) times transposes it. */
+/* x[i][j] becomes x[j][i]: interleaving the halves of a set of vectors log2(LANES) times does that. */
 INLINE void transpose(lanes x[LANES]) {
   lanes y[LANES];
-#pragma GCC unroll 2
-  for (int twice = 0; twice < (LANES == 16 ? 2 : 1); twice++) {
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES / 2; i++) {
-      y[2 * i] = interleave_front(x[i], x[i + LANES / 2]);
-      y[2 * i + 1] = interleave_back(x[i], x[i + LANES / 2]);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES / 2; i++) {
-      x[2 * i] = interleave_front(y[i], y[i + LANES / 2]);
-      x[2 * i + 1] = interleave_back(y[i], y[i + LANES / 2]);
-    }
-  }
-  if (LANES == 8) {
 #pragma GCC unroll 4
+  for (int times = 1; times < LANES; times *= 2) {
+#pragma GCC unroll 8
     for (int i = 0; i < LANES / 2; i++) {
       y[2 * i] = interleave_front(x[i], x[i + LANES / 2]);
       y[2 * i + 1] = interleave_back(x[i], x[i + LANES / 2]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) x[i] = y[i];
   }
 }
