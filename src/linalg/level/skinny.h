@@ -14,7 +14,7 @@
 
 #include "linalg/level/skinny_pack.h"
 
-/* PACKED: of a laid-out factor, 64 KB of floats on the stack, half of what the second-level cache has room for beside the rows. */
+/* Room for a laid-out factor, 64 KB of floats on the stack: what the first-level cache does not hold of it is near enough in the second. */
 enum { PACKED_REALS = 16384, ROW_BLOCK = 128 };
 
 /* How many of w numbers are worked on at once: whole vectors first, then a rest that fits half of one. */
