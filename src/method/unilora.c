@@ -73,6 +73,7 @@ typedef struct unilora_state {
   lowrank low;
   int64_t d;
   const int32_t *index; /* [D] j of each factor number, in their order     */
+  int64_t *uses;        /* [d] n_j                                         */
   real *scale;          /* [d] 1 / sqrt(n_j); 0: no factor number has it   */
   real *scaled;         /* [d] theta_d o scale of the last expand          */
 } unilora_state;
@@ -100,6 +101,7 @@ static int unilora_prepare(adapter *a) {
   permutation order = permutation_make(adapter_projection_seed(a), (uint64_t)a->factor_count);
   s->index = c->index;
   for (int64_t i = 0; i < a->factor_count && !c->from_file; i++) c->index[i] = (int32_t)(permute(&order, (uint64_t)i) % (uint64_t)s->d);
+  TRY(arena_take(a->memory, (size_t)s->d, sizeof *s->uses, &s->uses));
   TRY(arena_take(a->memory, (size_t)s->d, sizeof *s->scale, &s->scale));
   TRY(arena_take(a->memory, (size_t)s->d, sizeof *s->scaled, &s->scaled));
   return lowrank_prepare(a);
@@ -112,9 +114,8 @@ static int unilora_init(const adapter *a, real *theta) {
 
 /* How often each number is used; of indices that a file brought, some may never be. */
 static void find_scales(const adapter *a, unilora_state *s) {
-  memset(s->scale, 0, (size_t)s->d * sizeof *s->scale);
-  for (int64_t i = 0; i < a->factor_count; i++) s->scale[s->index[i]] += 1;
-  for (int64_t j = 0; j < s->d; j++) s->scale[j] = s->scale[j] > 0 ? (real)(1 / sqrt((double)s->scale[j])) : 0;
+  for (int64_t i = 0; i < a->factor_count; i++) s->uses[s->index[i]]++;
+  for (int64_t j = 0; j < s->d; j++) s->scale[j] = s->uses[j] ? (real)(1 / sqrt((double)s->uses[j])) : 0;
 }
 
 static void pick(int64_t count, const int32_t *index, const real *from, real *values) {

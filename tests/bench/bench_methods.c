@@ -62,7 +62,7 @@ typedef struct subject {
   optim *optimiser;
   floor_cost least;
   int rounds;
-  double part[PARTS][MAX_ROUNDS], own[MAX_ROUNDS], head[MAX_ROUNDS], share[MAX_ROUNDS], whole[MAX_ROUNDS], ratio[MAX_ROUNDS];
+  double part[PARTS][MAX_ROUNDS], own[MAX_ROUNDS], head[MAX_ROUNDS], share[MAX_ROUNDS], whole[MAX_ROUNDS], tokens[MAX_ROUNDS], ratio[MAX_ROUNDS];
 } subject;
 
 /* The clocks that the wrapped functions below add to; a benchmark of one thread may keep them here. */
@@ -224,15 +224,22 @@ static int make_subject(const setting *chosen, const model_shape *shape, const w
   return make_optimiser(s);
 }
 
-/* What the machine can do at most, as probed. */
+/* What the machine can do, the median of the probes. */
 typedef struct machine {
   double peak, cache, memory; /* FLOP/s, bytes/s */
 } machine;
 
-static void probe(real *room, int64_t count, machine *m) {
-  m->peak = fmax(m->peak, linalg_peak(LINALG_F32, 0.2));
-  m->cache = fmax(m->cache, probe_cache(room));
-  m->memory = fmax(m->memory, probe_memory(room, count));
+/* Probed again and again between the rounds, so that a noisy machine disturbs both sides alike. */
+enum { PROBES_MAX = MAX_ROUNDS / 8 + 2 };
+typedef struct probes {
+  int count;
+  double peak[PROBES_MAX], cache[PROBES_MAX], memory[PROBES_MAX];
+} probes;
+
+static void probe(real *room, int64_t count, probes *p) {
+  p->peak[p->count] = linalg_peak(LINALG_F32, 0.2);
+  p->cache[p->count] = probe_cache(room);
+  p->memory[p->count++] = probe_memory(room, count);
 }
 
 static double flop_of(const floor_cost *f, double tokens) { return f->flop_token * tokens + RANKS * f->flop_rank; }
@@ -262,7 +269,7 @@ static int run_step(subject *s, workload *w, int b, int64_t step, double *second
   return ERROR_NONE;
 }
 
-static int run_pair(subject *head, subject *s, workload *w, int round, const machine *limits) {
+static int run_pair(subject *head, subject *s, workload *w, int round) {
   double before, with, own = 0;
   int b = round % BATCHES;
   TRY(run_step(head, w, b, 0, &before));
@@ -274,13 +281,14 @@ static int run_pair(subject *head, subject *s, workload *w, int round, const mac
   s->head[i] = before;
   s->share[i] = own / before;
   s->whole[i] = (with - before) / before;
-  s->ratio[i] = own / floor_of(&s->least, w->batch_tokens[b], limits);
+  s->tokens[i] = w->batch_tokens[b];
   return ERROR_NONE;
 }
 
 /* ---- the table ---- */
 
 static void print_subject(subject *s, double tokens, const machine *m) {
+  for (int i = 0; i < s->rounds; i++) s->ratio[i] = s->own[i] / floor_of(&s->least, s->tokens[i], m);
   printf("%-15s", s->setting->label);
   for (int p = 0; p < PARTS; p++) printf(" %8.3f", 1e3 * workload_median(s->part[p], s->rounds));
   printf(" | %8.3f %8.2f", 1e3 * workload_median(s->own, s->rounds), 1e3 * workload_median(s->head, s->rounds));
@@ -335,15 +343,18 @@ static int bench(int rounds, int name_count, char **names) {
   TRY(make_subject(&head_only, &shape, &work, store, memory, &head));
   for (int i = 0; i < SETTINGS; i++)
     if (is_wanted(&settings[i], name_count, names)) TRY(make_subject(&settings[i], &shape, &work, store, memory, &subjects[count++]));
-  machine limits = {0};
-  probe(room, ROOM, &limits);
+  static probes found;
+  probe(room, ROOM, &found);
   for (int round = -BATCHES; round < rounds; round++) { /* rounds below 0 warm up */
     for (int i = 0; i < count; i++) {
-      TRY(run_pair(&head, &subjects[i], &work, round + BATCHES, &limits));
+      TRY(run_pair(&head, &subjects[i], &work, round + BATCHES));
       if (round < 0) subjects[i].rounds = 0;
     }
-    if (round % 8 == 7) probe(room, ROOM, &limits); /* the clock may have moved: the best seen is what the floor is stated for */
+    if (round % 8 == 7) probe(room, ROOM, &found);
   }
+  const machine limits = {.peak = workload_median(found.peak, found.count),
+                          .cache = workload_median(found.cache, found.count),
+                          .memory = workload_median(found.memory, found.count)};
   double tokens = work.tokens / BATCHES;
   printf("MiniLM-L6 shape, batch %d, %.0f tokens a step, %d ranks of one thread: CPU milliseconds of a step on all ranks, medians of %d pairs\n", BATCH, tokens,
          RANKS, rounds);

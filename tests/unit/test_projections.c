@@ -121,6 +121,70 @@ static void vera_moves_b_first(void **state) {
   bare_destroy(&b);
 }
 
+/* ---- the laid-out pair against the plain one ---- */
+
+enum { MANY = 131, ROOM = 132, WIDE = 80 }; /* two blocks of rows, and three rows; with what a product may write behind them */
+
+typedef struct vera_results {
+  real y[3][ROOM * WIDE], dx[3][ROOM * WIDE], *grad;
+  int64_t count;
+} vera_results;
+
+/* q and v, up, down: two widths of input, of which one is narrower than what is stored. */
+static void vera_run(const adapter_settings *set, vera_results *r) {
+  bare b = {.settings = *set};
+  const char *const words[] = {"rank", "20", "modules", "all", NULL};
+  real *x = must_take(ROOM * WIDE, sizeof *x), *dy = must_take(ROOM * WIDE, sizeof *dy);
+  bare_map(&b, 0, "q", 40, 48, 0);
+  bare_map(&b, 0, "v", 40, 48, 1);
+  bare_map(&b, 0, "up", 80, 48, 0);
+  bare_map(&b, 0, "down", 48, 80, 0);
+  must(bare_plan(&b, "vera", 3, words));
+  bare_ready(&b, MANY);
+  must(linalg_desk_create(ROOM, WIDE, LINALG_F32, &b.work.desk));
+  for (int i = 0; i < MANY; i++) b.keys[i] = (uint64_t)i; /* streams: every row its own mask */
+  bare_stir(&b, 0.5);
+  bare_expand(&b);
+  for (int g = 0; g < 3; g++) {
+    bare_draw(1 + (uint64_t)g, 1, MANY * b.groups[g].in, x);
+    bare_draw(11 + (uint64_t)g, 1, MANY * bare_stride(&b, g), dy);
+    bare_draw(21 + (uint64_t)g, 1, MANY * bare_stride(&b, g), r->y[g]);
+    bare_draw(31 + (uint64_t)g, 1, MANY * b.groups[g].in, r->dx[g]);
+    bare_forward(&b, g, MANY, x, r->y[g]);
+    bare_backward(&b, g, MANY, x, dy, r->dx[g]);
+  }
+  bare_gather(&b);
+  r->count = b.adapter->theta_count;
+  r->grad = must_take((size_t)r->count, sizeof *r->grad);
+  memcpy(r->grad, b.grad, (size_t)r->count * sizeof *r->grad);
+  linalg_desk_destroy(b.work.desk);
+  bare_destroy(&b);
+  free(x);
+  free(dy);
+}
+
+static void vera_is_the_same_from_either_library(void **state) {
+  (void)state;
+  static vera_results plain, laid_out;
+  if (linalg_backend_check(LINALG_ONEDNN, LINALG_F32)) skip();
+  for (int k = 0; k < 3; k++) {
+    adapter_settings set = {.dropout = k ? 0.3 : 0, .drops_per_site = k == 2, .backend = LINALG_OPENBLAS};
+    vera_run(&set, &plain);
+    set.backend = LINALG_ONEDNN;
+    vera_run(&set, &laid_out);
+    for (int g = 0; g < 3; g++)
+      for (int i = 0; i < MANY * 48; i++) { /* no row is narrower */
+        assert_true(fabs((double)plain.y[g][i] - (double)laid_out.y[g][i]) < 1e-4);
+        assert_true(fabs((double)plain.dx[g][i] - (double)laid_out.dx[g][i]) < 1e-4);
+      }
+    double most = 0;
+    for (int64_t i = 0; i < plain.count; i++) most = fmax(most, fabs((double)plain.grad[i]));
+    for (int64_t i = 0; i < plain.count; i++) assert_true(fabs((double)plain.grad[i] - (double)laid_out.grad[i]) < 1e-5 * most);
+    free(plain.grad);
+    free(laid_out.grad);
+  }
+}
+
 static void vera_finds_its_rank(void **state) {
   (void)state;
   static const struct { int width, rank; } known[] = {{6, 24}, {255, 1020}, {256, 1024}, {768, 1024}};
@@ -353,6 +417,7 @@ int main(void) {
       cmocka_unit_test(vera_uses_left_columns_and_top_rows),
       cmocka_unit_test(vera_draws_its_pair_from_the_seed),
       cmocka_unit_test(vera_moves_b_first),
+      cmocka_unit_test(vera_is_the_same_from_either_library),
       cmocka_unit_test(vera_finds_its_rank),
       cmocka_unit_test(tied_variants_have_their_shapes),
       cmocka_unit_test(tied_refuses_a_square_tie_of_mixed_shapes),

@@ -14,7 +14,7 @@
 
 #include "linalg/level/skinny_pack.h"
 
-/* PACKED: of a laid-out factor, 64 KB of floats on the stack, half of what the second-level cache has room for beside the rows. */
+/* Room for a laid-out factor, 64 KB of floats on the stack: what the first-level cache does not hold of it is near enough in the second. */
 enum { PACKED_REALS = 16384, ROW_BLOCK = 128 };
 
 /* How many of w numbers are worked on at once: whole vectors first, then a rest that fits half of one. */
@@ -215,13 +215,13 @@ static void outer_rows(int n, int m, int w, real alpha, const real *x, int ldx, 
     ldh = w;
   }
   tile_numbers t = {.depth = n, .across = 1, .along = ldh, .pitch = ldx};
-  for (int r = 0, rows; r < w; r += rows) {
-    rows = add_rows(w - r);
-    t.at = h + r;
-    for (int j = 0, wide; j < m; j += wide ? ADD_VECS * LANES : LANES) {
+  for (int j = 0, wide; j < m; j += wide ? ADD_VECS * LANES : LANES) { /* a panel of x stays in the first-level cache for all of w */
+    wide = m - j >= ADD_VECS * LANES;
+    t.vectors = x + j;
+    for (int r = 0, rows; r < w; r += rows) {
       const int64_t at = (int64_t)r * ldd + j;
-      wide = m - j >= ADD_VECS * LANES;
-      t.vectors = x + j;
+      rows = add_rows(w - r);
+      t.at = h + r;
       tile_outer_rows(rows, wide, &t, &(tile_target){.y = d + at, .stride = ldd, .beta = beta, .times = times ? times + at : NULL});
     }
   }

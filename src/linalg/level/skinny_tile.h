@@ -157,7 +157,7 @@ static void tile_alone(int kind, const tile_numbers *t, real *sums) {
   }
 }
 
-/* Rows of ADD_VECS vectors (wide), or of one. */
+/* Rows of ADD_VECS vectors (wide), or of one: 8 rows where there are registers for them, 4, 2 or 1. */
 enum { ADD_VECS = 3, ADD_ROWS = TILE_SUMS / ADD_VECS };
 
 INLINE void tile_add_rows(const int fetch, int rows, int wide, const tile_numbers *t, const tile_target *to) {
