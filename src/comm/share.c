@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 #include "base/error.h"
@@ -7,9 +8,12 @@
 
 int comm_room_for(comm *c, size_t bytes) {
   int fits = 1;
-  if (c->node_rank == 0) {
+  if (c->node_rank == 0) { /* it makes the window's file: when that fails, Open MPI leaves the other ranks waiting */
+    double wanted = (double)bytes * 1.05 + 1e6;
     struct statvfs s;
-    fits = statvfs("/dev/shm", &s) == 0 && (double)s.f_bavail * (double)s.f_frsize > (double)bytes * 1.05 + 1e6;
+    struct rlimit file_size;
+    fits = statvfs("/dev/shm", &s) == 0 && (double)s.f_bavail * (double)s.f_frsize > wanted;
+    fits = fits && getrlimit(RLIMIT_FSIZE, &file_size) == 0 && (file_size.rlim_cur == RLIM_INFINITY || (double)file_size.rlim_cur > wanted);
   }
   MPI_Bcast(&fits, 1, MPI_INT, 0, c->node);
   return fits;

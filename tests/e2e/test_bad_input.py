@@ -320,7 +320,7 @@ class BadInput(Case):
                     limited = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$0" "$@"', *command(*words)]
                     others = [":", "-np", str(count - 1), *command(*words)] if count > 1 else []
                     # Messages through sockets: the files of shared memory would break the limit first.
-                    self.judge(call([*MPIRUN, "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo", "-np", "1", *limited, *others], timeout_s=180), [self.at("runs/bad.h5"), "File too large"], FAILED, left)
+                    self.judge(call([*MPIRUN, "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo", "-np", "1", *limited, *others]), [self.at("runs/bad.h5"), "File too large"], FAILED, left)
 
     def test_full_disk(self):
         """The same on a file system of its own; at last without room for the closing copy, so that the rows of a whole training are kept, but not as a result."""

@@ -189,7 +189,7 @@ class Sweep(SweepCase):
         self.assertIn("2 of 3 runs have no result (2 failed)", outcome.err)
         flat = " ".join(outcome.out.split())
         self.assertIn("Study results: 3 runs planned, 1 finished. Not in the table: 2 ", flat)
-        self.assertRegex(flat, r"1 failed: diverged: [a-z ]*\d+ [a-z ]*(nan|inf) \(full\)")
+        self.assertRegex(flat, r"1 failed: diverged:? [a-z ]*\d+[a-z: ]* (nan|inf)(, gradient norm [a-z0-9.+]+)? \(full\)")
         self.assertIn(f"1 failed: task.data: cannot read '{self.at('absent.h5')}'", flat)
         self.assertIn("No row, because no run is finished: full, red.", flat)
         (fine,) = self.runs(state="done").values()
