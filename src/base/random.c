@@ -68,13 +68,17 @@ void random_fill_uniform(random_key key, uint64_t stream, int64_t count, real lo
   }
 }
 
-void random_fill_normal(random_key key, uint64_t stream, int64_t count, real deviation, real *values) {
+void random_fill_normal_from(random_key key, uint64_t stream, int64_t first, int64_t count, real deviation, real *values) {
   uint32_t bits[4];
-  for (int64_t i = 0; i < count; i++) {
-    if (i % 4 == 0) stream_block(key, stream, (uint64_t)i / 4, bits);
+  for (int64_t i = first; i < first + count; i++) {
+    if (i == first || i % 4 == 0) stream_block(key, stream, (uint64_t)i / 4, bits);
     int pair = (int)(i % 4) / 2 * 2;
-    values[i] = (real)((float)deviation * (float)box_muller(bits[pair], bits[pair + 1], (int)(i & 1)));
+    values[i - first] = (real)((float)deviation * (float)box_muller(bits[pair], bits[pair + 1], (int)(i & 1)));
   }
+}
+
+void random_fill_normal(random_key key, uint64_t stream, int64_t count, real deviation, real *values) {
+  random_fill_normal_from(key, stream, 0, count, deviation, values);
 }
 
 void random_permutation(random_key key, uint64_t stream, int64_t count, int64_t *order) {

@@ -45,9 +45,10 @@ uint32_t random_bits(random_key key, uint64_t high, uint64_t element);
 double random_uniform(random_key key, uint64_t high, uint64_t element);
 double random_normal(random_key key, uint64_t high, uint64_t element);
 
-/* values[i] = element first + i of a stream: uniform in [low, high), or normal with a mean of 0. count >= 0. */
+/* values[i] = element i of a stream (first + i, where it has a first): uniform in [low, high), or normal with a mean of 0. first, count >= 0. */
 void random_fill_uniform(random_key key, uint64_t stream, int64_t count, real low, real high, real *values);
 void random_fill_normal(random_key key, uint64_t stream, int64_t count, real deviation, real *values);
+void random_fill_normal_from(random_key key, uint64_t stream, int64_t first, int64_t count, real deviation, real *values);
 
 /* order = a permutation of 0..count-1 (Fisher-Yates over stream `stream`). */
 void random_permutation(random_key key, uint64_t stream, int64_t count, int64_t *order);

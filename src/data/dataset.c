@@ -364,3 +364,8 @@ int dataset_open(const char *path, dataset **result) {
 void dataset_destroy(dataset *d) {
   if (d) arena_destroy(((owned_dataset *)d)->memory);
 }
+
+void dataset_mark_tokens(const dataset *d, uint8_t *seen) {
+  for (int k = 0; k < SPLIT_COUNT; k++)
+    for (int64_t i = 0, count = d->splits[k].offset[d->splits[k].count]; i < count; i++) seen[d->splits[k].token[i]] = 1;
+}

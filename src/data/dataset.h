@@ -44,4 +44,7 @@ typedef struct dataset {
 int dataset_open(const char *path, dataset **result);
 void dataset_destroy(dataset *d);
 
+/* seen [vocabulary] = 1 for every token that occurs in one of the splits; the others are left as they are. */
+void dataset_mark_tokens(const dataset *d, uint8_t *seen);
+
 #endif

@@ -101,7 +101,7 @@ static void drop_embedding(const model *m, model_workspace *w, const batch *b, r
 static void embed(const model *m, model_workspace *w, const batch *b, real *x) {
   int d = m->shape.width, offset = m->shape.family->position_offset, several = m->shape.types > 1;
   for (int i = 0; i < b->tokens; i++) {
-    const real *word = m->value[m->words] + (int64_t)b->token[i] * d, *place = m->value[m->positions] + (int64_t)(b->position[i] + (uint64_t)offset) * d;
+    const real *word = m->value[m->words] + row_of_word(m, b->token[i]) * d, *place = m->value[m->positions] + (int64_t)(b->position[i] + (uint64_t)offset) * d;
     const real *type = m->value[m->types] + (int64_t)(several ? b->type[i] : 0) * d;
     real *row = x + (int64_t)i * d;
 #pragma omp simd

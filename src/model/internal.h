@@ -36,6 +36,8 @@ struct model {
   param *params;
   int param_count;
   int words, positions, types, embedding_gain, embedding_shift;
+  int32_t *word_row; /* [vocabulary] row in the store of each word's embedding, ascending with the words; -1: not kept; NULL: all are, in their rows */
+  int word_rows;
   layer_params *layers;
   int dense_weight, dense_bias, out_weight, out_bias; /* the head; -1 where it has none */
   int mlm_weight, mlm_bias, mlm_gain, mlm_shift, mlm_output_bias;
@@ -108,6 +110,9 @@ static inline void profile_mark(model_workspace *w, model_part part, int is_back
 
 /* A stage's map; its adapter is the part behind it. */
 static inline model_part stage_part(int stage) { return (const model_part[STAGES]){PART_QKV, PART_O, PART_UP, PART_DOWN}[stage]; }
+
+/* The row of a word in the embeddings as they are kept. */
+static inline int64_t row_of_word(const model *m, int32_t word) { return m->word_row ? m->word_row[word] : word; }
 
 /* The parameter that is a stage's weight. */
 static inline int stage_weight(const model *m, int layer, int stage) {

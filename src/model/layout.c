@@ -153,6 +153,18 @@ static int is_laid_out_only(const model *m, int index) {
   return 0;
 }
 
+/* The words that may come, where not all may and no head reads the others' embeddings. */
+static int plan_words(model *m) {
+  const uint8_t *kept = m->options.words;
+  m->options.words = NULL; /* the caller's, for now only */
+  m->word_rows = m->shape.vocabulary;
+  if (!kept || !m->options.lean || !is_frozen(m, m->words) || m->options.objective == MODEL_MLM) return ERROR_NONE;
+  TRY(arena_take(m->memory, (size_t)m->shape.vocabulary, sizeof *m->word_row, &m->word_row));
+  m->word_rows = 0;
+  for (int i = 0; i < m->shape.vocabulary; i++) m->word_row[i] = kept[i] ? m->word_rows++ : -1;
+  return ERROR_NONE;
+}
+
 /* The layouts of frozen weights, where the backend has its own. */
 static void plan_layouts(model *m, int layer, int stage) {
   const linalg_map *map = m->maps[stage];
@@ -167,10 +179,11 @@ static void plan_layouts(model *m, int layer, int stage) {
 static int plan_store(model *m) {
   int d = m->shape.width, ffn = m->shape.ffn;
   const int out[STAGES] = {3 * d, d, ffn, d}, in[STAGES] = {d, d, d, ffn};
+  TRY(plan_words(m));
   for (int stage = 0; stage < STAGES; stage++) TRY(linalg_map_create(m->options.backend, m->options.precision, out[stage], in[stage], &m->maps[stage]));
   for (int i = 0; i < m->param_count; i++) {
     param *p = &m->params[i];
-    if (p->role == SEGMENT_BASE && !is_laid_out_only(m, i)) p->store_offset = take_store(m, (int64_t)p->rows * p->cols);
+    if (p->role == SEGMENT_BASE && !is_laid_out_only(m, i)) p->store_offset = take_store(m, (int64_t)(i == m->words ? m->word_rows : p->rows) * p->cols);
   }
   TRY(arena_take(m->memory, (size_t)(m->shape.layers * STAGES), sizeof *m->frozen, &m->frozen));
   for (int l = 0; l < m->shape.layers; l++)

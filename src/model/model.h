@@ -31,6 +31,7 @@ typedef struct model_options {
   linalg_backend backend; /* of products with frozen weights */
   linalg_precision precision;
   int lean;           /* keep of a frozen weight only the layouts that its products need, where there are any: nothing is to be merged or exported in the end */
+  const uint8_t *words; /* [vocabulary], read by model_create: a lean model keeps the frozen embeddings of these words alone; NULL: any word may come */
   int whole_backward; /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
 } model_options;
 
@@ -40,7 +41,8 @@ typedef struct param {
   param_kind kind;
   segment_role role;    /* SEGMENT_BASE or SEGMENT_HEAD */
   int rows, cols;       /* a vector has one row          */
-  int64_t store_offset; /* in the store of base values; -1: not there (the head, which is made from the seed; what a lean model keeps laid out only) */
+  int64_t store_offset; /* in the store of base values; -1: not there (the head, which is made from the seed; what a lean model keeps laid out only);
+                           for word embeddings maybe only the rows that a lean model keeps */
   int64_t theta_offset; /* in theta; -1: frozen                                                      */
   double deviation;     /* of a start from nothing: normal with it; gains start at 1, shifts and biases at 0 */
 } param;
@@ -113,7 +115,7 @@ int model_randomize(model *m);
 int model_param_parts(const model *m, int index);
 void model_param_part(const model *m, int index, int part, char name[METHOD_NAME_BYTES], int *first_row, int *rows);
 
-/* Current value of a base or head parameter (trained ones: in the last expanded theta); NULL: a lean model keeps its layouts only. */
+/* Current value of a base or head parameter (trained ones: in the last expanded theta); NULL: a lean model keeps its layouts, or some rows, only. */
 const real *model_value(const model *m, int index);
 
 /* theta = what training starts from: base values where trained, a fresh head, the method's start. Errors: those of the method. */

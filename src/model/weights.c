@@ -30,6 +30,30 @@ static int find_tensor(const model *m, const tensor_source *source, const char *
   return -1;
 }
 
+/* A run of words whose embeddings are kept: rows first .. first + count of the whole table, from row `at` of the store's. */
+typedef struct word_run {
+  int first, count;
+  int64_t at;
+} word_run;
+
+/* The next one; 0: there is none. Begin with zeros. */
+static int next_run(const model *m, word_run *run) {
+  int end = run->first + run->count;
+  run->at += run->count;
+  if (m->word_row)
+    while (end < m->shape.vocabulary && m->word_row[end] < 0) end++;
+  run->first = end;
+  while (end < m->shape.vocabulary && (!m->word_row || m->word_row[end] >= 0)) end++;
+  run->count = end - run->first;
+  return run->count > 0;
+}
+
+static int load_words(const model *m, const tensor_source *source, int tensor, real *value) {
+  int64_t d = m->shape.width;
+  for (word_run run = {0}; next_run(m, &run);) TRY(source->read(source->handle, tensor, run.first * d, run.count * d, value + run.at * d));
+  return ERROR_NONE;
+}
+
 /* value: of the whole parameter, [rows][cols]. */
 static int load_part(const model *m, const tensor_source *source, int index, int part, real *value) {
   const param *p = &m->params[index];
@@ -52,6 +76,7 @@ static int load_part(const model *m, const tensor_source *source, int index, int
     return FAIL(ERROR_INPUT, "config.json and weights do not belong together", "%s: tensor '%s' has shape [%s], expected [%lld, %lld]", source->path, found,
                 text, (long long)want_rows, (long long)want_cols);
   }
+  if (index == m->words) return load_words(m, source, tensor, value);
   return source->read(source->handle, tensor, 0, vector ? want_cols : want_rows * want_cols, value + (vector ? first_row : (int64_t)first_row * p->cols));
 }
 
@@ -95,8 +120,11 @@ int model_load(model *m, const tensor_source *source) { return fill_store(m, loa
 
 static void fill_start(const model *m, int index, random_purpose purpose, real *value) {
   const param *p = &m->params[index];
-  int64_t count = (int64_t)p->rows * p->cols;
-  if (p->deviation > 0) random_fill_normal(random_key_make(m->options.seed, purpose, (uint64_t)index), 0, count, (real)p->deviation, value);
+  int64_t count = (int64_t)p->rows * p->cols, d = m->shape.width;
+  const random_key key = random_key_make(m->options.seed, purpose, (uint64_t)index);
+  if (index == m->words)
+    for (word_run run = {0}; next_run(m, &run);) random_fill_normal_from(key, 0, run.first * d, run.count * d, (real)p->deviation, value + run.at * d);
+  else if (p->deviation > 0) random_fill_normal(key, 0, count, (real)p->deviation, value);
   else
     for (int64_t i = 0; i < count; i++) value[i] = p->kind == PARAM_NORM_GAIN;
 }
@@ -147,7 +175,7 @@ int model_expand(model *m, const real *theta) {
   return m->adapter->method->expand ? m->adapter->method->expand(m->adapter, theta + m->adapter_offset) : ERROR_NONE;
 }
 
-const real *model_value(const model *m, int index) { return m->value[index]; }
+const real *model_value(const model *m, int index) { return index == m->words && m->word_row ? NULL : m->value[index]; }
 
 /* The site (index into the model's) whose map is rows first_row.. of a parameter; -1 if the parameter is no linear map. */
 static int site_of(const model *m, int index, int part, int *is_bias) {
@@ -165,8 +193,9 @@ static int site_of(const model *m, int index, int part, int *is_bias) {
 int model_merged_value(const model *m, int index, real *value) {
   const param *p = &m->params[index];
   const method *ops = m->adapter->method;
-  if (!m->value[index]) return FAIL(ERROR_INTERNAL, NULL, "a lean model has no plain '%s'", p->name);
-  memcpy(value, m->value[index], (size_t)p->rows * (size_t)p->cols * sizeof(real));
+  const real *plain = model_value(m, index);
+  if (!plain) return FAIL(ERROR_INTERNAL, NULL, "a lean model has no plain '%s'", p->name);
+  memcpy(value, plain, (size_t)p->rows * (size_t)p->cols * sizeof(real));
   if (p->role != SEGMENT_BASE) return ERROR_NONE;
   if (!(ops->flags & METHOD_MERGEABLE)) return FAIL(ERROR_USAGE, NULL, "%s cannot be folded into the base weights", ops->title);
   if (!ops->merge) return ERROR_NONE;

@@ -157,7 +157,7 @@ const char *const model_part_names[MODEL_PARTS] = {"embedding", "q, k, v",   "  
 
 void model_workspace_profile(model_workspace *w, model_profile *p) { w->profile = p; }
 
-static int fits(const model_workspace *w, const batch *b) {
+static int fits(const model *m, const model_workspace *w, const batch *b) {
   int64_t squares = 0;
   for (int s = 0; s < b->sequences; s++) {
     int64_t length = b->first[s + 1] - b->first[s];
@@ -166,11 +166,13 @@ static int fits(const model_workspace *w, const batch *b) {
   if (b->tokens > w->tokens || b->sequences > w->sequences || b->masked > w->masked || squares > w->squares)
     return FAIL(ERROR_INTERNAL, NULL, "a shard of %d tokens in %d sequences is larger than its workspace (%lld tokens)", b->tokens, b->sequences,
                 (long long)w->tokens);
+  for (int i = 0; m->word_row && i < b->tokens; i++)
+    if (m->word_row[b->token[i]] < 0) return FAIL(ERROR_INTERNAL, NULL, "the embedding of word %d was not kept", (int)b->token[i]);
   return ERROR_NONE;
 }
 
 int model_gradient_apart(const model *m, model_workspace *w, const batch *b, real *head_rows, real *grad, model_sums *sums, const model_progress *progress) {
-  TRY(fits(w, b));
+  TRY(fits(m, w, b));
   if (head_rows && !model_head_row(m)) return FAIL(ERROR_INTERNAL, NULL, "this head's gradient is no product of rows");
   if (!w->training) return FAIL(ERROR_INTERNAL, NULL, "a workspace for predictions cannot hold a gradient's activations");
   if (b->sequences == 0) {
@@ -203,7 +205,7 @@ int model_gather(const model *m, model_workspace *w, real *grad) {
 }
 
 int model_predict(const model *m, model_workspace *w, const batch *b, real *outputs, model_sums *sums) {
-  TRY(fits(w, b));
+  TRY(fits(m, w, b));
   if (b->sequences == 0) return ERROR_NONE;
   double start = clock_wall_s();
   w->method.training = 0;

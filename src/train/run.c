@@ -185,6 +185,10 @@ static int make_model(run *r, const char *directory, int training) {
                            .backend = (linalg_backend)c->linalg,
                            .precision = (linalg_precision)c->precision,
                            .lean = training && !*c->output.export_dir}; /* what is merged or exported is so from plain weights */
+  uint8_t *words;
+  TRY(arena_take(r->memory, (size_t)shape.vocabulary, sizeof *words, &words));
+  dataset_mark_tokens(r->data, words);
+  options.words = words;
   TRY(model_create(&shape, &options, chosen, &c->method.options, &r->model));
   r->theta_count = model_theta_count(r->model);
   return settle_method(r);
