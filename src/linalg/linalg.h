@@ -167,9 +167,9 @@ void linalg_attention_backward(const linalg_attention *a, const real *q, const r
 
 /* y = x as bfloat16 (the upper half of a float), rounded to nearest, ties to even; NaN stays NaN and becomes quiet. The same bits on every processor. */
 void linalg_to_bf16(int64_t count, const real *x, uint16_t *y);
-/* y = x z, and y = gelu(u) with its slope (may be u, or NULL), so rounded: what linalg_multiply and linalg_gelu give, for a product that takes bfloat16. */
-void linalg_multiply_to_bf16(int64_t count, const real *x, const real *z, uint16_t *y);
-void linalg_gelu_to_bf16(int64_t count, const real *u, uint16_t *y, real *slope);
+/* y = gelu(u) with its slope (may be NULL), and y = x z with such a slope, so rounded: for a product that takes bfloat16. */
+void linalg_gelu_to_bf16(int64_t count, const real *u, uint16_t *y, uint16_t *slope);
+void linalg_multiply_to_bf16(int64_t count, const uint16_t *x, const real *z, uint16_t *y);
 
 /* ---- dropout (rows.c) ---- */
 

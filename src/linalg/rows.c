@@ -45,8 +45,8 @@ void linalg_tanh(int64_t count, const real *x, real *y) { kernels->tanh(count, x
 void linalg_softmax(int n, int w, real *x, int ld) { kernels->softmax(n, w, x, ld); }
 void linalg_gelu(int n, int w, const real *bias, real *u, real *y, real *slope) { kernels->gelu(n, w, bias, u, y, slope); }
 void linalg_to_bf16(int64_t count, const real *x, uint16_t *y) { kernels->to_bf16(count, x, y); }
-void linalg_multiply_to_bf16(int64_t count, const real *x, const real *z, uint16_t *y) { kernels->multiply_to_bf16(count, x, z, y); }
-void linalg_gelu_to_bf16(int64_t count, const real *u, uint16_t *y, real *slope) { kernels->gelu_to_bf16(count, u, y, slope); }
+void linalg_multiply_to_bf16(int64_t count, const uint16_t *x, const real *z, uint16_t *y) { kernels->multiply_to_bf16(count, x, z, y); }
+void linalg_gelu_to_bf16(int64_t count, const real *u, uint16_t *y, uint16_t *slope) { kernels->gelu_to_bf16(count, u, y, slope); }
 
 void linalg_norm_forward(int n, int w, const real *x, const real *gain, const real *shift, double epsilon, real *hat, real *deviation, real *y) {
   kernels->join_norm_forward(n, w, NULL, NULL, x, gain, shift, epsilon, hat, deviation, y);

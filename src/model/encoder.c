@@ -29,11 +29,29 @@ static linalg_weight weight_of(const model *m, int layer, int stage, int weight)
                          .backward = f->backward_offset < 0 ? NULL : m->store + f->backward_offset};
 }
 
-/* Where a map's operand, x or (is_backward) dy, may be put as the product wants it; NULL: the product takes floats, or somebody else reads them, too. */
-static uint16_t *map_operand(const model *m, model_workspace *w, int layer, int stage, int weight, int bias, int is_backward) {
-  if (m->adapter->touched[layer * STAGES + stage] || m->params[weight].theta_offset >= 0 || (is_backward && m->params[bias].theta_offset >= 0)) return NULL;
-  const linalg_weight laid_out = weight_of(m, layer, stage, weight);
-  return linalg_map_operand(m->maps[stage], w->desk, &laid_out, is_backward);
+/* Whether a map's operand, x or (is_backward) dy, is wanted by its product with the frozen weight alone. */
+static int serves_product_alone(const model *m, int layer, int stage, int weight, int bias, int is_backward) {
+  return !m->adapter->touched[layer * STAGES + stage] && m->params[weight].theta_offset < 0 && !(is_backward && m->params[bias].theta_offset >= 0);
+}
+
+int gelu_is_narrow(const model *m, int layer) {
+  const layer_params *p = &m->layers[layer];
+  return m->options.precision == LINALG_BF16 && serves_product_alone(m, layer, STAGE_DOWN, p->down_weight, p->down_bias, 0) &&
+         serves_product_alone(m, layer, STAGE_UP, p->up_weight, p->up_bias, 1) && m->frozen[layer * STAGES + STAGE_UP].backward_offset >= 0;
+}
+
+/* Where the input of a layer's second map goes in bfloat16; NULL: into `activated`. */
+static uint16_t *down_operand(const model *m, model_workspace *w, int layer, int keeps) {
+  const layer_params *p = &m->layers[layer];
+  if ((keeps && !w->layers[layer].narrow_slope) || !serves_product_alone(m, layer, STAGE_DOWN, p->down_weight, p->down_bias, 0)) return NULL;
+  const linalg_weight laid_out = weight_of(m, layer, STAGE_DOWN, p->down_weight);
+  return linalg_map_operand(m->maps[STAGE_DOWN], w->desk, &laid_out, 0);
+}
+
+/* Where the gradient of a layer's first map's output does; NULL: it stays in floats. */
+static uint16_t *up_operand(const model *m, model_workspace *w, int layer) {
+  const linalg_weight laid_out = weight_of(m, layer, STAGE_UP, m->layers[layer].up_weight);
+  return w->layers[layer].narrow_slope ? linalg_map_operand(m->maps[STAGE_UP], w->desk, &laid_out, 1) : NULL;
 }
 
 static double map_flop(const param *weight, int n) { return 2.0 * n * weight->rows * weight->cols; }
@@ -193,8 +211,8 @@ static int layer_forward(const model *m, model_workspace *w, const batch *all, i
   TRY(map_forward(m, w, l, STAGE_O, n, p->o_weight, p->o_bias, k->context, k->middle));
   join_forward(m, w, b, 2 * l, p->norm1_gain, p->norm1_shift, residual, k->middle, keeps ? k->hat1 : NULL, k->deviation1);
   TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
-  uint16_t *operand = map_operand(m, w, l, STAGE_DOWN, p->down_weight, p->down_bias, 0);
-  if (operand) linalg_gelu_to_bf16((int64_t)n * m->shape.ffn, k->slope, operand, keeps ? k->slope : NULL);
+  uint16_t *operand = down_operand(m, w, l, keeps);
+  if (operand) linalg_gelu_to_bf16((int64_t)n * m->shape.ffn, k->slope, operand, keeps ? k->narrow_slope : NULL);
   else linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
   profile_mark(w, PART_GELU, 0, 0);
   real *out = w->hidden[l + 1];
@@ -225,8 +243,8 @@ static int layer_backward(const model *m, model_workspace *w, const batch *all, 
   if (!more) return ERROR_NONE;
 
   more = m->lowest < level_of(l, STAGE_UP);
-  uint16_t *operand = more ? map_operand(m, w, l, STAGE_UP, p->up_weight, p->up_bias, 1) : NULL;
-  if (operand) linalg_multiply_to_bf16((int64_t)n * m->shape.ffn, k->slope, w->dwide, operand);
+  uint16_t *operand = more ? up_operand(m, w, l) : NULL;
+  if (operand) linalg_multiply_to_bf16((int64_t)n * m->shape.ffn, k->narrow_slope, w->dwide, operand);
   else linalg_multiply((int64_t)n * m->shape.ffn, k->slope, w->dwide);
   profile_mark(w, PART_GELU, 1, 0);
   TRY(map_backward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, operand ? NULL : w->dwide, more ? dsum : NULL, 1, grad, progress));

@@ -63,7 +63,8 @@ typedef struct layer_memory {
   real *share;                      /* attention probabilities, per head [len][queries] by sequence */
   real *context;                    /* [tokens][width] attention output before o            */
   real *hat1, *deviation1, *middle; /* norm 1: normalised, 1/deviation, output */
-  real *slope;                      /* [tokens][ffn] gelu'(u)                                */
+  real *slope;                      /* [tokens][ffn] u, then gelu'(u)                        */
+  uint16_t *narrow_slope;           /* the same in bfloat16, where that is all that is wanted of it; then u has a place for all layers. NULL: slope */
   real *activated;                  /* [tokens][ffn] gelu(u)                                 */
   real *hat2, *deviation2;
 } layer_memory;
@@ -128,6 +129,9 @@ static inline real *param_gradient(const model *m, int index, real *grad) {
 
 /* message.c: memory for what is known of a step's gradient before it is made. */
 int message_plan(model *m);
+
+/* encoder.c: whether both products beside a layer's GELU take bfloat16, from nobody but it: then so may its slope be kept. */
+int gelu_is_narrow(const model *m, int layer);
 
 /* attention.c: context from qkv and back (dqkv written whole). share holds the probabilities for backward. queries: the rows of b that ask, either b itself or
  * the first of each sequence; context and its gradient have a row for each of these. */

@@ -31,7 +31,10 @@ static int take_layer(const model *m, model_workspace *w, int layer) {
   TRY(take_input(m, w, layer, STAGE_DOWN, m->shape.ffn, first.activated, &k->activated));
   TRY(take(w, t, &k->deviation1));
   TRY(take(w, t, &k->deviation2));
-  TRY(take(w, t * m->shape.ffn, &k->slope));
+  if (w->training && gelu_is_narrow(m, layer)) {
+    TRY(arena_take(w->memory, (size_t)(t * m->shape.ffn), sizeof *k->narrow_slope, &k->narrow_slope));
+    k->slope = w->dwide; /* its own time is backward */
+  } else TRY(take(w, t * m->shape.ffn, &k->slope));
   if (layer < w->first_kept) return ERROR_NONE;
   TRY(take(w, t * d, &k->hat1));
   return take(w, t * d, &k->hat2);
@@ -107,13 +110,13 @@ static int take_head(const model *m, model_workspace *w) {
 }
 
 static int take_all(const model *m, model_workspace *w) {
+  if (w->training) TRY(take_backward(m, w));
   TRY(take_layers(m, w));
   TRY(take(w, w->rows, &w->embedding_deviation));
   int64_t longest = (int64_t)sqrt((double)w->squares); /* no sequence is longer, nor than all of them together */
   if (longest > w->tokens) longest = w->tokens;
   TRY(take(w, linalg_attention_scratch((int)longest, m->shape.width / m->shape.heads), &w->attention_scratch));
   TRY(arena_take(w->memory, (size_t)w->rows, sizeof *w->element, &w->element));
-  if (w->training) TRY(take_backward(m, w));
   TRY(take_method(m, w));
   return take_head(m, w);
 }

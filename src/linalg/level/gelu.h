@@ -22,12 +22,12 @@ INLINE void gelu_piece(const real *bias, real *u, real *y, real *slope, int coun
   if (slope) store_part(slope, count, turn);
 }
 
-static void gelu_to_bf16(int64_t count, const real *u, uint16_t *y, real *slope) {
+static void gelu_to_bf16(int64_t count, const real *u, uint16_t *y, uint16_t *slope) {
   for (int64_t i = 0; i < count; i += LANES) {
     int part = piece(count - i);
     lanes turn;
     store_bf16(y + i, part, gelu_lanes(load_part(u + i, part), &turn));
-    if (slope) store_part(slope + i, part, turn);
+    if (slope) store_bf16(slope + i, part, turn);
   }
 }
 
