@@ -19,7 +19,7 @@ typedef struct kernel_table {
   void (*tanh)(int64_t count, const real *x, real *y);
   void (*softmax)(int n, int w, real *x, int ld);
   void (*multiply_to_bf16)(int64_t count, const uint16_t *x, const real *z, uint16_t *y);
-  void (*gelu)(int n, int w, const real *bias, real *u, real *y, real *slope);
+  void (*gelu)(int64_t count, const real *u, real *y, real *slope);
   void (*gelu_to_bf16)(int64_t count, const real *u, uint16_t *y, uint16_t *slope);
   void (*join_norm_forward)(int n, int w, const linalg_mask *mask, const real *residual, const real *branch, const real *gain, const real *shift,
                             double epsilon, real *hat, real *deviation, real *y);

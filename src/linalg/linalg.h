@@ -130,8 +130,8 @@ void linalg_join_norm_forward(int n, int w, const linalg_mask *mask, const real 
 void linalg_join_norm_backward(int n, int w, const linalg_mask *mask, const real *dy, const real *gain, const real *hat, const real *deviation, real *dx,
                                real *dbranch, real *gain_gradient, real *shift_gradient);
 
-/* Exact GELU, x Phi(x), with bias: u += bias first (bias may be NULL). y = gelu(u); if slope is not NULL it receives gelu'(u) (slope may be u). */
-void linalg_gelu(int n, int w, const real *bias, real *u, real *y, real *slope);
+/* Exact GELU: y = u Phi(u) (may be u), and, unless slope is NULL, its derivative there (may be u, too). */
+void linalg_gelu(int64_t count, const real *u, real *y, real *slope);
 void linalg_multiply(int64_t count, const real *x, real *y); /* y *= x */
 
 /* y = tanh(x), in place allowed. */

@@ -43,7 +43,7 @@ void linalg_scale_rows_backward(int n, int w, const real *g, int g_ld, const rea
 void linalg_multiply(int64_t count, const real *x, real *y) { kernels->multiply(count, x, y); }
 void linalg_tanh(int64_t count, const real *x, real *y) { kernels->tanh(count, x, y); }
 void linalg_softmax(int n, int w, real *x, int ld) { kernels->softmax(n, w, x, ld); }
-void linalg_gelu(int n, int w, const real *bias, real *u, real *y, real *slope) { kernels->gelu(n, w, bias, u, y, slope); }
+void linalg_gelu(int64_t count, const real *u, real *y, real *slope) { kernels->gelu(count, u, y, slope); }
 void linalg_to_bf16(int64_t count, const real *x, uint16_t *y) { kernels->to_bf16(count, x, y); }
 void linalg_multiply_to_bf16(int64_t count, const uint16_t *x, const real *z, uint16_t *y) { kernels->multiply_to_bf16(count, x, z, y); }
 void linalg_gelu_to_bf16(int64_t count, const real *u, uint16_t *y, uint16_t *slope) { kernels->gelu_to_bf16(count, u, y, slope); }

@@ -213,7 +213,7 @@ static int layer_forward(const model *m, model_workspace *w, const batch *all, i
   TRY(map_forward(m, w, l, STAGE_UP, n, p->up_weight, p->up_bias, k->middle, k->slope));
   uint16_t *operand = down_operand(m, w, l, keeps);
   if (operand) linalg_gelu_to_bf16((int64_t)n * m->shape.ffn, k->slope, operand, keeps ? k->narrow_slope : NULL);
-  else linalg_gelu(n, m->shape.ffn, NULL, k->slope, k->activated, keeps ? k->slope : NULL);
+  else linalg_gelu((int64_t)n * m->shape.ffn, k->slope, k->activated, keeps ? k->slope : NULL);
   profile_mark(w, PART_GELU, 0, 0);
   real *out = w->hidden[l + 1];
   TRY(map_forward(m, w, l, STAGE_DOWN, n, p->down_weight, p->down_bias, operand ? NULL : k->activated, out));

@@ -181,7 +181,7 @@ static int mlm_head(const model *m, model_workspace *w, const batch *b, model_su
   if (n == 0) return 0;
   for (int i = 0; i < n; i++) memcpy(w->mlm_rows + (int64_t)i * d, hidden + (int64_t)b->masked_row[i] * d, (size_t)d * sizeof(real));
   linear_forward(m, n, m->mlm_weight, m->mlm_bias, w->mlm_rows, w->mlm_u);
-  linalg_gelu(n, d, NULL, w->mlm_u, w->mlm_act, w->mlm_slope);
+  linalg_gelu((int64_t)n * d, w->mlm_u, w->mlm_act, w->mlm_slope);
   linalg_norm_forward(n, d, w->mlm_act, m->value[m->mlm_gain], m->value[m->mlm_shift], m->shape.norm_epsilon, w->mlm_hat, w->mlm_deviation, w->mlm_normal);
   linalg_set_rows(n, vocabulary, m->value[m->mlm_output_bias], w->logits, vocabulary);
   linalg_product_nt(n, vocabulary, d, 1, w->mlm_normal, d, m->value[m->words], d, 1, w->logits, vocabulary);

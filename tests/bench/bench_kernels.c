@@ -21,15 +21,17 @@ enum { WIDTH = 384, FFN = 1536, ROWS = 210, FEW = 3, LONGEST = 512 };
 /* ---- what is timed ---- */
 
 static float *x, *y, *z, *hat, *gain, *shift, *deviation, *share, *context, *gradient, *scratch;
-static uint16_t *half;
+static uint16_t *half, *narrow;
 static uint64_t stream[FFN], element[FFN];
 static linalg_mask mask = {.p = 0.1, .stream = stream, .first_element = element};
 static linalg_attention head;
 
-static void gelu(int n) { linalg_gelu(n, FFN, NULL, x, y, z); }
-static void gelu_alone(int n) { linalg_gelu(n, FFN, NULL, x, y, NULL); }
+static void gelu(int n) { linalg_gelu((int64_t)n * FFN, x, y, z); }
+static void gelu_alone(int n) { linalg_gelu((int64_t)n * FFN, x, y, NULL); }
 static void slope(int n) { linalg_multiply((int64_t)n * FFN, x, z); }
 static void to_bf16(int n) { linalg_to_bf16((int64_t)n * FFN, x, half); }
+static void gelu_to_bf16(int n) { linalg_gelu_to_bf16((int64_t)n * FFN, x, half, narrow); }
+static void slope_to_bf16(int n) { linalg_multiply_to_bf16((int64_t)n * FFN, narrow, x, half); }
 static void bias_gradient(int n) { linalg_column_sum(n, FFN, x, FFN, gain); }
 static void join(int n) { linalg_join_norm_forward(n, WIDTH, NULL, x, y, gain, shift, 1e-12, hat, deviation, y); }
 static void join_dropped(int n) { linalg_join_norm_forward(n, WIDTH, &mask, x, y, gain, shift, 1e-12, hat, deviation, y); }
@@ -49,6 +51,8 @@ static const struct {
     {"gelu alone", gelu_alone, FFN},
     {"multiply by slope", slope, FFN},
     {"to bfloat16", to_bf16, FFN},
+    {"gelu, to bfloat16", gelu_to_bf16, FFN},
+    {"its slope's product", slope_to_bf16, FFN},
     {"column sum", bias_gradient, FFN},
     {"join, norm", join, WIDTH},
     {"join, norm, dropout", join_dropped, WIDTH},
@@ -125,9 +129,10 @@ static int run(int rounds) {
   float **all[] = {&x, &y, &z, &hat, &context, &gradient};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (!(*all[i] = take(most, 1))) return FAIL(ERROR_MEMORY, NULL, "out of memory");
-  gain = take(FFN, 1), shift = take(FFN, 1), deviation = take(ROWS, 1), share = take(LONGEST * LONGEST, 1), half = calloc((size_t)most, sizeof *half);
+  gain = take(FFN, 1), shift = take(FFN, 1), deviation = take(ROWS, 1), share = take(LONGEST * LONGEST, 1), half = calloc((size_t)most, sizeof *half),
+  narrow = calloc((size_t)most, sizeof *narrow);
   scratch = take(levels_attention_scratch(LONGEST, 64), 1);
-  if (!gain || !shift || !deviation || !share || !half || !scratch) return FAIL(ERROR_MEMORY, NULL, "out of memory");
+  if (!gain || !shift || !deviation || !share || !half || !narrow || !scratch) return FAIL(ERROR_MEMORY, NULL, "out of memory");
   for (int i = 0; i < LEVELS; i++)
     if (level_use(i)) {
       printf("\n==== %s\n", linalg_core());

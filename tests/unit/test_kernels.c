@@ -87,7 +87,7 @@ static void bf16_outputs_are_rounded_results(void **state) {
     real *u = draw(1, n, 2), *held = draw(1, n, 2), *y = draw(2, n, 1), *slope = take((size_t)n, sizeof *slope), *z = draw(3, n, 1);
     uint16_t *want = take((size_t)n, sizeof *want), *got = take((size_t)n, sizeof *got), *narrow = take((size_t)n, sizeof *narrow);
     if (n > 3) u[n - 1] = held[n - 1] = z[n - 2] = (real)NAN;
-    linalg_gelu(1, n, NULL, held, y, slope);
+    linalg_gelu(n, held, y, slope);
     linalg_to_bf16(n, y, want);
     got[n] = 0x1234;
     linalg_gelu_to_bf16(n, u, got, NULL);
@@ -299,7 +299,7 @@ static void gelu_everywhere(void **state) {
   enum { COUNT = 20001 };
   real *u = take(COUNT, sizeof *u), *y = take(COUNT, sizeof *y), *slope = take(COUNT, sizeof *slope);
   for (int i = 0; i < COUNT; i++) u[i] = (real)((i - COUNT / 2) * (13.0 / (COUNT / 2)));
-  linalg_gelu(1, COUNT, NULL, u, y, slope);
+  linalg_gelu(COUNT, u, y, slope);
   for (int i = 0; i < COUNT; i++) {
     double x = (double)u[i], share = 0.5 * erfc(-x * 0.70710678118654752440), want = x * share, turn = share + x * exp(-0.5 * x * x) * 0.39894228040143267794;
     /* Far out on the left what is left is tiny, and right to its own digits as far as exp(-x^2/2) is. */
@@ -311,13 +311,13 @@ static void gelu_everywhere(void **state) {
       int from = COUNT / 3 + lead;
       real *place = take((size_t)sizes[k], sizeof *place);
       memcpy(place, u + from, (size_t)sizes[k] * sizeof *place);
-      linalg_gelu(1, sizes[k], NULL, place, place, NULL); /* y in the place of u */
+      linalg_gelu(sizes[k], place, place, NULL); /* y in the place of u */
       same_bits("gelu in place", sizes[k], y + from, place, sizes[k]);
       free(place);
     }
   u[3] = (real)NAN;
   u[40] = (real)INFINITY;
-  linalg_gelu(1, 64, NULL, u, y, slope);
+  linalg_gelu(64, u, y, slope);
   assert_true(isnan(y[3]) && isnan(slope[3]) && !isfinite(y[40]));
   for (int i = 0; i < 64; i++) assert_true(i == 3 || i == 40 || (isfinite(y[i]) && isfinite(slope[i])));
   free(u);

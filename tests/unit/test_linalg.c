@@ -216,32 +216,29 @@ static double gelu(double u) { return 0.5 * u * erfc(-u * 0.70710678118654752440
 
 static void gelu_and_its_slope(void **state) {
   (void)state;
-  static const int widths[] = {1, 5, 8, 13, 16, 31, 384};
-  for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
-    int n = 4, w = widths[k];
-    real *u = draw(1, (int64_t)n * w, 2), *bias = draw(2, w, 1), *y = draw(3, (int64_t)n * w, 1), *slope = draw(4, (int64_t)n * w, 1);
-    real *place = malloc((size_t)n * (size_t)w * sizeof *place), *again = malloc((size_t)n * (size_t)w * sizeof *again);
-    real *input = malloc((size_t)n * (size_t)w * sizeof *input);
-    assert_true(place && again && input);
+  static const int counts[] = {4, 20, 32, 52, 64, 124, 1536};
+  for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+    int n = counts[k];
+    size_t bytes = (size_t)n * sizeof(real);
+    real *u = draw(1, n, 2), *y = draw(3, n, 1), *slope = draw(4, n, 1), *place = malloc(bytes), *again = malloc(bytes);
+    assert_true(place && again);
     static const double edge[] = {0, -0.0, 1e-20, -1e-20, 6, -6, 12, -12, 40, -40};
-    for (int i = 0; i < 10 && i < n * w; i++) u[i] = (real)edge[i];
-    memcpy(place, u, (size_t)n * (size_t)w * sizeof *u);
-    memcpy(input, u, (size_t)n * (size_t)w * sizeof *u);
-    linalg_gelu(n, w, bias, u, y, slope);
-    for (int i = 0; i < n * w; i++) {
-      double at = (double)(real)(input[i] + bias[i % w]), h = 1e-4;
-      assert_true(u[i] == (real)at);
+    for (int i = 0; i < 10 && i < n; i++) u[i] = (real)edge[i];
+    memcpy(place, u, bytes);
+    linalg_gelu(n, u, y, slope);
+    for (int i = 0; i < n; i++) {
+      double at = (double)u[i], h = 1e-4;
       assert_true(fabs(y[i] - gelu(at)) <= 4e-7 * (1 + fabs(at)));
       double numeric = (gelu(at + h) - gelu(at - h)) / (2 * h);
       assert_true(fabs(slope[i] - numeric) <= 2e-6);
     }
-    linalg_gelu(n, w, bias, place, again, place); /* the slope in the place of u, as the model keeps it */
-    assert_memory_equal(place, slope, (size_t)n * (size_t)w * sizeof *slope);
-    assert_memory_equal(again, y, (size_t)n * (size_t)w * sizeof *y);
-    memcpy(place, u, (size_t)n * (size_t)w * sizeof *u);
-    linalg_gelu(n, w, NULL, place, again, NULL); /* without bias and slope, the same values */
-    for (int i = 0; i < n * w; i++) assert_true(fabs(again[i] - y[i]) <= 1e-6 * (1 + fabs((double)y[i])) && place[i] == u[i]);
-    real *const lists[] = {u, bias, y, slope, place, again, input};
+    assert_memory_equal(place, u, bytes);
+    linalg_gelu(n, place, again, place); /* the slope in the place of u, as the model keeps it */
+    assert_memory_equal(place, slope, bytes);
+    assert_memory_equal(again, y, bytes);
+    linalg_gelu(n, u, again, NULL); /* without the slope, the same values */
+    assert_memory_equal(again, y, bytes);
+    real *const lists[] = {u, y, slope, place, again};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]);
   }
 }
@@ -253,11 +250,11 @@ static void elementwise_kernels_ignore_the_place(void **state) {
   real *u = draw(1, W, 2), y[W], slope[W], t[W], one_u, one_y, one_slope, one_t;
   real copy[W];
   memcpy(copy, u, sizeof copy);
-  linalg_gelu(1, W, NULL, copy, y, slope);
+  linalg_gelu(W, copy, y, slope);
   linalg_tanh(W, u, t);
   for (int i = 0; i < W; i++) {
     one_u = u[i];
-    linalg_gelu(1, 1, NULL, &one_u, &one_y, &one_slope);
+    linalg_gelu(1, &one_u, &one_y, &one_slope);
     linalg_tanh(1, &u[i], &one_t);
     assert_true(one_y == y[i] && one_slope == slope[i] && one_t == t[i]);
     assert_true(fabs(t[i] - tanh((double)u[i])) <= 3e-7);
@@ -356,7 +353,7 @@ static void run_all(real *out) {
   real *y = out, *dx = y + N * OUT, *dweight = dx + N * W, *hat = dweight + OUT * W, *slope = hat + N * OUT, *deviation = slope + N * OUT;
   linalg_product_nt(N, OUT, W, 1, x, W, weight, W, 0, y, OUT);
   linalg_norm_forward(N, OUT, y, gain, shift, 1e-12, hat, deviation, y);
-  linalg_gelu(N, OUT, shift, y, slope, y);
+  linalg_gelu(N * OUT, y, slope, y);
   linalg_softmax(N, OUT, slope, OUT);
   linalg_norm_backward(N, OUT, dy, gain, hat, deviation, dy, gain, shift);
   linalg_product_nn(N, W, OUT, 1, dy, OUT, weight, W, 0, dx, W);

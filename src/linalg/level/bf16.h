@@ -24,7 +24,9 @@ INLINE void store_bf16(uint16_t *p, int count, lanes x) {
 }
 
 static void to_bf16(int64_t count, const real *x, uint16_t *y) {
-  for (int64_t i = 0; i < count; i += LANES) store_bf16(y + i, piece(count - i), load_part(x + i, piece(count - i)));
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) store_bf16(y + i, LANES, load(x + i));
+  if (i < count) store_bf16(y + i, (int)(count - i), load_part(x + i, (int)(count - i)));
 }
 
 INLINE lanes load_bf16(const uint16_t *p, int count) {
@@ -36,10 +38,9 @@ INLINE lanes load_bf16(const uint16_t *p, int count) {
 
 /* y = x z */
 static void multiply_to_bf16(int64_t count, const uint16_t *x, const real *z, uint16_t *y) {
-  for (int64_t i = 0; i < count; i += LANES) {
-    int part = piece(count - i);
-    store_bf16(y + i, part, load_bf16(x + i, part) * load_part(z + i, part));
-  }
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) store_bf16(y + i, LANES, load_bf16(x + i, LANES) * load(z + i));
+  if (i < count) store_bf16(y + i, (int)(count - i), load_bf16(x + i, (int)(count - i)) * load_part(z + i, (int)(count - i)));
 }
 
 #endif

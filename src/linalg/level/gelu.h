@@ -12,37 +12,28 @@ INLINE lanes gelu_lanes(lanes x, lanes *slope) {
   return larger(every(0), x) - size * tail;
 }
 
-INLINE void gelu_piece(const real *bias, real *u, real *y, real *slope, int count) {
-  lanes x = load_part(u, count), turn;
-  if (bias) {
-    x += load_part(bias, count);
-    store_part(u, count, x);
-  }
-  store_part(y, count, gelu_lanes(x, &turn));
+INLINE void gelu_piece(const real *u, real *y, real *slope, int count) {
+  lanes turn;
+  store_part(y, count, gelu_lanes(load_part(u, count), &turn));
   if (slope) store_part(slope, count, turn);
 }
 
-static void gelu_to_bf16(int64_t count, const real *u, uint16_t *y, uint16_t *slope) {
-  for (int64_t i = 0; i < count; i += LANES) {
-    int part = piece(count - i);
-    lanes turn;
-    store_bf16(y + i, part, gelu_lanes(load_part(u + i, part), &turn));
-    if (slope) store_bf16(slope + i, part, turn);
-  }
+static void gelu(int64_t count, const real *u, real *y, real *slope) {
+  int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) gelu_piece(u + i, y + i, slope ? slope + i : NULL, LANES);
+  if (i < count) gelu_piece(u + i, y + i, slope ? slope + i : NULL, (int)(count - i));
 }
 
-static void gelu(int n, int w, const real *bias, real *u, real *y, real *slope) {
-  if (!bias) { /* then rows mean nothing */
-    int64_t count = (int64_t)n * w, i = 0;
-    for (; i + LANES <= count; i += LANES) gelu_piece(NULL, u + i, y + i, slope ? slope + i : NULL, LANES);
-    if (i < count) gelu_piece(NULL, u + i, y + i, slope ? slope + i : NULL, (int)(count - i));
-    return;
-  }
-  for (int i = 0; i < n; i++) {
-    int64_t at = (int64_t)i * w;
-    int j = 0;
-    for (; j + LANES <= w; j += LANES) gelu_piece(bias + j, u + at + j, y + at + j, slope ? slope + at + j : NULL, LANES);
-    if (j < w) gelu_piece(bias + j, u + at + j, y + at + j, slope ? slope + at + j : NULL, w - j);
+/* In two passes over a buffer of the first cache: one alone is such a long chain of operations for each vector that the processor does not get to the next one
+ * in time. */
+static void gelu_to_bf16(int64_t count, const real *u, uint16_t *y, uint16_t *slope) {
+  enum { ROOM = 512 };
+  real value[ROOM], turn[ROOM];
+  for (int64_t i = 0; i < count; i += ROOM) {
+    int n = count - i < ROOM ? (int)(count - i) : ROOM;
+    gelu(n, u + i, value, slope ? turn : NULL);
+    to_bf16(n, value, y + i);
+    if (slope) to_bf16(n, turn, slope + i);
   }
 }
 
