@@ -18,7 +18,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "attempts": {"attempt": "i", "ranks": "i", "threads": "i", "nodes": "i"},
     "segments": {"name": "S", "counts_as": "S", "rows": "i", "cols": "i"},
     "series/steps": {"attempt": "i", "step": "i", "epoch": "i", "loss": "f", "grad_norm": "f", "tokens": "i", "examples": "i", "step_s": "f", "forward_s": "f",
-                     "backward_s": "f", "expand_s": "f", "gather_s": "f", "communication_s": "f", "optimizer_s": "f", "payload_bytes": "i", "sent_floats": "i",
+                     "backward_s": "f", "expand_s": "f", "gather_s": "f", "adapter_s": "f", "communication_s": "f", "optimizer_s": "f", "payload_bytes": "i", "sent_floats": "i",
                      "own_examples": "i", "wire_bytes": "i", "wait_s": "f"},
     "series/ranks": {"attempt": "i", "peak_bytes": "i"},
     "evaluation": {"attempt": "i", "step": "i", "epoch": "i", "split": "S", "loss": "f", "count": "i", "metric": "f", "seconds": "f", "accuracy": "f",

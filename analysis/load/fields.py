@@ -27,6 +27,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "wire_bytes": ("bytes", "per step, handed to the network by rank 0"),
     "step_s": ("s", "median of a step, without the first ones"),
     **{f"{name}_s": ("s", f"mean part of a step on rank 0: {name}") for name in PHASES},
+    "overhead": ("1", "the method's own work over the rest of forward and backward"),
     "communication_share": ("1", "of the steps' time"),
     "wait_share": ("1", "of the steps' time, waiting for the slowest rank: a part of communication_share"),
     "tokens_per_s": ("1/s", "without the first steps"),

@@ -38,6 +38,16 @@ def share_waited(rows: np.ndarray) -> float:
     return float(sampled["wait_s"].sum()) / total if total > 0 else math.nan
 
 
+def own_work(rows: np.ndarray) -> float:
+    """The method's own work over the rest of forward and backward."""
+    parts = [column(rows, name) for name in ("expand_s", "adapter_s", "gather_s", "forward_s", "backward_s")]
+    if any(part is None for part in parts):
+        return math.nan
+    expand, adapter, gather, forward, backward = (float(part.sum()) for part in parts)
+    rest = forward + backward - adapter
+    return (expand + adapter + gather) / rest if rest > 0 else math.nan
+
+
 def mean_wire(rows: np.ndarray) -> float:
     """Per step; below 0: not measured."""
     wire = column(rows, "wire_bytes")
@@ -53,6 +63,7 @@ def measure_steps(rows: np.ndarray) -> dict[str, Any]:
     seconds = {name: column(counted, f"{name}_s") for name in PHASES}
     return {"step_s": float(np.median(counted["step_s"])) if has_times else math.nan,
             "phases": {name: float(np.mean(each)) if has_times and each is not None else math.nan for name, each in seconds.items()},
+            "overhead": own_work(counted),
             "communication_share": float(counted["communication_s"].sum()) / total if has_times else math.nan,
             "wait_share": share_waited(counted),
             "tokens_per_s": float(counted["tokens"].sum()) / total if has_times else math.nan,

@@ -21,7 +21,7 @@ def member_path(archive: Path, name: str) -> Path:
 
 
 # Fields of a run that was disturbed by other work which say nothing of the method; the parts of a step and the seconds of its validations do not, either.
-CONTAMINATED_FIELDS = ("step_s", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
+CONTAMINATED_FIELDS = ("step_s", "overhead", "communication_share", "wait_share", "tokens_per_s", "train_s", "energy_j")
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Run:
     # Of the steps that count, all but the first min(5, a quarter), which fill caches and open connections. NaN: not known.
     step_s: float  # median
     phases: dict[str, float]  # mean seconds of a step on rank 0: expand, forward, backward, gather, communication, optimizer
+    overhead: float  # the method's own work (expand, its part of forward and backward, gather) over the rest of forward and backward
     communication_share: float  # of the steps' time
     wait_share: float  # likewise: rank 0 waited for the slowest rank, in the steps that were sampled for it; a part of communication_share
     tokens_per_s: float

@@ -58,6 +58,9 @@ COLUMNS = {
                    f"median time of a step on rank 0 {TIMED}: mean over seeds"),
     "expand": Column(("expand", ""), shown.show_phase("expand"), f"mean time per step for making the low-rank factors from theta, {TIMED}"),
     "gather": Column(("gather", ""), shown.show_phase("gather"), f"mean time per step for the way back, gradients of factors to that of theta, {TIMED}"),
+    "overhead": Column(("method", "adds"), shown.show_mean(lambda run: run.overhead, shown.as_share, "share"),
+                       f"time of the method's own work (expand, its part of forward and backward, gather) over the rest of forward and backward, {TIMED}; "
+                       "nothing where the model's own numbers are trained"),
     "communication": Column(("comm.", "share"), shown.show_mean(lambda run: run.communication_share, shown.as_share, "share"),
                             f"share of communication in the time {TIMED}; not what backward hides, but waiting included"),
     "wait": Column(("wait", "share"), shown.show_mean(lambda run: run.wait_share, shown.as_share, "share"),
@@ -86,7 +89,7 @@ TARGETS = ("time_to_target", "bytes_to_target")
 USUAL = ("test", "difference", "letters", "validation", "trainable", "stored", "sent", "sent_with_head", "step", "communication", "tokens_per_s", "seeds")
 USUAL_ALONE = tuple(name for name in USUAL if name not in AGAINST)  # where nothing can be compared: one seed, one row
 # Where a terminal is narrow. The others are narrow themselves, and without `ranks` rows could not be told apart.
-DROPPED_FIRST = ("regenerated", "train_s", "head", "energy", "wait", "expand", "gather", "activation", "memory", "wire", "bytes_to_target",
+DROPPED_FIRST = ("regenerated", "train_s", "head", "energy", "wait", "expand", "gather", "overhead", "activation", "memory", "wire", "bytes_to_target",
                  "difference_examples", "stored", "sent_with_head", "communication", "tokens_per_s", "smallest", "p_value", "time_to_target", "sd",
                  "validation", "step", "verdict", "compared", "tuned", "difference")
 

@@ -111,6 +111,7 @@ FIXED = {
     "regenerated": "regenerated: frozen numbers that are made anew from a seed; - where a run file does not tell (`peftscale count` does).",
     "wire": "on the wire: what rank 0 handed to the network, as measured; - where it could not be.",
     "step": "step time: median without the first steps.",
+    "overhead": "method adds: time of the method's own work over the rest of forward and backward; - where the model's own numbers are trained.",
     "wait": "wait share: the part of the communication share in which rank 0 waited for the slowest rank.",
     "train_s": "train time: from the first step to the last, validations in between included.",
     "activation": "activation memory: rank 0's workspaces.",

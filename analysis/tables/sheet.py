@@ -131,6 +131,7 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "target_seeds": reached(lambda reached: len(reached.first)),
     "target_s": reached(lambda reached: reached.mean(lambda each: each.seconds)[0]),
     "target_bytes": reached(lambda reached: reached.mean(lambda each: each.sent_bytes)[0]),
+    "overhead": time(lambda run: run.overhead),
     "energy_j": time(lambda run: run.energy_j),
     "verdict": verdict,
 }

@@ -65,8 +65,10 @@ static int map_forward(const model *m, model_workspace *w, int layer, int stage,
   profile_mark(w, stage_part(stage), 0, map_flop(p, n));
   if (!m->adapter->touched[group]) return ERROR_NONE;
   real *columns[GROUP_MAX_SITES];
+  double began = clock_wall_s();
   site_columns(m, group, y, columns);
   TRY(m->adapter->method->forward(m->adapter, &w->method, group, n, x, columns, p->rows));
+  w->times.adapter_s += clock_wall_s() - began;
   profile_mark(w, stage_part(stage) + 1, 0, 0);
   return ERROR_NONE;
 }
@@ -89,12 +91,14 @@ static int map_backward(const model *m, model_workspace *w, int layer, int stage
   int group = layer * STAGES + stage;
   if (m->adapter->touched[group]) {
     real *columns[GROUP_MAX_SITES];
+    double began = clock_wall_s();
     site_columns(m, group, dy, columns);
     if (dx && !add && m->adapter->adds_input[group]) {
       memset(dx, 0, (size_t)n * (size_t)p->cols * sizeof(real));
       add = 1;
     }
     TRY(m->adapter->method->backward(m->adapter, &w->method, group, n, x, columns, p->rows, dx));
+    w->times.adapter_s += clock_wall_s() - began;
     profile_mark(w, stage_part(stage) + 1, 1, 0);
   }
   real *dweight = param_gradient(m, weight, grad), *dbias = param_gradient(m, bias, grad);

@@ -135,6 +135,7 @@ int64_t model_workspace_bytes(const model_workspace *w);
 /* Seconds this thread spent in the parts since the last call. */
 typedef struct model_times {
   double forward_s, backward_s, gather_s;
+  double adapter_s; /* of forward_s and backward_s: the method's own work at its maps */
 } model_times;
 model_times model_workspace_times(model_workspace *w);
 

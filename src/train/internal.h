@@ -31,6 +31,7 @@ int run_make_optimizer(run *r, optim **result);
 
 typedef struct step_times {
   double expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s, step_s; /* of this rank; threads: the slowest */
+  double adapter_s;                                                                       /* of forward_s and backward_s, the method's own */
   double work_cpu_s;                                                                      /* CPU time of all threads on this rank's shards              */
   double wait_s, work_mean_s, work_max_s;                                                 /* of communication_s; of all ranks' work_cpu_s: if sampled */
 } step_times;

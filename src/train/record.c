@@ -17,7 +17,7 @@ typedef struct step_row {
   int64_t step;
   double loss, lr, grad_norm;
   int64_t examples, tokens;
-  double step_s, expand_s, forward_s, backward_s, gather_s, communication_s, optimizer_s;
+  double step_s, expand_s, forward_s, backward_s, adapter_s, gather_s, communication_s, optimizer_s;
   int64_t payload_bytes, theta_hash, wire_bytes, sent_floats, own_examples;
   double wait_s, work_mean_s, work_max_s;
 } step_row;
@@ -35,6 +35,7 @@ static const field step_fields[] = {
     {"expand_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, expand_s)},
     {"forward_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, forward_s)},
     {"backward_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, backward_s)},
+    {"adapter_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, adapter_s)},
     {"gather_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, gather_s)},
     {"communication_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, communication_s)},
     {"optimizer_s", "s", FIELD_DOUBLE, 1, offsetof(step_row, optimizer_s)},
@@ -318,6 +319,7 @@ int record_start(record *rec, const former *f) {
 int record_sync(record *rec) { return runfile_sync(rec->file); }
 
 int record_step(record *rec, int64_t step, int64_t epoch, double rate, const step_result *s) {
+  int trains_base = (model_adapter(rec->r->model)->method->flags & METHOD_TRAINS_BASE) != 0; /* then nothing is the method's own */
   const step_row row = {.attempt = rec->attempt,
                         .epoch = (int32_t)epoch + 1,
                         .step = step + 1,
@@ -330,6 +332,7 @@ int record_step(record *rec, int64_t step, int64_t epoch, double rate, const ste
                         .expand_s = s->times.expand_s,
                         .forward_s = s->times.forward_s,
                         .backward_s = s->times.backward_s,
+                        .adapter_s = trains_base ? NAN : s->times.adapter_s,
                         .gather_s = s->times.gather_s,
                         .communication_s = s->times.communication_s,
                         .optimizer_s = s->times.optimizer_s,

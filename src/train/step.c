@@ -109,6 +109,7 @@ static void add_times(run *r, step_times *times) {
     if (part.forward_s > times->forward_s) times->forward_s = part.forward_s;
     if (part.backward_s > times->backward_s) times->backward_s = part.backward_s;
     if (part.gather_s > times->gather_s) times->gather_s = part.gather_s;
+    if (part.adapter_s > times->adapter_s) times->adapter_s = part.adapter_s;
   }
 }
 

@@ -79,15 +79,16 @@ class Columns(Case):
         """Means over the steps that count, which are all but the first five, then over seeds."""
         for seed, factor in ((1, 1.0), (2, 3.0)):
             steps = series([9.0] * 5 + [0.2] * 15, share=0.25, expand_s=np.full(20, 0.004 * factor), gather_s=np.full(20, 0.0005 * factor),
+                           forward_s=np.full(20, 0.06), backward_s=np.full(20, 0.05), adapter_s=np.full(20, 0.01 * factor),
                            wire_bytes=np.full(20, int(2000 * factor)), wait_s=np.array([np.nan] * 10 + [0.02 * factor] * 10))
             self.add("lora", seed, steps=steps, activation=int(4e7 * factor), memory=[1_000_000, int(5e8 * factor)], energy=1500.0 * factor,
                      train_s=40.0 * factor)
-        (row,) = self.cells("--columns", "step,expand,gather,communication,wait,wire,activation,memory,energy,train_s,tokens_per_s").values()
-        self.assertEqual(row, {"step time": "200 ms", "expand": "8.0 ms", "gather": "1.0 ms", "comm. share": "25.0 %", "wait share": "20.0 %",
+        (row,) = self.cells("--columns", "step,expand,gather,overhead,communication,wait,wire,activation,memory,energy,train_s,tokens_per_s").values()
+        self.assertEqual(row, {"step time": "200 ms", "expand": "8.0 ms", "gather": "1.0 ms", "method adds": "34.4 %", "comm. share": "25.0 %", "wait share": "20.0 %",
                                "on the wire per step": "4.00 kB", "activation memory": "120 MB", "memory in all": "1.50 GB", "energy": "3.00 kJ",
                                "train time": "80.00 s", "tokens /s": "1,500"})
         found = self.csv()["lora"]
-        expected = {"expand_s": 0.008, "gather_s": 0.001, "wait_share": 0.2, "wire_bytes": 4000, "activation_bytes": 120e6, "memory_bytes": 1.5e9,
+        expected = {"expand_s": 0.008, "gather_s": 0.001, "overhead": (0.0145 / 0.1 + 0.0435 / 0.08) / 2, "wait_share": 0.2, "wire_bytes": 4000, "activation_bytes": 120e6, "memory_bytes": 1.5e9,
                     "energy_j": 3000}
         for name, value in expected.items():
             self.assertAlmostEqual(float(found[name]), value, msg=name)
@@ -96,11 +97,11 @@ class Columns(Case):
         """Files of older versions, and what one of a row's runs does not tell."""
         self.add("lora", 1, steps=series([0.1] * 20, wire_bytes=np.full(20, 100)), memory=[5], activation=7)
         self.add("lora", 2, steps=series([0.1] * 20))
-        names = "expand,gather,wait,wire,activation,memory,energy,train_s,time_to_target,bytes_to_target,difference,compared,p_value,smallest,letters"
+        names = "expand,gather,overhead,wait,wire,activation,memory,energy,train_s,time_to_target,bytes_to_target,difference,compared,p_value,smallest,letters"
         (row,) = self.cells("--columns", names + ",difference_examples").values()
         self.assertEqual({name: text for name, text in row.items() if text not in ("-", "control")}, {})
         found = self.csv()["lora"]
-        for name in ("expand_s", "gather_s", "wait_share", "wire_bytes", "activation_bytes", "memory_bytes", "energy_j", "target", "difference", "p"):
+        for name in ("expand_s", "gather_s", "overhead", "wait_share", "wire_bytes", "activation_bytes", "memory_bytes", "energy_j", "target", "difference", "p"):
             self.assertEqual(found[name], "", name)
         for form in ("text", "markdown", "latex"):
             self.assertNotIn("nan", self.table("--columns", "all", "--format", form).out.lower())

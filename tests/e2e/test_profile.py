@@ -7,7 +7,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
-from harness import Case, h5py, main, peftscale, read, succeed  # noqa: E402
+from harness import Case, h5py, main, np, peftscale, read, succeed  # noqa: E402
 
 STEPS = 6
 
@@ -46,6 +46,18 @@ class Profile(Case):
             self.assertAlmostEqual(row["forward_flop"] / (2 * tokens * layers * numbers), 1, places=9)
             back = layers - 1 if name == "q, k, v" else layers
             self.assertAlmostEqual(row["backward_flop"] / (2 * tokens * back * numbers), 1, places=9)
+
+    def test_the_methods_own_time_is_in_every_run(self):
+        """As the profile has it; where the base model's numbers are trained, nothing is the method's own."""
+        outcome = self.profile("own")
+        steps = read(outcome["run"], "series/steps")[1:]
+        own = sum(row["forward_s"] + row["backward_s"] for row in outcome["profile"]["parts"] if row["part"] == "adapter")
+        self.assertLess(abs(own / steps["adapter_s"].mean() - 1), 0.2)
+        self.assertTrue((steps["adapter_s"] < steps["forward_s"] + steps["backward_s"]).all())
+        for method, is_apart in (("head", True), ("bitfit", False)):
+            found = read(succeed("train", "--quiet", *self.settings(method, method=method, train__steps="2")).out.split()[-1], "series/steps")["adapter_s"]
+            self.assertEqual(found.tolist() == [0, 0], is_apart)
+            self.assertEqual(bool(np.isnan(found).all()), not is_apart)
 
     def test_what_a_method_does_not_touch_has_no_time(self):
         outcome = self.profile("head", method="head")

@@ -9,7 +9,7 @@ import os
 import harness
 
 # Columns of a table that a clock decides.
-CLOCK = ("marks", "verdict", "step", "comm", "tok", "train_s", "time", "wall", "contaminated", "wire", "expand_s", "gather_s", "wait", "memory", "energy", "target_s")
+CLOCK = ("marks", "verdict", "step", "comm", "tok", "train_s", "time", "wall", "contaminated", "wire", "expand_s", "gather_s", "overhead", "wait", "memory", "energy", "target_s")
 
 TINY = """title: A tiny study
 base:
