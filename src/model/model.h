@@ -30,9 +30,9 @@ typedef struct model_options {
   uint64_t seed;
   linalg_backend backend; /* of products with frozen weights */
   linalg_precision precision;
-  int lean;           /* keep of a frozen weight only the layouts that its products need, where there are any: nothing is to be merged or exported in the end */
+  int lean; /* keep of a frozen weight only the layouts that its products need, where there are any: nothing is to be merged or exported in the end */
   const uint8_t *words; /* [vocabulary], read by model_create: a lean model keeps the frozen embeddings of these words alone; NULL: any word may come */
-  int whole_backward; /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
+  int whole_backward;   /* for measurements: backward goes down to the first layer's maps even where nothing that low is trained */
 } model_options;
 
 /* A tensor of the base model or the head. `name` is the internal one, without the files' prefix; q, k and v are one tensor inside (rows q, k, v). */

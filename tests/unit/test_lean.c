@@ -20,13 +20,14 @@ static int setup(void **state) {
   return linalg_setup();
 }
 
-static bench make(int kind, int lean, const char *method_name) {
+static bench make_for(int kind, int lean, const char *method_name, const uint8_t *words) {
   bench b;
   model_options options = classify;
   model_shape shape = tiny_shape("bert");
   options.backend = kinds[kind].backend;
   options.precision = kinds[kind].precision;
   options.lean = lean;
+  options.words = words;
   options.dropout_hidden = options.dropout_attention = options.dropout_adapter = 0.1;
   b.model = plan_model(&shape, &options, method_name, NULL, NULL);
   size_t bytes = (size_t)model_store_count(b.model) * sizeof(real);
@@ -42,10 +43,14 @@ static bench make(int kind, int lean, const char *method_name) {
   return b;
 }
 
+static bench make(int kind, int lean, const char *method_name) { return make_for(kind, lean, method_name, NULL); }
+
+static void fill(packed_batch *packed, const model *m) { batch_fill(packed, m, MODEL_CLASSIFY, 3, 3, (const int[]){0, 1, 2}, (const int[]){5, 17, 8}); }
+
 static double gradient(bench *b) {
   static packed_batch packed;
   model_sums sums = {0};
-  batch_fill(&packed, b->model, MODEL_CLASSIFY, 3, 3, (const int[]){0, 1, 2}, (const int[]){5, 17, 8});
+  fill(&packed, b->model);
   must(model_expand(b->model, b->theta));
   must(model_gradient(b->model, b->workspace, &packed.view, b->grad, &sums, NULL));
   must(model_gather(b->model, b->workspace, b->grad));
@@ -107,7 +112,111 @@ static void lean_models_are_not_merged(void **state) {
   bench_destroy(&b);
 }
 
+/* ---- the words that may come ---- */
+
+enum { WORDS = 40 }; /* the tiny model has */
+
+/* Those of the batch, and one more. Returns how many. */
+static int mark_words(const model *m, uint8_t words[WORDS]) {
+  static packed_batch packed;
+  int count = 0;
+  assert_int_equal(model_shape_of(m)->vocabulary, WORDS);
+  fill(&packed, m);
+  memset(words, 0, WORDS);
+  words[WORDS - 1] = 1;
+  for (int i = 0; i < packed.view.tokens; i++) words[packed.view.token[i]] = 1;
+  for (int i = 0; i < WORDS; i++) count += words[i];
+  return count;
+}
+
+/* A file whose numbers tell their places. */
+typedef struct numbered_file {
+  const model *model;
+  int64_t most; /* numbers asked for at once */
+} numbered_file;
+
+static int numbered_find(void *handle, const char *name) {
+  (void)handle;
+  return !strcmp(name, "embeddings.word_embeddings.weight") ? 0 : 1;
+}
+
+static int numbered_read(void *handle, int index, int64_t first, int64_t count, real *values) {
+  numbered_file *f = handle;
+  for (int64_t i = 0; i < count; i++) values[i] = index ? 0 : (real)(first + i);
+  if (!index && count > f->most) f->most = count;
+  return ERROR_NONE;
+}
+
+static void numbered_describe(void *handle, int index, int *dims, int64_t shape[8]) {
+  const numbered_file *f = handle;
+  (void)index;
+  *dims = 2;
+  shape[0] = WORDS;
+  shape[1] = model_shape_of(f->model)->width;
+}
+
+static void only_the_words_that_come_are_kept(void **state) {
+  uint8_t words[WORDS];
+  (void)state;
+  for (int kind = 0; kind < KINDS; kind++) {
+    if (!is_there(kind)) continue;
+    bench all = make(kind, 1, "lora");
+    int count = mark_words(all.model, words), width = model_shape_of(all.model)->width;
+    assert_in_range(count, 2, WORDS - 2);
+    bench few = make_for(kind, 1, "lora", words), plain = make_for(kind, 0, "lora", words), trained = make_for(kind, 1, "full", words);
+    assert_int_equal(model_store_count(all.model) - model_store_count(few.model), (WORDS * width + 15) / 16 * 16 - (count * width + 15) / 16 * 16);
+    assert_true(gradient(&all) == gradient(&few));
+    assert_memory_equal(all.grad, few.grad, (size_t)model_theta_count(few.model) * sizeof(real));
+    assert_true(isfinite(gradient(&plain)) && isfinite(gradient(&trained)));
+    assert_true(!keeps_plain(&few, "embeddings.word_embeddings.weight"));
+    assert_true(keeps_plain(&plain, "embeddings.word_embeddings.weight") && keeps_plain(&trained, "embeddings.word_embeddings.weight"));
+    bench *const benches[] = {&all, &few, &plain, &trained};
+    for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) bench_destroy(benches[i]);
+  }
+}
+
+static void another_word_is_refused(void **state) {
+  uint8_t words[WORDS];
+  static packed_batch packed;
+  model_sums sums = {0};
+  (void)state;
+  bench all = make(0, 1, "lora");
+  mark_words(all.model, words);
+  bench few = make_for(0, 1, "lora", words);
+  fill(&packed, few.model);
+  must(model_expand(few.model, few.theta));
+  int other = 0;
+  while (words[other]) other++;
+  packed.token[7] = other;
+  assert_int_equal(model_gradient(few.model, few.workspace, &packed.view, few.grad, &sums, NULL), ERROR_INTERNAL);
+  says("was not kept");
+  assert_int_equal(model_predict(few.model, few.workspace, &packed.view, NULL, &sums), ERROR_INTERNAL);
+  bench_destroy(&all);
+  bench_destroy(&few);
+}
+
+/* Rows of a file come to the right words, and no others are read. */
+static void kept_words_are_read_from_a_file(void **state) {
+  uint8_t words[WORDS] = {[3] = 1, [4] = 1, [5] = 1, [20] = 1, [WORDS - 1] = 1};
+  (void)state;
+  bench b = make_for(0, 1, "lora", words);
+  numbered_file file = {.model = b.model};
+  const param *p = model_param(b.model, 0);
+  assert_string_equal(p->name, "embeddings.word_embeddings.weight");
+  tensor_source source = {.handle = &file, .find = numbered_find, .describe = numbered_describe, .read = numbered_read, .path = "numbered"};
+  assert_int_equal(model_load(b.model, &source), ERROR_INPUT); /* the other tensors have other shapes; this one comes first */
+  int64_t width = p->cols, row = 0;
+  for (int word = 0; word < WORDS; word++) {
+    for (int64_t j = 0; words[word] && j < width; j++) assert_true(b.store[p->store_offset + row * width + j] == (real)(word * width + j));
+    row += words[word];
+  }
+  assert_int_equal(file.most, 3 * width);
+  bench_destroy(&b);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(lean_and_whole_agree), cmocka_unit_test(lean_models_are_not_merged)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(only_the_words_that_come_are_kept), cmocka_unit_test(another_word_is_refused),
+                                     cmocka_unit_test(kept_words_are_read_from_a_file), cmocka_unit_test(lean_and_whole_agree),
+                                     cmocka_unit_test(lean_models_are_not_merged)};
   return cmocka_run_group_tests(tests, setup, NULL);
 }

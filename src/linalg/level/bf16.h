@@ -16,7 +16,7 @@ typedef uint16_t bf16_halves __attribute__((vector_size(LANES_BYTES / 2)));
 #endif
 
 INLINE void store_bf16(uint16_t *p, int count, lanes x) {
-  bf16_words bits = (bf16_words)__builtin_convertvector(x, bf16_values), rounded = bits + 0x7FFF + (bits >> 16 & 1), quiet = bits | 0x400000,
+  bf16_words bits = (bf16_words) __builtin_convertvector(x, bf16_values), rounded = bits + 0x7FFF + (bits >> 16 & 1), quiet = bits | 0x400000,
              is_nan = (bf16_words)((bits & 0x7FFFFFFF) > 0x7F800000);
   bf16_halves y = __builtin_convertvector(((quiet & is_nan) | (rounded & ~is_nan)) >> 16, bf16_halves);
   if (count == LANES) memcpy(p, &y, LANES * sizeof *p);
