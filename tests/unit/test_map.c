@@ -124,11 +124,11 @@ static void check_rows(int kind, const bench *b, int n) {
 
 static void test_against_loops(void **state) {
   static const int shapes[][2] = {{1, 1}, {2, 3}, {5, 17}, {24, 40}, {96, 32}, {384, 384}, {33, 130}};
-  static const int rows[] = {1, 2, 3, 4, 5, 7, 8, 15, 31, 63, 64, 65, 70, 127};
+  static const int rows[] = {1, 2, 3, 4, 5, 7, 8, 15, 31, 63, 64, 65, 70, 127, 192, 197};
   (void)state;
   for (int kind = 0; kind < KINDS; kind++)
     for (size_t s = 0; is_there(kind) && s < sizeof shapes / sizeof *shapes; s++) {
-      bench b = make(kind, shapes[s][0], shapes[s][1], 127);
+      bench b = make(kind, shapes[s][0], shapes[s][1], 197);
       for (size_t n = 0; n < sizeof rows / sizeof *rows; n++)
         if ((int64_t)shapes[s][0] * shapes[s][1] * rows[n] < 3000000) check_rows(kind, &b, rows[n]);
       drop(&b);
@@ -137,7 +137,7 @@ static void test_against_loops(void **state) {
 
 /* A row's bits are the same alone, among others, and whatever these others are. OpenBLAS does not promise that: a shard's rows never change there. */
 static void test_rows_by_themselves(void **state) {
-  enum { ALL = 131 };
+  enum { ALL = 211 };
   static const int shapes[][2] = {{384, 384}, {1152, 384}, {384, 1536}, {48, 20}};
   (void)state;
   for (int kind = 1; kind < KINDS; kind++)
@@ -149,7 +149,7 @@ static void test_rows_by_themselves(void **state) {
       assert_true(y && dx && part);
       assert_int_equal(linalg_map_forward(b.map, b.desk, &b.weight, bias, ALL, x, y), ERROR_NONE);
       assert_int_equal(linalg_map_backward(b.map, b.desk, &b.weight, ALL, dy, 0, dx), ERROR_NONE);
-      for (int n = 1; n < 80; n += n < 9 ? 1 : 13)
+      for (int n = 1; n < 210; n += n < 9 ? 1 : n < 80 ? 13 : 32)
         for (int first = 0; first + n <= ALL; first += 37) {
           assert_int_equal(linalg_map_forward(b.map, b.desk, &b.weight, bias, n, x + (int64_t)first * in, part), ERROR_NONE);
           assert_memory_equal(part, y + (int64_t)first * out, (size_t)n * (size_t)out * sizeof *part);
