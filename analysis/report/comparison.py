@@ -19,8 +19,8 @@ from .places import Places, short
 
 # What a table shows, in this order; a column without a single value is left out, and said.
 SCORES = ("ranks", "test", "compared", "letters", "validation", "tuned", "trainable", "stored", "regenerated", "sent", "sent_with_head", "verdict")
-COSTS = ("ranks", "step", "expand", "gather", "overhead", "communication", "wait", "wire", "tokens_per_s", "train_s", "energy", "activation", "memory", "time_to_target",
-         "bytes_to_target")
+COSTS = ("ranks", "step", "expand", "gather", "overhead", "communication", "wait", "wire", "tokens_per_s", "train_s", "energy", "activation", "memory",
+         "time_to_target", "bytes_to_target")
 STATISTICS = ("ranks", "test", "sd", "difference", "difference_examples", "p_value", "compared", "smallest", "letters")
 PUBLISHED = ("ranks", "test", "trainable")
 RANKS = "ranks"

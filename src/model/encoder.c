@@ -56,7 +56,7 @@ static uint16_t *up_operand(const model *m, model_workspace *w, int layer) {
 
 static double map_flop(const param *weight, int n) { return 2.0 * n * weight->rows * weight->cols; }
 
-/* y = x W^T + b, then the adapter's part. x NULL: it was put into map_operand. */
+/* y = x W^T + b, then the adapter's part. x NULL: it was put into down_operand. */
 static int map_forward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *y) {
   const param *p = &m->params[weight];
   const linalg_weight laid_out = weight_of(m, layer, stage, weight);
@@ -83,8 +83,7 @@ static void tell_done(const model *m, const model_progress *progress, int index)
   tell(progress, p->theta_offset < 0 ? 0 : p->theta_offset + (int64_t)p->rows * p->cols);
 }
 
-/* Gradients of a map from dy (which the adapter may edit; NULL: it was put into map_operand). dx: NULL if nothing below wants it; add: dx += instead of dx =.
- */
+/* Gradients of a map from dy (which the adapter may edit; NULL: it was put into up_operand). dx: NULL if nothing below wants it; add: dx += instead of dx =. */
 static int map_backward(const model *m, model_workspace *w, int layer, int stage, int n, int weight, int bias, const real *x, real *dy, real *dx, int add,
                         real *grad, const model_progress *progress) {
   const param *p = &m->params[weight];

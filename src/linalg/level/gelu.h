@@ -5,17 +5,11 @@
 #include "linalg/level/bf16.h"
 #include "linalg/level/functions.h"
 
-/* Returns gelu(x); *slope = gelu'(x). */
-INLINE lanes gelu_lanes(lanes x, lanes *slope) {
-  lanes size = size_of(x), density = exp_of_negative(x * x * (real)-0.5), tail = upper_tail(size, density);
-  *slope = x * density * (real)0.39894228040143267794 + choose(x < 0, tail, 1 - tail);
-  return larger(every(0), x) - size * tail;
-}
-
 INLINE void gelu_piece(const real *u, real *y, real *slope, int count) {
-  lanes turn;
-  store_part(y, count, gelu_lanes(load_part(u, count), &turn));
-  if (slope) store_part(slope, count, turn);
+  lanes x = load_part(u, count);
+  lanes size = size_of(x), density = exp_of_negative(x * x * (real)-0.5), tail = upper_tail(size, density);
+  store_part(y, count, larger(every(0), x) - size * tail);
+  if (slope) store_part(slope, count, x * density * (real)0.39894228040143267794 + choose(x < 0, tail, 1 - tail));
 }
 
 static void gelu(int64_t count, const real *u, real *y, real *slope) {
