@@ -387,7 +387,7 @@ LIB := $(DESTDIR)$(PREFIX)/lib
 INCLUDE := $(DESTDIR)$(PREFIX)/include/peftscale
 SHARE := $(DESTDIR)$(PREFIX)/share/peftscale
 # Headers that a folder shares only among its own files stay at home.
-PUBLIC_HEADERS := $(filter-out %_private.h %/internal.h %/kernels.h %/checkpoint.h %/former.h %/training.h,$(sort $(wildcard src/*/*.h)))
+PUBLIC_HEADERS := $(filter-out %_private.h %/internal.h %/kernels.h,$(sort $(wildcard src/*/*.h)))
 SHARED_FILES = $(sort $(shell find configs jobs experiments/prepare analysis -type f ! -name '*.pyc' ! -name '.*' 2>/dev/null)) LICENSE CITATION.cff
 
 .PHONY: install uninstall

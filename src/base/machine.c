@@ -53,12 +53,6 @@ void machine_forget_peak(void) {
   close(descriptor);
 }
 
-void machine_cores(machine_use *use, size_t bytes) {
-  memset(use, 0, bytes);
-  machine_name_cores(use->cores, sizeof use->cores);
-  use->peak_bytes = machine_peak_bytes();
-}
-
 /* Second number of /proc/self/task/THREAD/schedstat: nanoseconds on the run queue. */
 double machine_delay_s(void) {
   double sum = 0;

@@ -15,16 +15,6 @@ int64_t machine_peak_bytes(void);
 /* From here on the peak is a new one, of at least what the process holds now. Nothing happens where the system does not allow it. */
 void machine_forget_peak(void);
 
-/* What a process tells of itself in each of its rows of a run file. */
-enum { MACHINE_CORES_BYTES = 64 };
-typedef struct machine_use {
-  char cores[MACHINE_CORES_BYTES]; /* machine_name_cores, cut where it is longer */
-  int64_t peak_bytes;
-} machine_use;
-
-/* Fills one in; bytes: its size. (It bears the name of its older half for the sake of its caller, whose text decides whether finished runs count as stale.) */
-void machine_cores(machine_use *use, size_t bytes);
-
 /* Since the process's start, over all its threads: seconds in which a thread could have run and found no free core (NaN: the system does not count), and how
  * often a core was taken away. */
 double machine_delay_s(void);

@@ -1,4 +1,4 @@
-#include "train/checkpoint.h"
+#include "train/checkpoint_private.h"
 
 #include <math.h>
 #include <stddef.h>

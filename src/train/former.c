@@ -1,4 +1,4 @@
-#include "train/former.h"
+#include "train/former_private.h"
 
 #include <stddef.h>
 #include <stdio.h>

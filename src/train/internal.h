@@ -2,7 +2,6 @@
 #ifndef PEFTSCALE_TRAIN_INTERNAL_H
 #define PEFTSCALE_TRAIN_INTERNAL_H
 
-#include "base/machine.h"
 #include "train/run.h"
 
 /* Tokens of an evaluation group: large enough for fast products, small enough to spread over ranks. Part of a prediction's bits: do not derive it. */
@@ -115,7 +114,8 @@ typedef struct rank_row {
   double load_average;
   int32_t contaminated;
   char host[64];
-  machine_use cores[1]; /* where it ran, and what it held of memory */
+  char cores[64];     /* where it may run: machine_name_cores, cut where it is longer */
+  int64_t peak_bytes; /* machine_peak_bytes */
 } rank_row;
 int record_ranks(record *rec, rank_row *rows, int count);
 int record_predictions(record *rec, split_name which, const split *s, const predictions *p);

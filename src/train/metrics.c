@@ -11,37 +11,36 @@ static void clear(metric_values *values) {
   for (int i = 0; i < METRICS_COUNT; i++) values->value[i] = NAN;
 }
 
-static double f1_of(int c, int classes, const int64_t *table) { /* table[label][prediction] */
-  int64_t hit = table[c * classes + c], wrong = 0;
-  for (int j = 0; j < classes; j++)
-    if (j != c) wrong += table[c * classes + j] + table[j * classes + c];
-  return hit + wrong ? 2.0 * (double)hit / (2.0 * (double)hit + (double)wrong) : 0;
-}
+/* Examples of a class: with that label, with that prediction, with both. Whole numbers. */
+typedef struct class_count {
+  double labelled, predicted, hit;
+} class_count;
+
+static double f1_of(const class_count *c) { return c->hit > 0 ? 2 * c->hit / (c->labelled + c->predicted) : 0; }
 
 int metrics_classify(int64_t n, int classes, const float *label, const float *prediction, metric_values *values) {
   clear(values);
   if (n == 0) return ERROR_NONE;
-  int64_t *table = calloc((size_t)classes * (size_t)classes, sizeof *table);
-  if (!table) return FAIL(ERROR_MEMORY, NULL, "out of memory for a table of %d classes", classes);
-  for (int64_t i = 0; i < n; i++) table[(int)label[i] * classes + (int)prediction[i]]++;
+  class_count *counts = calloc((size_t)classes, sizeof *counts);
+  if (!counts) return FAIL(ERROR_MEMORY, NULL, "out of memory for counts of %d classes", classes);
+  for (int64_t i = 0; i < n; i++) {
+    counts[(int)label[i]].labelled++;
+    counts[(int)prediction[i]].predicted++;
+    if (label[i] == prediction[i]) counts[(int)label[i]].hit++;
+  }
   double hits = 0, f1 = 0, cross = 0, label_squares = 0, prediction_squares = 0;
-  for (int c = 0; c < classes; c++) {
-    double labelled = 0, predicted = 0;
-    for (int j = 0; j < classes; j++) {
-      labelled += (double)table[c * classes + j];
-      predicted += (double)table[j * classes + c];
-    }
-    hits += (double)table[c * classes + c];
-    f1 += f1_of(c, classes, table) / classes;
-    cross += labelled * predicted;
-    label_squares += labelled * labelled;
-    prediction_squares += predicted * predicted;
+  for (const class_count *c = counts; c < counts + classes; c++) {
+    hits += c->hit;
+    f1 += f1_of(c) / classes;
+    cross += c->labelled * c->predicted;
+    label_squares += c->labelled * c->labelled;
+    prediction_squares += c->predicted * c->predicted;
   }
   double total = (double)n, spread = (total * total - label_squares) * (total * total - prediction_squares);
   values->value[METRICS_ACCURACY] = hits / total;
-  values->value[METRICS_F1] = classes == 2 ? f1_of(1, classes, table) : f1;
+  values->value[METRICS_F1] = classes == 2 ? f1_of(counts + 1) : f1;
   values->value[METRICS_MATTHEWS] = spread > 0 ? (hits * total - cross) / sqrt(spread) : 0; /* one class only: no association, as the field reports it */
-  free(table);
+  free(counts);
   return ERROR_NONE;
 }
 

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "linalg/linalg.h"
 #include "store/provenance.h"
-#include "train/former.h"
+#include "train/former_private.h"
 #include "train/identity.h"
 
 typedef struct step_row {
@@ -69,8 +69,8 @@ static const field rank_fields[] = {
     {"load_average", "1", FIELD_DOUBLE, 1, offsetof(rank_row, load_average)},
     {"contaminated", "1", FIELD_INT32, 1, offsetof(rank_row, contaminated)},
     {"host", "text", FIELD_TEXT, 64, offsetof(rank_row, host)},
-    {"cores", "text", FIELD_TEXT, MACHINE_CORES_BYTES, offsetof(rank_row, cores[0].cores)},
-    {"peak_bytes", "bytes", FIELD_INT64, 1, offsetof(rank_row, cores[0].peak_bytes)},
+    {"cores", "text", FIELD_TEXT, 64, offsetof(rank_row, cores)},
+    {"peak_bytes", "bytes", FIELD_INT64, 1, offsetof(rank_row, peak_bytes)},
 };
 
 typedef struct evaluation_row {

@@ -9,9 +9,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "train/former.h"
+#include "train/former_private.h"
 #include "train/stop.h"
-#include "train/training.h"
+#include "train/training_private.h"
 
 enum { PATH_BYTES = 4200 };
 

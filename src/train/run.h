@@ -77,8 +77,8 @@ typedef struct run {
   double start_s;               /* from then until it was assembled */
   run_observer observer;
   struct run_profile *profile; /* profile.h; NULL: not asked for */
-  binding_kind binding; /* of all ranks to cores; known at rank 0 */
-  energy *energy;       /* of this node since training began; NULL: not measured, or another rank's work */
+  binding_kind binding;        /* of all ranks to cores; known at rank 0 */
+  energy *energy;              /* of this node since training began; NULL: not measured, or another rank's work */
 } run;
 
 /* Assembles everything: data, model, weights, memory. Takes the configuration (destroyed with the run, also on failure). training = 0: only what an

@@ -10,7 +10,7 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "train/profile.h"
-#include "train/training.h"
+#include "train/training_private.h"
 
 double segment_rate(const config *c, const segment *s) {
   if (s->role == SEGMENT_HEAD) return c->train.lr_head;
@@ -94,7 +94,8 @@ static void end_row(training *t, int64_t step) {
   row->load_average = machine_load();
   row->contaminated = is_contaminated(row, t->r->threads);
   snprintf(row->host, sizeof row->host, "%.63s", comm_host(t->r->comm));
-  machine_cores(row->cores, sizeof row->cores);
+  machine_name_cores(row->cores, sizeof row->cores);
+  row->peak_bytes = machine_peak_bytes();
 }
 
 int training_note_ranks(training *t) {

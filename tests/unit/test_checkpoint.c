@@ -6,7 +6,7 @@
 
 #include "store/file.h"
 #include "support/folder.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint_private.h"
 
 enum { NUMBERS = 5, SEGMENTS = 2, LEVELS = 3, RANKS = 2 };
 

@@ -40,6 +40,26 @@ static void three_classes(void **state) {
   check(&v, METRICS_MATTHEWS, (4.0 * 6 - 12) / sqrt((36.0 - 12) * (36 - 14)));
 }
 
+/* More classes than have room in a table of pairs: label c, predicted as c in the lower half, as its neighbour in the upper one. */
+static void many_classes(void **state) {
+  enum { CLASSES = 100000 };
+  float *label = calloc(CLASSES, sizeof *label), *prediction = calloc(CLASSES, sizeof *prediction);
+  metric_values v;
+  (void)state;
+  assert_non_null(label);
+  assert_non_null(prediction);
+  for (int i = 0; i < CLASSES; i++) {
+    label[i] = (float)i;
+    prediction[i] = (float)(i < CLASSES / 2 ? i : i ^ 1);
+  }
+  assert_int_equal(metrics_classify(CLASSES, CLASSES, label, prediction, &v), 0);
+  check(&v, METRICS_ACCURACY, 0.5);
+  assert_true(fabs(v.value[METRICS_F1] - 0.5) < 1e-9);
+  check(&v, METRICS_MATTHEWS, (0.5 * CLASSES - 1) / (CLASSES - 1)); /* (hits n - n) / (n^2 - n) */
+  free(label);
+  free(prediction);
+}
+
 static void one_class_only(void **state) {
   (void)state;
   const float label[] = {1, 0, 1, 1}, all[] = {1, 1, 1, 1}, none[] = {0, 0, 0, 0};
@@ -127,8 +147,15 @@ static void better(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(two_classes), cmocka_unit_test(three_classes), cmocka_unit_test(one_class_only), cmocka_unit_test(right_and_wrong_throughout),
-      cmocka_unit_test(no_examples), cmocka_unit_test(correlations),  cmocka_unit_test(ties),           cmocka_unit_test(a_constant_has_no_correlation),
+      cmocka_unit_test(two_classes),
+      cmocka_unit_test(three_classes),
+      cmocka_unit_test(many_classes),
+      cmocka_unit_test(one_class_only),
+      cmocka_unit_test(right_and_wrong_throughout),
+      cmocka_unit_test(no_examples),
+      cmocka_unit_test(correlations),
+      cmocka_unit_test(ties),
+      cmocka_unit_test(a_constant_has_no_correlation),
       cmocka_unit_test(better),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,10 @@
  *
  * Not collective: rank 0, which holds the lock of the run file, looks and tells the others.
  */
-#ifndef PEFTSCALE_FORMER_H
-#define PEFTSCALE_FORMER_H
+#ifndef PEFTSCALE_FORMER_PRIVATE_H
+#define PEFTSCALE_FORMER_PRIVATE_H
 
-#include "train/checkpoint.h"
+#include "train/checkpoint_private.h"
 
 typedef struct former {
   attempt_row *attempts; /* [count] at this run, in order, each with how it ended */

@@ -1,6 +1,6 @@
 /* A training on its way: what train.c and resume.c share. Not for others. */
-#ifndef PEFTSCALE_TRAINING_H
-#define PEFTSCALE_TRAINING_H
+#ifndef PEFTSCALE_TRAINING_PRIVATE_H
+#define PEFTSCALE_TRAINING_PRIVATE_H
 
 #include "train/internal.h"
 

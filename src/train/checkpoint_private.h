@@ -5,8 +5,8 @@
  *
  * Not collective: rank 0 writes and reads, and tells the others. Nothing in a file that is read is trusted.
  */
-#ifndef PEFTSCALE_CHECKPOINT_H
-#define PEFTSCALE_CHECKPOINT_H
+#ifndef PEFTSCALE_CHECKPOINT_PRIVATE_H
+#define PEFTSCALE_CHECKPOINT_PRIVATE_H
 
 #include "train/internal.h"
 
