@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/text.h"
 #include "bench/made_data.h"
 #include "cmd/cmd.h"
