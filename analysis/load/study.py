@@ -14,6 +14,7 @@ from .source import find_index, of_stage, read_lines
 from .summary import Row
 
 MOST_NAMES, MOST_REASONS, LONGEST_REASON = 3, 12, 200
+MOST_ROWS = 10  # likewise, of rows that a table lacks
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
@@ -131,7 +132,7 @@ def describe(study: Study, rows: list[Row]) -> list[str]:
     finished = {line.group for line in study.runs if line.is_finished}
     for why, is_so in (("no run is finished", lambda group: group not in finished), ("all that is finished is left out", finished.__contains__)):
         if nothing := [line for line in study.runs if line.group not in shown and is_so(line.group)]:
-            notes.append(f"No row, because {why}: {names_of(nothing, columns[:-1], len(nothing))}.")
+            notes.append(f"No row, because {why}: {names_of(nothing, columns[:-1], MOST_ROWS)}.")
     if stale := [line for line in study.runs + study.trials if line.state == "stale"]:
         notes += [f"Stale: {len(stale)}", *stale_notes(stale, columns)]
     return notes

@@ -31,8 +31,9 @@ class Places(Anchors):
         return parts
 
     def link_seeds(self, runs: Sequence[Run]) -> Text:
-        """The runs of a row, called by their seeds."""
+        """The runs of a row, called by their seeds; those of several tasks apart."""
         parts: list[Part] = []
-        for run in runs:
-            parts += [" "] * bool(parts) + [Link(str(run.seed), f"#{self.runs[run.run_id]}", f"seed {run.seed}: {run.name}")]
+        for number, run in enumerate(runs):
+            gap = "" if not number else " " if run.task == runs[number - 1].task else ", "
+            parts += [gap] * bool(gap) + [Link(str(run.seed), f"#{self.runs[run.run_id]}", f"seed {run.seed}: {run.name}")]
         return parts

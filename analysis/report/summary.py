@@ -50,13 +50,13 @@ def describe_runs(rows: Sequence[Row], runs: Sequence[Run]) -> str:
 # ---- scores ----
 
 def name_difference(each: RowStatistics, metric: str) -> str:
-    """lora r=8 q,v by +1.20 (95 % interval +0.40 to +2.00, with other test examples -0.10 to +2.50; p 0.012 after Holm)"""
+    """red: better, +1.20 points (95 % interval +0.40 to +2.00, with other test examples -0.10 to +2.50; p 0.012 after Holm)."""
     found = each.difference
     p = "below 0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}"
     inside = [f"{words} {signed(interval.low, metric)} to {signed(interval.high, metric)}"
               for words, interval in ((f"{100 * found.interval.level:g} % interval", found.interval), ("with other test examples", found.wide))
               if interval and math.isfinite(interval.low)]
-    return f"{each.row.label} by {signed(found.mean, metric)}{unit(metric)} ({', '.join(inside)}; p {p} after Holm)"
+    return f"{each.row.label}: {found.verdict}, {signed(found.mean, metric)}{unit(metric)} ({', '.join(inside)}; p {p} after Holm)."
 
 
 def describe_smallest(comparison: Comparison, metric: str) -> str:
@@ -86,10 +86,7 @@ def describe_comparison(group: Group, comparison: Comparison) -> list[str]:
     if control is None:
         return [*[note for note in comparison.notes if note.startswith("No control")], *filter(None, [describe_letters(comparison)])]
     compared = [each for each in comparison.rows if each.difference]
-    sentences = []
-    for verdict in (BETTER, WORSE):
-        if found := [each for each in compared if each.difference.verdict == verdict]:
-            sentences.append(f"{verdict.capitalize()} than {control.label}: {'; '.join(name_difference(each, metric) for each in found)}.")
+    sentences = [name_difference(each, metric) for verdict in (BETTER, WORSE) for each in compared if each.difference.verdict == verdict]
     others: dict[str, list[str]] = {}
     for each in compared:
         if not each.difference.is_separated:
@@ -105,7 +102,8 @@ def describe_scores(groups: Sequence[Group]) -> list[Block]:
     for group in groups:
         for comparison in group.comparisons:
             ranks = f" on {count(comparison.rows[0].row.first.ranks, 'rank')}" if not group.section.ranks and comparison.rows else ""
-            where = f"{group.section.task}{ranks}, {group.section.metric}{' in %' if group.section.metric in PERCENT else ''}:"
+            against = f", against {comparison.control.label}" if comparison.control else ""
+            where = f"{group.section.task}{ranks}, {group.section.metric}{' in %' if group.section.metric in PERCENT else ''}{against}:"
             if sentences := describe_comparison(group, comparison):
                 blocks += [Paragraph([Strong(where)]), Bullets(sentences)]
     return blocks

@@ -7,7 +7,7 @@ from ..common.units import PERCENT
 from ..load.study import Study
 from ..load.trials import STALE, Curve, Trial, find_curves
 from ..tables.curves import CHOSEN, by_section, notes, title
-from .blocks import Block, Cell, Chapter, Fold, Head, Paragraph, Table
+from .blocks import Block, Bullets, Cell, Chapter, Fold, Head, Paragraph, Table
 from .places import Places
 
 
@@ -52,7 +52,9 @@ def make_chapter(study: Study, places: Places) -> Chapter | None:
     blocks: list[Block] = [Paragraph("Each choice was made on the validation split alone, before the runs of the tables were begun; trials read no test split "
                                      f"and enter no mean. {CHOSEN} marks what was chosen, {STALE} what another version of the program made.")]
     sections = list(by_section(curves).values())
-    for members in sections:
-        blocks.append(overview(members, places))
+    begun = [members for members in sections if any(trial.has_score for curve in members for trial in curve.trials)]
+    blocks += [overview(members, places) for members in begun]
+    if waiting := [members[0] for members in sections if members not in begun]:
+        blocks += [Paragraph("Without a score so far are all trials of"), Bullets([f"{curve.section[-1]} on {curve.place}" for curve in waiting])]
     blocks.append(Fold("All trials, one by one", [all_trials(members, places) for members in sections]))
     return Chapter("Trials of tuned values", places.new("trials"), blocks)

@@ -67,11 +67,12 @@ class Runs(FolderCase):
         course = 2 * np.exp(-np.arange(steps) / 9) + 0.1 * random.random(steps)
         loss = made.pop("loss", course)
         scores = made.pop("scores", [0.5, 0.8, 0.9])
+        parts = PARTS | ({"adapter": made.pop("adapter")} if "adapter" in made else {})
         return write_run(self.place / f"r{self.count}.h5", method=method, seed=seed, test=test, trainable=size, run_id=f"{self.count:032x}",
                          **{"stored": 4 * size, "sent": size, "message": 4 * size + 9256, "validations": [
                              (10 * (number + 1), 1, value, 1.0, 0.2) for number, value in enumerate(scores)],
                             "steps": series([made.pop("step_s", 0.1)] * steps, loss=loss, payload_bytes=4 * size + 9256, wait_s=0.004,
-                                            wire_bytes=made.pop("wire", -1), **{f"{name}_s": value for name, value in PARTS.items()}), **made})
+                                            wire_bytes=made.pop("wire", -1), **{f"{name}_s": value for name, value in parts.items()}), **made})
 
     def collect(self):
         """Nothing is refused: figures must bear whatever they are given."""
@@ -349,6 +350,16 @@ class Figures(Runs):
         self.assertAlmostEqual(left, 100.0)
         self.assertEqual({text.get_text() for text in figure.figure.legends[0].get_texts()}, {*wanted, "waiting"} - {"wait"})
         self.assertIn("Contaminated by other work: red.", figure.caption)
+        self.assertNotIn("behind bars", figure.caption)
+
+    def test_what_a_method_adds_stands_behind_its_bar(self):
+        self.add("lora", adapter=0.02)
+        self.add("head", adapter=0.0, trainable=0)
+        self.add("full")  # a file that does not tell
+        figure = self.one("phases")
+        self.assertEqual([text.get_text() for text in figure.figure.axes[0].texts], ["+38.3 %", "+3.8 %"])  # 1 + 20 + 2 of 80 - 20 ms; 1 + 2 of 80
+        self.assertIn("+ %: method adds", [text.get_text() for text in figure.figure.legends[0].get_texts()])
+        self.assertIn("Numbers behind bars: the method's own work", figure.caption)
 
     def test_scaling(self):
         times = {1: 0.8, 2: 0.5, 4: 0.4}

@@ -386,7 +386,7 @@ class Made(Pages, unittest.TestCase):
 
 
 class Glue(Pages, unittest.TestCase):
-    """A study that was really made: 120 runs in the repository."""
+    """A study that was really made: 160 runs in the repository."""
 
     @staticmethod
     def make_study(folder):

@@ -160,9 +160,9 @@ class Report(unittest.TestCase):
     def test_summary(self):
         said = self.reader.said()
         for text in ("5 methods (", "on 2 tasks (cola and trec6), with minilm-l6: 30 runs in 10 rows, 3 seeds each (1, 2, 3), on 2 ranks with 1 thread.",
-                     "Control: lora r=8 q,v.", "trec6, accuracy in %: ",
-                     "Better than lora r=8 q,v: red by +1.50 points (95 % interval +0.88 to +2.12, with other test examples ",
-                     "Worse than lora r=8 q,v: head by -27.25 points (95 % interval -29.40 to -25.10, with other test examples ",
+                     "Control: lora r=8 q,v.", "trec6, accuracy in %, against lora r=8 q,v: ",
+                     "red: better, +1.50 points (95 % interval +0.88 to +2.12, with other test examples ",
+                     "head: worse, -27.25 points (95 % interval -29.40 to -25.10, with other test examples ",
                      "Not separated from lora r=8 q,v: full and glora",
                      "Of 32 planned runs 30 are finished and 2 have no number; 2 of 30 runs are contaminated, so that their times do not count: details"):
             self.assertIn(text, said)
@@ -313,6 +313,18 @@ class Others(unittest.TestCase):
             self.assertIn(told, self.report(*words, code=2).err)
         self.assertIn("no such file or directory", self.report(self.base / "none", "--out", self.base / "x", code=2).err)
         self.assertIn("has neither index.tsv", self.report("--study", self.base, code=1).err)
+
+    def test_a_stage_that_has_not_begun(self):
+        study = MadeStudy(self.base)
+        for method in ("full", "red"):
+            study.add("cola", method, 1, score=0.2)
+            study.add("cola", method, 1, role="trial", score=0.1)
+            study.add("trec6", method, 1, role="trial", stage="two", state="missing")
+            study.add("trec6", method, 1, stage="two", state="waiting", reason=f"for the trial trec6 method={method}")
+        said = self.said("--study", study.write_lines())
+        self.assertIn("Trials of train.lr on cola, stage one, 2 ranks: matthews on validation", said)
+        self.assertIn("Without a score so far are all trials of train.lr on trec6, stage two, 2 ranks All trials, one by one", said)
+        self.assertIn("No row, because no run is finished: trec6 full, trec6 red.", said)
 
     def test_nothing_is_finished(self):
         self.assertIn("no finished run", self.report(write_run(self.base / "a.h5", status="failed: x"), "--out", self.base / "r.html", code=1).err)

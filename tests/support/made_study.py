@@ -69,6 +69,10 @@ class MadeStudy:
                     self.add(task, method, seed, rate=f"{float(values[1]):g}", score=values[place] + (0.04 if method == "head" else 0.01) * noise)
         self.add("trec6", "red", 4, state="failed", reason=f"diverged at step 12: loss nan {IMAGE}{SCRIPT}\x1b[2J\x00")
         self.add("trec6", "red", 5, state="missing")
+        return self.write_lines()
+
+    def write_lines(self):
+        """The index of what was added. Returns the study's folder."""
         write_index(self.place, self.lines, remarks=(f"# title: A study of {SCRIPT} and {IMAGE}", "# question: Is <b>this</b> \"safe\" & sound?",
                                                       "# columns: test validation tuned trainable stored sent step"))
         return self.place

@@ -1,4 +1,4 @@
-# Groups of rows that cannot be separated, by the insert-and-absorb algorithm of R's multcompView (Debian: r-cran-multcompview), for tests/analysis/test_stats.py.
+# Groups of rows that cannot be separated, by the insert-and-absorb algorithm of R's multcompView (Debian: r-cran-multcompview), for tests/analysis/test_stats_formulas.py.
 # Run: Rscript letters.R > letters.expected.tsv      (lines ROWS <tab> SEPARATED PAIRS <tab> GROUPS; the first one names the versions)
 suppressPackageStartupMessages(library(multcompView))
 cat(sprintf("R %s, multcompView %s\n", paste(R.version$major, R.version$minor, sep = "."), packageVersion("multcompView")))

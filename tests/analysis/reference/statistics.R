@@ -1,4 +1,4 @@
-# Reference values from base R for tests/analysis/test_stats.py: what analysis/stats must find on the data of statistics.tsv.
+# Reference values from base R for tests/analysis/test_stats_formulas.py: what analysis/stats must find on the data of statistics.tsv.
 # Run: Rscript statistics.R statistics.tsv > statistics.expected.tsv          (lines NAME <tab> VALUE; the first one names R's version)
 options(warn = 2)
 data <- read.delim(commandArgs(trailingOnly = TRUE)[1])
