@@ -10,7 +10,8 @@ from .series import opened
 PROVENANCE = {
     "version": "program version", "commit": "commit", "dirty": "changed since that commit", "source_hash": "source_hash", "binary_hash": "binary_hash",
     "compiler": "compiler", "cflags": "compiler flags", "backend": "precision and backend", "blas": "BLAS library", "blas_core": "BLAS kernels",
-    "mpi": "MPI library", "hdf5": "HDF5 library", "host": "host of rank 0", "cpu": "processor", "memory": "memory", "kernel": "operating system",
+    "onednn": "oneDNN library", "mpi": "MPI library", "hdf5": "HDF5 library", "host": "host of rank 0", "cpu": "processor", "memory": "memory",
+    "kernel": "operating system",
     "cores_allowed": "cores that rank 0 may use", "core_count": "number of these cores", "nodes": "nodes", "ranks": "ranks", "threads": "threads of a rank",
     "binding": "binding of ranks to cores", "wire": "how bytes on the wire were measured", "energy_source": "source of energy figures",
     "node_reduce": "sums within a node first", "weights_hash": "base weights", "dataset_hash": "data set", "start_hash": "adapter it started from",
