@@ -1,7 +1,9 @@
 """Command line of the analysis. Each verb's options stand in its package's options.py; what they run is imported only then, since `--help` needs no library."""
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 
 from .comm import options as comm
@@ -15,6 +17,8 @@ from .report import options as report
 from .stats import options as stats
 from .tables import options as tables
 from .watch import options as watch
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a disk that takes no more
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -45,12 +49,26 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
+def drop_output() -> None:
+    """What is still to be printed goes nowhere, so that Python's own end does not fail at it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="spell")
     try:
-        sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
     except BrokenPipeError:
-        sys.exit(0)
+        drop_output()
+        status = 0
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = 130
+    except OSError as error:
+        if error.filename or error.errno not in FULL:
+            raise  # a mistake of ours
+        drop_output()
+        print(f"analysis: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        status = 1
+    sys.exit(status)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..common.fault import Fault
 from ..common.output import save, width_of_terminal
-from ..common.text import lay_out, markdown_line, wrap
+from ..common.text import lay_out, markdown_line, printable, wrap
 from .chosen import name_places, read_chosen
 from .frame import to_frame
 
@@ -27,7 +27,7 @@ def show(value: Any) -> str:
     """For people: what is not known is a dash."""
     if value is pd.NA or isinstance(value, float) and math.isnan(value):
         return "-"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else printable(str(value))
 
 
 def exact(value: Any) -> str:
@@ -75,7 +75,7 @@ FORMS = {"text": as_text, "markdown": as_markdown, "csv": as_csv}
 def run_runs(options: argparse.Namespace) -> int:
     collection, _ = read_chosen(options)
     for path, reason in collection.left_out:
-        print(f"analysis: left out: {path}: {reason}", file=sys.stderr)
+        print(f"analysis: left out: {printable(str(path))}: {reason}", file=sys.stderr)
     for path, count in collection.twice.items():
         print(f"analysis: {path}: {count} of its runs are files, too, and count once", file=sys.stderr)
     if not collection.runs:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from ..common.units import score
 from ..common.words import count, some
 from .allowed import CONTAMINATED, INVALID, MIXED
 from .hdf5 import BROKEN, NOT_FINISHED
 from .runs import Collection, Run
-from .summary import Section, section_of
+from .summary import Section, identity_of, make_label, section_of
 
 UNKNOWN = "unknown"  # a file of an older version does not say; that is one more value, not a proof of equality
 NAMED = 3
@@ -57,12 +58,31 @@ def unlike_orders(place: str, runs: list[Run]) -> list[str]:
     return [f"Mixture{place}: several sample orders of one seed: {'; '.join(details)}"]
 
 
+def repeated_seeds(runs: list[Run]) -> list[str]:
+    """Runs that nothing but chance can tell apart, and that score otherwise."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault((section_of(run), identity_of(run), run.seed), []).append(run)
+    found = [members for members in groups.values() if len({run.test for run in members if run.test == run.test}) > 1]
+    return [f"Several runs of one seed, which count as their mean: {make_label(members[0])}, seed {members[0].seed}: "
+            + ", ".join(f"{score(run.test, run.metric)} ({run.name})" for run in members) for members in found]
+
+
 def where(section: Section) -> str:
     return f" in {section.task}, {section.metric}, {section.ranks} x {section.threads}"
 
 
+def left_out_kinds(collection: Collection) -> list[str]:
+    """What was refused, a sentence per kind."""
+    found = []
+    for kind in (NOT_FINISHED, BROKEN, INVALID, MIXED):
+        if paths := [path for path, reason in collection.left_out if reason.startswith(kind)]:
+            found.append(f"{kind.capitalize()}: {count(len(paths), 'file')}: {name_files([path.name for path in paths])}")
+    return found
+
+
 def find_mixtures(collection: Collection) -> list[str]:
-    """A sentence per kind and table; none: the rows may stand beside each other."""
+    """Of what is in the tables, a sentence per kind and table; none: the rows may stand beside each other."""
     sections: dict[Section, list[Run]] = {}
     for run in collection.runs:
         sections.setdefault(section_of(run), []).append(run)
@@ -76,10 +96,7 @@ def find_mixtures(collection: Collection) -> list[str]:
         if marked := [run for run in collection.runs if has(run)]:
             scores_alone = SCORES_ALONE if kind == CONTAMINATED and CONTAMINATED not in collection.allowed else ""
             found.append(f"{kind.capitalize()}: {count_runs(marked)}{scores_alone}")
-    for kind in (NOT_FINISHED, BROKEN, INVALID, MIXED):
-        if paths := [path for path, reason in collection.left_out if reason.startswith(kind)]:
-            found.append(f"{kind.capitalize()}: {count(len(paths), 'file')}: {name_files([path.name for path in paths])}")
-    return found
+    return found + repeated_seeds(collection.runs)
 
 
 def marks_of(run: Run) -> list[str]:

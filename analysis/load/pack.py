@@ -200,8 +200,12 @@ def pack(options: argparse.Namespace) -> int:
     return 1 if packing.left else 0
 
 
+def archive_of(options: argparse.Namespace) -> Path:
+    return options.archive / ARCHIVE if options.archive.is_dir() else options.archive
+
+
 def unpack(options: argparse.Namespace) -> int:
-    path = options.archive / ARCHIVE if options.archive.is_dir() else options.archive
+    path = archive_of(options)
     if not path.exists():
         raise Refused(f"{path}: there is no archive; `python3 -m analysis pack` makes it")
     with open_file(path) as archive:
@@ -212,8 +216,9 @@ def unpack(options: argparse.Namespace) -> int:
         wanted = [name.rpartition(":")[2].removesuffix(SUFFIX) for name in options.names]
         for name in wanted:
             if name not in names:
-                near = difflib.get_close_matches(name, names, 1, 0.5)
-                raise Refused(f"{path}: holds no run '{name}'" + (f"; did you mean {near[0]}?" if near else ""))
+                near = difflib.get_close_matches(name, names, 20, 0.5)
+                likely = max(near, key=lambda each: len(os.path.commonprefix([each, name])), default="")  # the hash behind a name is hard to remember
+                raise Refused(f"{path}: holds no run '{name}'" + (f"; did you mean {likely}?" if likely else ""))
             if (options.out / f"{name}{SUFFIX}").exists():
                 raise Refused(f"{options.out / f'{name}{SUFFIX}'}: is there already")
         for name in dict.fromkeys(wanted):
@@ -241,4 +246,4 @@ def run_pack(options: argparse.Namespace) -> int:
 
 
 def run_unpack(options: argparse.Namespace) -> int:
-    return guarded(unpack, options, options.archive)
+    return guarded(unpack, options, archive_of(options))

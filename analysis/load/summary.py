@@ -6,7 +6,7 @@ import pandas as pd
 
 from .runs import CONTAMINATED_FIELDS, Run
 
-MEANS = ("test", "validation", "step_s", "communication_share", "tokens_per_s", "train_s")
+MEANS = ("test", "validation", "sent_bytes", "sent_bytes_with_head", "step_s", "communication_share", "tokens_per_s", "train_s")
 # Shown with every method; all other settings only where they tell two rows apart.
 OPTIONS = {"method.rank": "r={}", "method.modules": "{}"}
 
@@ -71,8 +71,8 @@ def average(section: Section, runs: list[Run]) -> Row:
 
 
 # What a setting is where /config_canonical leaves it out: the program does so at the value at which it behaves as if there were no such key.
-UNSAID = {"precision": "f32", "linalg": "openblas", "model.adapter_dropout": "shared", "model.dropout_embedding": "0", "model.dropout_attention": "0", "model.dropout_hidden": "0",
-          "model.dropout_adapter": "0", "model.dropout_head": "0", "task.limit": "0", "train.clip": "0"}
+UNSAID = {"precision": "f32", "linalg": "openblas", "model.adapter_dropout": "shared", "model.dropout_embedding": "0", "model.dropout_attention": "0",
+          "model.dropout_hidden": "0", "model.dropout_adapter": "0", "model.dropout_head": "0", "task.limit": "0", "train.clip": "0"}
 
 
 def value_of(settings: dict[str, str], key: str) -> str:

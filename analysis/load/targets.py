@@ -77,7 +77,8 @@ def choose_target(section: Section, given: dict[str, float], control: Row | None
     if value is None:
         return target_of(control)
     if section.metric not in LOWER_IS_BETTER and not -1 <= value <= 1:
-        raise Misuse(f"the target {value:g} of {section.task} is no {section.metric}, which is at most 1; write {value:g}% if that is what you mean")
+        hint = f"; write {value:g}% if that is what you mean" if section.metric in PERCENT and 1 < value <= 100 else ""
+        raise Misuse(f"the target {value:g} of {section.task} is no {section.metric}, which is at most 1{hint}")
     return Target(value, "")
 
 

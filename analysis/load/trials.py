@@ -1,9 +1,11 @@
 """The trials that a study's tuned values were chosen by: every value with its score on validation, those without a score, too."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..common.units import score
+from ..common.words import enumerate_words
 from .index import Line
 from .study import Study
 
@@ -51,6 +53,22 @@ class Curve:
         return ", ".join(filter(None, [self.task, self.stage and f"stage {self.stage}", self.ranks and f"{self.ranks} rank{'' if self.ranks == '1' else 's'}"]))
 
     @property
+    def edge(self) -> str:
+        """"lowest" or "highest", where the chosen value is at that end of those tried; else nothing."""
+        values = [as_number(trial.value) for trial in self.trials]
+        chosen = {as_number(trial.value) for trial in self.trials if trial.is_chosen}
+        if len(chosen) != 1 or len(set(values)) < 2 or len({trial.key for trial in self.trials}) > 1 or math.inf in values:
+            return ""
+        return "lowest" if min(values) in chosen else "highest" if max(values) in chosen else ""
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether another value scored as the chosen one did."""
+        chosen = {(trial.value, trial.line.validation) for trial in self.trials if trial.is_chosen and trial.has_score}
+        return len({trial.value for trial in self.trials}) > 1 and len(chosen) == 1 and any(
+            trial.has_score and trial.line.validation == score and trial.value != value for value, score in chosen for trial in self.trials)
+
+    @property
     def metric(self) -> str:
         return next((trial.line.cells["metric"] for trial in self.trials if trial.has_score), "")
 
@@ -60,6 +78,15 @@ def as_number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.inf
+
+
+def describe_choices(curves: Sequence[Curve]) -> list[str]:
+    """What speaks for a wider range, or against a choice."""
+    edges = [f"the {end} of {enumerate_words(found)}" for end in ("lowest", "highest") if (found := [curve.method for curve in curves if curve.edge == end])]
+    lines = [f"Chosen at the end of the values that were tried, so that others beyond may be better: {', '.join(edges)}."] if edges else []
+    if tied := [curve.method for curve in curves if curve.is_tied]:
+        lines.append(f"Another value scored as much as the chosen one: of {enumerate_words(tied)}.")
+    return lines
 
 
 def find_curves(study: Study) -> list[Curve]:

@@ -73,8 +73,8 @@ def short_count(value: float, _position: int = 0) -> str:
 
 
 def short_rate(value: float, _position: int = 0) -> str:
-    """Of a learning rate: 0.02, 1e-3"""
-    return f"{value:g}" if value >= 0.01 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    """Of a learning rate: 0.1, 2e-2, 1e-3"""
+    return f"{value:g}" if value >= 0.1 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
 
 
 def short_time(value: float, _position: int = 0) -> str:

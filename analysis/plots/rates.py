@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from ..load.study import Study
-from ..load.trials import Curve, Trial, as_number, find_curves
+from ..load.trials import Curve, Trial, as_number, describe_choices, find_curves
 from .axes import legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_rate
 from .courses import ACROSS, MOST, PANEL_LETTERS
 from .figure import Figure, word
@@ -132,6 +132,7 @@ def caption_of(study: Study, place: str, panels: Sequence[Panel], shown: Sequenc
         f"All trials of {', '.join(keys)} of study {study.name}{', ' if place else ''}{place}: score on validation.",
         "Lines: means of trials with one value." if several else "",
         "Rings: chosen for the runs." if any(trial.is_chosen for trial in trials) else "",
+        *describe_choices([panel.curve for panel in shown]),
         f"At the bottom: {diverged} diverged." if diverged else "",
         f"At the bottom, grey: {other} without a score." if other else "",
         f"The first {len(shown)} of {len(panels)} panels." if len(shown) < len(panels) else "")

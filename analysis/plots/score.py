@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ..common.units import LOWER_IS_BETTER, PERCENT
-from ..load.runs import Run
+from ..load.summary import Row
 from .axes import SCORES, legend, linear_axis, log_axis, new_figure, score_factor, score_words, settle, short_bytes, short_count
 from .figure import Figure
 from .group import Group, Member
@@ -27,19 +27,19 @@ class Size:
     label: str
     title: str
     words: str  # in the caption
-    value: Callable[[Run], float]
+    value: Callable[[Row], float]
     form: Callable[[float, int], str]
 
 
 SIZES = {
     "score-trainable": Size("numbers trained, head apart", "numbers trained", "the numbers that a method trains, the task head's apart",
-                            lambda run: run.trainable, short_count),
+                            lambda row: row.first.trainable, short_count),
     "score-stored": Size("stored, head apart (bytes)", "stored bytes", "the bytes of a method's result, the task head's apart",
-                         lambda run: run.stored_bytes, short_bytes),
+                         lambda row: row.first.stored_bytes, short_bytes),
     "score-sent": Size("sent per step, head apart (bytes)", "bytes sent per step", "the bytes that a rank gives to the sum over ranks in a step, the task "
-                       "head's apart", lambda run: run.sent_bytes, short_bytes),
+                       "head's apart", lambda row: row.mean["sent_bytes"], short_bytes),
     "score-message": Size("sent per step, with head (bytes)", "bytes sent per step with the head", "the bytes of a rank's whole message in a step, the task "
-                          "head's among them", lambda run: run.sent_bytes_with_head, short_bytes),
+                          "head's among them", lambda row: row.mean["sent_bytes_with_head"], short_bytes),
 }
 SENT = ("score-sent", "score-message")
 
@@ -106,11 +106,11 @@ def caption_of(group: Group, kind: str, shown: Sequence[Member], front: Sequence
 def draw_score(group: Group, kind: str) -> Figure | str:
     """kind: of SIZES. The figure, or why there is none."""
     size, metric = SIZES[kind], group.section.metric
-    shown = [member for member in group.members if math.isfinite(member.score) and size.value(member.row.first) >= 0]
+    shown = [member for member in group.members if math.isfinite(member.score) and size.value(member.row) >= 0]
     if not shown:
         return "no test score"
     factor = score_factor(metric)
-    points = [(float(size.value(member.row.first)), factor * member.score) for member in shown]
+    points = [(float(size.value(member.row)), factor * member.score) for member in shown]
     if not any(x for x, _ in points):
         return "each value is 0"
     with applied():

@@ -1,7 +1,6 @@
 """The verb `plot`: figures of a study or of run files, each in every format, and their captions."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ..comm.figures import make_model_figures
@@ -43,7 +42,7 @@ def draw(options: argparse.Namespace) -> tuple[Figures, list[str]]:
             collection.notes += describe(study, rows)
         groups = make_groups(rows, options.control, options.target, read_predictions)
         if missing := missing_control(groups, options.control):
-            print(f"analysis: {missing}", file=sys.stderr)
+            raise Fault(missing)
         figures = make_figures(study or collection, rows, [comparison for group in groups for comparison in group.comparisons], options.target, options.only)
         notes = describe_collection(collection)
         if not rows:

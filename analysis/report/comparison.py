@@ -43,7 +43,7 @@ MOST_RUNS = 12  # that a cell names
 
 
 def exact(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return repr(float(value)) if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def sort_key(shown: Shown) -> float | None:

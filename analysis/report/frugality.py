@@ -12,7 +12,7 @@ from .places import Places
 FULL = "full"
 
 
-def share(part: int, whole: int) -> str:
+def share(part: float, whole: float) -> str:
     if not part:
         return "0"
     ratio = whole / part
@@ -37,9 +37,9 @@ def make_table(groups: Sequence[Group], places: Places) -> Table | None:
         for row in rows if full else []:
             run = row.first
             cells = [Cell(row.label), Cell(row.section.task), Cell(f"{run.trainable:,}", run.trainable)]
-            for own, whole in ((run.sent_bytes, full.first.sent_bytes), (run.sent_bytes_with_head, full.first.sent_bytes_with_head),
-                               (run.stored_bytes, full.first.stored_bytes)):
-                cells += [Cell(human_bytes(own), own), Cell(share(own, whole), own / whole)]
+            sizes = [(row.mean[name], full.mean[name]) for name in ("sent_bytes", "sent_bytes_with_head")] + [(run.stored_bytes, full.first.stored_bytes)]
+            for own, whole in sizes:
+                cells += [Cell(human_bytes(round(own)), own), Cell(share(own, whole), own / whole)]
             lines.append(cells)
     return Table(places.new("frugality table"), "Bytes in relation to full fine-tuning", heads, lines) if lines else None
 
@@ -50,8 +50,9 @@ def make_chapter(groups: Sequence[Group], places: Places) -> Chapter | None:
         return None
     return Chapter("What is sent and stored", places.new("frugality"), [
         Paragraph("Payload, not bytes on a wire: what one rank gives to the sum over ranks in a step, the method's own numbers, and with the task head and the "
-                  "few numbers behind them; stored are the bytes of the method's result, without the head. Of full fine-tuning's embeddings only the rows that "
-                  "a batch reaches are sent, unless the payload is dense."), table])
+                  "few numbers behind them, mean over steps and seeds; one rank sends nothing, and this is what it would send. Stored are the bytes of the "
+                  "method's result, without the head. Of full fine-tuning's embeddings only the rows that a batch reaches are sent, unless the payload is "
+                  "dense."), table])
 
 
 def describe_frugality(groups: Sequence[Group]) -> list[str]:
@@ -59,15 +60,17 @@ def describe_frugality(groups: Sequence[Group]) -> list[str]:
     sentences: dict[str, list[str]] = {}
     for group in groups:
         rows, full = rows_of(group)
-        others = sorted((row for row in rows if row.first.method != FULL and row.first.sent_bytes), key=lambda row: row.first.sent_bytes)
+        others = sorted((row for row in rows if row.first.method != FULL and row.first.sent_bytes), key=lambda row: row.mean["sent_bytes"])
         if full is None or not others:
             continue
-        whole = full.first
-        told = [f"{human_bytes(row.first.sent_bytes)} ({share(row.first.sent_bytes, whole.sent_bytes)} of it, {row.label})" for row in (others[0], others[-1])]
+        sent, all_stored = full.mean["sent_bytes"], full.first.stored_bytes
+        told = [f"{human_bytes(round(row.mean['sent_bytes']))} ({share(row.mean['sent_bytes'], sent)} of it, {row.label})" for row in (others[0], others[-1])]
         stored = sorted(row.first.stored_bytes for row in others)
-        kept = [f"{human_bytes(count)} ({share(count, whole.stored_bytes)})" for count in (stored[0], stored[-1])]
-        text = (f"per step and rank full fine-tuning sends {human_bytes(whole.sent_bytes)} of its own, the others {' to '.join(dict.fromkeys(told))}; it "
-                f"stores {human_bytes(whole.stored_bytes)}, they {' to '.join(dict.fromkeys(kept))}.")
+        kept = [f"{human_bytes(count)} ({share(count, all_stored)})" for count in (stored[0], stored[-1])]
+        apart = " but the head alone" * any(not row.first.sent_bytes for row in rows)
+        sends = "would send" if full.first.ranks == 1 else "sends"  # one rank sends nothing
+        text = (f"per step and rank full fine-tuning {sends} {human_bytes(round(sent))} of its own, the other methods{apart} "
+                f"{' to '.join(dict.fromkeys(told))}; it stores {human_bytes(all_stored)}, they {' to '.join(dict.fromkeys(kept))}.")
         sentences.setdefault(text, []).append(group.section.task)
     if len(sentences) == 1:
         return [text[0].upper() + text[1:] for text in sentences]

@@ -54,9 +54,10 @@ def common_settings(rows: Sequence[Row]) -> dict[str, str]:
 def list_settings(rows: Sequence[Row], places: Places) -> list[Block]:
     """What all runs have in common once, what is a row's own beside its name."""
     common = common_settings(rows)
-    own = [[Cell(row.label), Cell(row.section.task), Cell(" ".join(f"{key}={value}" for key, value in sorted(row.first.settings.items()) if key not in common)),
-            Cell(places.link_seeds(row.runs))] for row in rows]
-    differing = Table(places.new("settings"), "Settings that differ", [*map(Head, ("method", "task", "settings", "seeds"))], own)
+    own = [[Cell(row.label), Cell(row.section.task), Cell(str(row.first.ranks), row.first.ranks),
+            Cell(" ".join(f"{key}={value}" for key, value in sorted(row.first.settings.items()) if key not in common)), Cell(places.link_seeds(row.runs))]
+           for row in rows]
+    differing = Table(places.new("settings"), "Settings that differ", [Head("method"), Head("task"), Head("ranks", True), Head("settings"), Head("seeds")], own)
     return [Fold("Settings that all runs share", [Facts(list(common.items()))]), Fold(differing.caption, [differing])]
 
 

@@ -13,7 +13,7 @@ from ..load.study import Study
 from ..load.summary import Row
 from ..stats import Comparison, RowStatistics
 from ..stats.judge import BETTER, NOT_SEPARATED, WORSE
-from ..tables.build import Group
+from ..tables.build import Group, title
 from ..tables.shown import signed
 from .blocks import Block, Bullets, Chapter, Link, Paragraph, Part, Strong, Text
 from .frugality import describe_frugality
@@ -43,8 +43,8 @@ def describe_runs(rows: Sequence[Row], runs: Sequence[Run]) -> str:
     counts = sorted({len(row.seeds) for row in rows})
     each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return (f"{', '.join(parts)}: {count(len(runs), 'run')} in {count(len(rows), 'row')}, {each} seed{'' if counts[-1] == 1 else 's'} each "
-            f"({', '.join(map(str, seeds))}), on {' or '.join(map(str, ranks))} rank{'' if ranks == [1] else 's'} with "
-            f"{' or '.join(map(str, threads))} thread{'' if threads == [1] else 's'}.")
+            f"({', '.join(map(str, seeds))}), on {enumerate_words(list(map(str, ranks)))} rank{'' if ranks == [1] else 's'} with "
+            f"{enumerate_words(list(map(str, threads)))} thread{'' if threads == [1] else 's'}.")
 
 
 # ---- scores ----
@@ -103,7 +103,7 @@ def describe_scores(groups: Sequence[Group]) -> list[Block]:
         for comparison in group.comparisons:
             ranks = f" on {count(comparison.rows[0].row.first.ranks, 'rank')}" if not group.section.ranks and comparison.rows else ""
             against = f", against {comparison.control.label}" if comparison.control else ""
-            where = f"{group.section.task}{ranks}, {group.section.metric}{' in %' if group.section.metric in PERCENT else ''}{against}:"
+            where = f"{title(group.section)}{ranks}{against}:"
             if sentences := describe_comparison(group, comparison):
                 blocks += [Paragraph([Strong(where)]), Bullets(sentences)]
     return blocks

@@ -56,6 +56,6 @@ def run_report(options: argparse.Namespace) -> int:
         raise Fault(f"no finished run in {name_places(options)}; no report is written")
     material = gather(options, collection, study, beside)
     if missing := missing_control(material.groups, options.control):
-        print(f"analysis: {missing}", file=sys.stderr)
+        raise Fault(missing)
     save(options.out, write_page(make_document(material)))
     return 0

@@ -100,7 +100,8 @@ def describe(found: Judgement, entries: Sequence[Entry], control: int | None, le
 def describe_missing(rows: Sequence[Row], entries: Sequence[Entry], reasons: Mapping[str, Sequence[str]]) -> list[str]:
     """Rows that were not compared, seeds that never finished, intervals over examples that could not be made."""
     lines = []
-    if unknown := [entry.label for entry in entries if not entry.scores]:
+    if unknown := [f"{row.label} (seed {some([run.seed for run in row.runs if not math.isfinite(run.test)], MOST_NAMED)})"
+                   for row, entry in zip(rows, entries) if not entry.scores]:
         lines.append(f"Not compared, because a test score is not known: {some(unknown, MOST_NAMED)}.")
     if short := [f"{row.label} {len(row.seeds)} of {row.planned}" for row in rows if row.planned > len(row.seeds)]:
         lines.append(f"Seeds that are missing are not looked at, whatever ended their runs: {some(short, MOST_NAMED)}.")

@@ -5,7 +5,7 @@ import io
 
 from ..common.text import markdown_line, wrap
 from ..common.units import PERCENT
-from ..load.trials import STALE, Curve
+from ..load.trials import STALE, Curve, describe_choices
 
 GAP = 2
 CHOSEN = "*"
@@ -36,6 +36,7 @@ def notes(curves: list[Curve]) -> list[str]:
         lines.append(f"{STALE} by another version of the program.")
     if open_ones := [curve.method for curve in curves if not any(trial.is_chosen for trial in curve.trials)]:
         lines.append(f"Not chosen yet: {', '.join(dict.fromkeys(open_ones))}.")
+    lines += describe_choices(curves)
     return [" ".join(lines)] if lines else []
 
 

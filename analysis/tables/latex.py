@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from ..common.text import AND, printable
 from .model import ARROWS, BETTER, Block, Cell, Heading, Table
-from .text import narrow
+from .text import narrow, texts_of
 
-WIDTH = 74  # letters of \small between the margins of LaTeX's own article, about
+WIDTH = 345.0  # points between the margins of LaTeX's own article
+LETTER, BOLD, GAP = 4.25, 1.15, 8.0  # points of a digit in \footnotesize, which is wider than most letters; bold by so much more; between two columns
 ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H",
            "\u030c": "v", "\u0327": "c", "\u0328": "k"}
 SIGNS = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}",
@@ -100,6 +101,18 @@ def paragraph(notes: Sequence[str]) -> list[str]:
     return [*lines, r"\end{itemize}"] if inside else lines
 
 
+def measure(heading: Heading, cells: Sequence[Cell]) -> float:
+    """A column's width in gaps."""
+    letters = max(map(len, [*heading.lines, *texts_of(heading, cells)]))
+    return letters * LETTER * (BOLD if any(cell.mark == BETTER for cell in cells) else 1.0) / GAP
+
+
+def fit(block: Block, asked: bool) -> Block:
+    """To a page."""
+    first, cells = next(block.columns())
+    return narrow(block, WIDTH / GAP - measure(first, cells), measure, asked)
+
+
 def label_of(block: Block) -> str:
     return "tab:" + (re.sub(r"[^a-z0-9]+", "-", block.key.lower()).strip("-") or "table")
 
@@ -107,7 +120,7 @@ def label_of(block: Block) -> str:
 def as_block(block: Block, about: Sequence[str]) -> list[str]:
     doubles = [place > 0 and is_double(cells) for place, (_, cells) in enumerate(block.columns())]
     kinds = "l" + "".join("r@{}l" if double else "r" for double in doubles[1:])
-    lines = [r"\begin{table}[tbp]", r"  \centering\small\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}",
+    lines = [r"\begin{table}[tbp]", r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}", rf"  \caption{{{number(block.title)}}}",
              rf"  \label{{{label_of(block)}}}", rf"  \begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"    \toprule",
              *(f"    {line}" for line in heads(block.headings, doubles)), r"    \midrule"]
     for row in block.rows:
@@ -116,7 +129,7 @@ def as_block(block: Block, about: Sequence[str]) -> list[str]:
         lines.append("    " + " & ".join(map(show, block.headings, row, doubles)) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}"]
     if about:
-        lines += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}\footnotesize\raggedright"]
+        lines += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}\scriptsize\raggedright"]
         lines += [*(f"    {line}" for line in paragraph(about)), r"  \end{minipage}"]
     return [*lines, r"\end{table}"]
 
@@ -124,15 +137,15 @@ def as_block(block: Block, about: Sequence[str]) -> list[str]:
 def as_latex(table: Table, trace: str = "", asked: bool = False) -> str:
     """trace: as of Markdown. asked: the columns were asked for one by one, and stay even if they do not fit a page."""
     lines = HEAD.splitlines()
-    about = [*table.about, *([f"Exact values, formulas and runs of every cell: {trace}."] if trace else [])]
+    fitted = [fit(block, asked) for block in table.blocks]
+    about = [*table.about_of(fitted), *([f"Exact values, formulas and runs of every cell: {trace}."] if trace else [])]
     used: set[str] = set()
-    for block in table.blocks:
-        kept = narrow(block, WIDTH, asked)
+    for number, (block, kept) in enumerate(zip(table.blocks, fitted), 1):
+        below = [*filter(None, [table.counted]), *table.notes] if number == len(fitted) else []  # of all of them
         lost = [heading.title for heading in block.headings if heading not in kept.headings]
         while label_of(kept) in used:
             kept.key += "-b"
         used.add(label_of(kept))
-        lines += ["", *([comment(f"A page has no room for: {', '.join(lost)}. --columns takes what is asked for.")] if lost else []), *as_block(kept, about)]
-    if notes := [*filter(None, [table.counted]), *table.notes]:
-        lines += ["", r"{\footnotesize\raggedright", *paragraph(notes), "}"]
+        lost_ones = [comment(f"A page has no room for: {', '.join(lost)}. --columns takes what is asked for.")] if lost else []
+        lines += ["", *lost_ones, *as_block(kept, [*about, *below])]
     return "\n".join(lines) + "\n"

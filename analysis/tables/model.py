@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,14 @@ class Table:
     counted: str = ""  # how many runs and rows there are
     about: list[str] = field(default_factory=list)  # below every block: what its columns mean
     notes: list[str] = field(default_factory=list)  # below the last: of the collection. A line that begins with two blanks belongs to the one above it
+    explain: Callable[[Collection[str]], list[str]] | None = None  # as `about`, of some columns by their names; None: `about` holds of any
 
     @property
     def headings(self) -> list[Heading]:
         return list({heading.name: heading for block in self.blocks for heading in block.headings}.values())
+
+    def about_of(self, shown: Sequence[Block]) -> list[str]:
+        """What the columns of these blocks mean, all of which may have lost some."""
+        if self.explain is None:
+            return self.about
+        return self.explain({heading.name for block in shown for heading in block.headings})

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from ..common.words import count, enumerate_words, some
 from ..load.left_out import left_out_lines
-from ..load.mixture import find_mixtures
+from ..load.mixture import find_mixtures, left_out_kinds
 from ..load.runs import Collection
 from ..load.targets import describe_targets
 from .build import Group, entries_of
-from .columns import AGAINST, MOST_NAMED, TARGETS, TO_CONTROL
+from .columns import AGAINST, COLUMNS, MOST_NAMED, TARGETS, TO_CONTROL
 from .entry import Entry
 from .shown import has_interval, seeds_of
+
+
+PART = re.compile(r" \d+/\d+$")  # of_seeds of shown.py
 
 
 def names_of(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
@@ -85,6 +89,12 @@ def explain_targets(columns: Sequence[str], groups: Sequence[Group], given: bool
     return lines
 
 
+def explain_parts(columns: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """Of energies of some of the seeds."""
+    found = [match[0].strip() for entry in entries if "energy" in columns and (match := PART.search(COLUMNS["energy"].show(entry).text))]
+    return [f"{found[0]}: mean over the {' of '.join(found[0].split('/'))} seeds that tell it and whose times count."] if found else []
+
+
 def tuned_settings(entries: Sequence[Entry]) -> str:
     """train.lr (of head: train.lr_head), the setting that most methods tune first; "" where nothing was tuned."""
     methods: dict[str, dict[str, None]] = {}  # by what they tune
@@ -135,6 +145,7 @@ def explain(columns: Sequence[str], groups: Sequence[Group], given_target: bool 
     if "expand" in columns or "gather" in columns:
         lines.append("expand, gather: mean per step of what theta costs on the way to the low-rank factors, and their gradients on the way back.")
     lines += [text for name, text in FIXED.items() if name in columns]
+    lines += explain_parts(columns, entries)
     lines += explain_targets(columns, groups, given_target)
     if "tuned" in columns and (settings := tuned_settings(entries)):
         lines.append(f"tuned: {settings}, chosen on validation.")
@@ -151,7 +162,7 @@ def describe_collection(collection: Collection) -> list[str]:
     """Of the runs: what makes them unlike, and what is not among them."""
     lines = list(collection.notes)
     lines += [f"In {path} and in files, counted once: {count(number, 'run')}." for path, number in collection.twice.items()]
-    if mixtures := find_mixtures(collection):
+    if mixtures := find_mixtures(collection) + left_out_kinds(collection):
         lines += [f"Not alike: {len(mixtures)}", *(f"  {mixture}" for mixture in mixtures)]
     lines += left_out_lines(collection.left_out)
     return lines

@@ -17,6 +17,11 @@ def known(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else repr(float(value))
 
 
+def count_of(value: float) -> str:
+    """A mean of counts, which are mostly equal."""
+    return str(int(value)) if value.is_integer() else known(value)
+
+
 def whole(value: int | None) -> str:
     return "" if value is None else str(value)
 
@@ -92,8 +97,8 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "trainable": lambda entry: str(entry.row.first.trainable),
     "head": lambda entry: str(entry.row.first.head),
     "stored_bytes": lambda entry: str(entry.row.first.stored_bytes),
-    "sent_bytes": lambda entry: str(entry.row.first.sent_bytes),
-    "sent_bytes_with_head": lambda entry: str(entry.row.first.sent_bytes_with_head),
+    "sent_bytes": lambda entry: count_of(entry.row.mean["sent_bytes"]),
+    "sent_bytes_with_head": lambda entry: count_of(entry.row.mean["sent_bytes_with_head"]),
     "step_s": time(lambda run: run.step_s),
     "communication_share": time(lambda run: run.communication_share),
     "tokens_per_s": time(lambda run: run.tokens_per_s),

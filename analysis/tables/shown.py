@@ -20,6 +20,11 @@ UNKNOWN = "-"
 CONTROL = "control"
 
 
+def of_seeds(known: int, all_seeds: int) -> str:
+    """Behind a mean over some of them."""
+    return f" {known}/{all_seeds}" if known < all_seeds else ""
+
+
 def plain(text: str, entry: Entry, *values: tuple[str, object]) -> Cell:
     return Cell(text, values, entry.runs)
 
@@ -164,10 +169,14 @@ def show_largest(value: Callable[[Run], int | None]) -> Callable[[Entry], Cell]:
     return show
 
 
-def show_mean(value: Callable[[Run], float | None], form: Callable[[float], str], what: str, times: bool = True) -> Callable[[Entry], Cell]:
+def show_mean(value: Callable[[Run], float | None], form: Callable[[float], str], what: str, times: bool = True,
+              partly: bool = False) -> Callable[[Entry], Cell]:
+    """partly: some of the seeds may tell it and others not, so that it says over how many."""
     def show(entry: Entry) -> Cell:
         mean, seeds = over_seeds(entry.runs, value, times)
-        return plain(form(mean), entry, (what, mean), *seeds) if math.isfinite(mean) else unknown(entry)
+        if not math.isfinite(mean):
+            return unknown(entry)
+        return plain(form(mean) + of_seeds(len(seeds), len(entry.row.seeds)) * partly, entry, (what, mean), *seeds)
     return show
 
 
@@ -200,9 +209,8 @@ def show_reached(value: Callable[[Validation], float], form: Callable[[float], s
         mean, seeds = reached.mean(value)
         if not math.isfinite(mean):
             return unknown(entry)
-        some = f" {len(reached.first)}/{len(reached.seeds)}" if len(reached.first) < len(reached.seeds) else ""
-        return plain(form(mean) + some, entry, (what, mean), ("target", reached.target.score), ("seeds that reached it", len(reached.first)),
-                     ("seeds", len(reached.seeds)), *seeds)
+        return plain(form(mean) + of_seeds(len(reached.first), len(reached.seeds)), entry, (what, mean), ("target", reached.target.score),
+                     ("seeds that reached it", len(reached.first)), ("seeds", len(reached.seeds)), *seeds)
     return show
 
 

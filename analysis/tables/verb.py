@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..common.fault import Fault
 from ..common.output import emit, save, width_of_terminal
 from ..load.chosen import name_places, read_chosen, rows_of
-from ..load.mixture import find_mixtures
+from ..load.mixture import find_mixtures, left_out_kinds
 from ..load.runs import Collection
 from ..load.series import read_predictions
 from ..load.study import Study, describe
@@ -42,7 +42,7 @@ class Made:
 
 def refuse_unlike(collection: Collection, study: Study | None) -> None:
     """--strict: says what makes the runs unlike. Raises Fault."""
-    wrong = find_mixtures(collection)
+    wrong = find_mixtures(collection) + left_out_kinds(collection)
     if study and not study.is_whole:
         wrong += [note.strip() for note in describe(study, summarise(collection.runs))]
     for line in wrong:
@@ -82,7 +82,9 @@ def make(options: argparse.Namespace, collection: Collection, study: Study | Non
         long = make_table(groups, columns)
         shown = [(group, put_beside(block, group, beside)) for block, group in zip(long.blocks, groups)] if beside else []
         fields = fields_of([source for _, sources in shown for source in sources], beside) if beside else {}
-        long.about = explain(columns, groups, bool(options.target)) if rows else []
+        if rows:
+            long.explain = lambda shown: explain([name for name in columns if name in shown], groups, bool(options.target))
+            long.about = long.explain(columns)
         long.counted, long.notes = counted, [*(describe_beside(shown, beside) if beside else []), *below]
     if rows and (options.layout == "wide" or options.layout == "both" and len(groups) > 1):
         wide = make_wide(groups, options.control)
@@ -133,7 +135,7 @@ def run_table(options: argparse.Namespace) -> int:
         options.trace = options.out_dir / CELLS
     made = make(options, collection, study, beside)
     if missing := missing_control(made.groups, options.control):
-        print(f"analysis: {missing}", file=sys.stderr)
+        raise Fault(missing)
     output(options, made)
     if not entries_of(made.groups):
         raise Fault(f"no finished run in {name_places(options)}")

@@ -10,28 +10,34 @@ from collections.abc import Sequence
 from ..common.text import AND
 from ..load.summary import Section
 from ..load.titles import setting_of
-from ..stats import Average, AverageRow, compare_averages
+from ..stats import Average, AverageRow, Difference, compare_averages
 from .build import Group
 from .columns import METHOD_HEADING
 from .entry import Entry, over_seeds
 from .model import Block, Cell, Heading, Table
 from .shown import UNKNOWN, half_width, has_interval, interval_values, mark_of
 
-AVERAGE = "average"
+AVERAGE, COMPARED = "average", "against control"
 
 
 def times_100(value: float) -> str:
     return f"{100 * value:.2f}" if math.isfinite(value) else UNKNOWN
 
 
+def verdict_of(difference: Difference | None) -> tuple[tuple[str, object], ...]:
+    """None: of the control, and where nothing was compared."""
+    return ((COMPARED, difference.verdict),) if difference else ()
+
+
 def show_score(entry: Entry | None) -> Cell:
     if entry is None:
         return Cell(UNKNOWN)
     mean, seeds = over_seeds(entry.runs, lambda run: run.test)
+    verdict = verdict_of(entry.statistics and entry.statistics.difference)
     if not has_interval(entry.statistics and entry.statistics.score):
-        return Cell(times_100(mean), (("mean", mean), *seeds), entry.runs, mark_of(entry))
+        return Cell(times_100(mean), (("mean", mean), *seeds, *verdict), entry.runs, mark_of(entry))
     interval = entry.statistics.score
-    return Cell(times_100(interval.mean) + AND + times_100(half_width(interval)), (*interval_values(interval), *seeds), entry.runs, mark_of(entry))
+    return Cell(times_100(interval.mean) + AND + times_100(half_width(interval)), (*interval_values(interval), *seeds, *verdict), entry.runs, mark_of(entry))
 
 
 def show_average(row: AverageRow | None) -> Cell:
@@ -40,9 +46,10 @@ def show_average(row: AverageRow | None) -> Cell:
         return Cell(UNKNOWN)
     runs = [run for each in row.rows for run in each.runs]
     mark = row.difference.verdict if row.difference and row.difference.is_separated else ""
+    more = ("seeds", row.seeds), *verdict_of(row.difference)
     if not has_interval(row.score):
-        return Cell(times_100(row.mean), (("mean", row.mean), ("seeds", row.seeds)), runs, mark)
-    return Cell(times_100(row.score.mean) + AND + times_100(half_width(row.score)), (*interval_values(row.score), ("seeds", row.seeds)), runs, mark)
+        return Cell(times_100(row.mean), (("mean", row.mean), *more), runs, mark)
+    return Cell(times_100(row.score.mean) + AND + times_100(half_width(row.score)), (*interval_values(row.score), *more), runs, mark)
 
 
 def by_setting(groups: Sequence[Group]) -> dict[tuple[str, ...], list[Group]]:
@@ -98,7 +105,8 @@ def make_wide(groups: Sequence[Group], control: str) -> Table:
     if controls:
         test = f"the control {' or '.join(controls)} (paired over common seeds, Holm over the methods of a column, 5 %)"
         marked = any(cell.mark for block in blocks for row in block.rows for cell in row)
-        about.append(f"↑ better, ↓ worse than {test}; all others could not be separated from it." if marked else f"No method could be separated from {test}.")
+        about.append(f"↑ better, ↓ worse than {test}; all others could not be separated from it." if marked else
+                     f"No method could be separated from {test}.")
     if any(averages):
         mixed = len({group.section.metric for group in groups}) > 1
         about.append(f"average: of tasks, each with the same weight{', whatever its metric' * mixed}, per seed; only where every task has the row.")
@@ -120,6 +128,6 @@ def as_wide_csv(table: Table) -> str:
                 cell = cells.get(task, Cell(UNKNOWN))
                 values = dict(cell.values)
                 fields += [repr(float(values[end])) if math.isfinite(values.get(end, math.nan)) else "" for end in ends]
-                fields += [cell.mark, " ".join(run.run_id[:8] for run in cell.runs)]
+                fields += [values.get(COMPARED, ""), " ".join(run.run_id[:8] for run in cell.runs)]
             writer.writerow([block.title.rpartition(":")[0], row[0].text, *fields])
     return out.getvalue()

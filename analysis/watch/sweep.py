@@ -194,7 +194,8 @@ def make_labels(lines: list[Line]) -> dict[int, str]:
     forms = {"ranks": "{} ranks"}
 
     def label(line: Line, identity: bool) -> str:
-        words = [line.cells["method"], *(forms.get(name, "{}").format(line.cells[name]) for name in varied), line.cells["tuned"].rpartition(".")[2],
+        key, sign, value = line.cells["tuned"].partition("=")
+        words = [line.cells["method"], *(forms.get(name, "{}").format(line.cells[name]) for name in varied), key.rpartition(".")[2] + sign + value,
                  "trial" if line.role == TRIAL else "", f"s{line.cells['seed']}" if line.cells["seed"] else "", line.request_id[:8] if identity else ""]
         return printable(" ".join(filter(None, words)))
 

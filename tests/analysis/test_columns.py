@@ -113,8 +113,11 @@ class Columns(Case):
                      steps=series([time_s] * 20, expand_s=np.full(20, time_s / 10), wire_bytes=np.full(20, seed * 1000)),
                      validations=[(10, 1, 0.5, 0.5, 1.0)])
         (row,) = self.cells("--columns", "step,expand,energy,wire,memory,time_to_target,bytes_to_target").values()
-        self.assertEqual(row, {"step time": "200 ms", "expand": "20.0 ms", "energy": "20.0 J", "on the wire per step": "2.00 kB", "memory in all": "3.00 MB",
+        self.assertEqual(row, {"step time": "200 ms", "expand": "20.0 ms", "energy": "20.0 J 2/3", "on the wire per step": "2.00 kB",
+                               "memory in all": "3.00 MB",
                                "time to target": "2.00 s", "sent to target": "40.2 kB"})
+        self.assertIn("2/3: mean over the 2 of 3 seeds that tell it and whose times count.", self.flat("--columns", "energy"))
+        self.assertNotIn("2/3", self.flat("--columns", "energy", "--allow", "contaminated"))
         self.assertAlmostEqual(float(self.csv()["lora"]["step_s"]), 0.2)
         self.assertAlmostEqual(float(self.csv("--allow", "contaminated")["lora"]["step_s"]), 2.8)
 
@@ -161,19 +164,19 @@ class Comparisons(Case):
         self.assertTrue(rows["lora"]["minus control"].startswith("-9.83 ±"))
 
     def test_control(self):
-        """A method, or one of its rows by its label; without such a row nothing is compared, and that is said."""
+        """A method, or one of its rows by its label; without one that is meant nothing is compared, and one that is not there is refused."""
         for rank in (4, 8):
             for seed in (1, 2, 3):
                 self.add("lora", seed, options={"rank": rank}, test=0.5 + rank / 100 + seed / 1000)
         self.add("red", 1, test=0.6)
         self.add("red", 2, test=0.62)
-        for words, control in (((), None), (("--control", "lora r=8"), "lora r=8"), (("--control", "red"), "red"), (("--control", "gone"), None)):
+        for words, control in (((), None), (("--control", "lora r=8"), "lora r=8"), (("--control", "red"), "red")):
             with self.subTest(words=words):
                 found = self.csv(*words)
                 self.assertEqual({row["control"] for row in found.values()}, {control or ""})
                 self.assertEqual([label for label, row in found.items() if row["difference"]], [label for label in found if control and label != control])
         self.assertIn("lora", self.flat("--columns", "test,difference"))
-        self.assertIn("gone", self.flat("--columns", "difference", "--control", "gone"))
+        self.assertIn("there is no row of gone here. Rows: lora r=4, lora r=8, red", self.table("--control", "gone", code=1).err)
 
     def test_one_seed(self):
         self.add("lora", 1, test=0.5)
@@ -321,7 +324,8 @@ class Wide(Case):
     def test_csv(self):
         rows = {row["method"]: row for row in csv.DictReader(io.StringIO(self.table("--layout", "wide", "--format", "csv").out))}
         self.assertAlmostEqual(float(rows["red"]["average_mean"]), statistics.mean(SCORES["red"]) - 0.15)
-        self.assertEqual((rows["red"]["trec6_compared"], rows["vera"]["trec6_compared"], rows["bitfit"]["average_mean"]), ("better", "", ""))
+        self.assertEqual((rows["red"]["trec6_compared"], rows["vera"]["trec6_compared"], rows["bitfit"]["average_mean"]), ("better", "not separated", ""))
+        self.assertEqual(rows["lora"]["trec6_compared"], "")
         self.assertEqual(len(rows["red"]["trec6_run_ids"].split()), 3)
 
     def test_both(self):
@@ -397,7 +401,7 @@ class Narrow(Case):
             for heading in ("test", "minus", "group", "numbers", "sent per", "seeds"):
                 self.assertIn(heading, lines[2], width)
         left = re.search(r"80 columns have no room for: (.*)\. 9 runs", self.flat("--width", "80"))[1].split(", ")
-        self.assertEqual(left, ["stored", "with head", "comm. share", "tokens /s", "valid."])
+        self.assertEqual(left, ["stored", "with head", "comm. share", "tokens /s", "valid"])
 
 
 if __name__ == "__main__":

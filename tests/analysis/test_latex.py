@@ -101,6 +101,20 @@ class Latex(FolderCase):
         asked = "test,validation,trainable,head,stored,regenerated,sent,sent_with_head,step,communication,tokens_per_s,train_s"
         self.assertIn("90.3 MB", self.table("--columns", asked))
 
+    @unittest.skipUnless(has_latex(), "no pdflatex with booktabs (Debian: texlive-latex-recommended)")
+    def test_nothing_juts_out(self):
+        """Also where names are long and bold numbers wide."""
+        for method, options, shift in (("lora", {"rank": 8, "modules": "q,v"}, 0.0), ("unilora", {"rank": 4, "modules": "q,v"}, 0.1)):
+            for seed in (1, 2, 3):
+                self.add(method, seed, options=options, test=0.5 + shift + seed / 200 + shift * (seed == 2) / 200, trainable=22_565_376, stored=90_261_504,
+                         sent=10_726_708, message=42_909_928)
+        text = self.table("--layout", "both")
+        self.assertIn(r"\textbf", text)
+        self.assertNotRegex(self.compiled(text), r"Overfull \\hbox")
+        self.assertIn("% A page has no room for: ", text)
+        self.assertNotIn("communication share: ", active(text))
+        self.assertTrue(text.rstrip().endswith(r"\end{table}"), "nothing stands loose behind the tables")
+
     def test_labels_are_unique(self):
         for task in ("a_b", "a b"):
             self.add("lora", task=task)

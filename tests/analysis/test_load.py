@@ -218,6 +218,14 @@ class Refusals(FolderCase):
             words = analyse("runs", "--help").out.partition("columns of CSV")[2].partition("examples")[0].splitlines()
         self.assertLessEqual(max(map(len, words)), 60)
 
+    def test_names_move_no_cursor(self):
+        self.make("a\x1b[31m\tb.h5")
+        (self.place / "c\x1b[2J.h5").write_text("nothing")
+        done = analyse("runs", self.place)
+        self.assertIn("a?[31m b.h5", done.out)
+        self.assertIn("c?[2J.h5: ", done.err)
+        self.assertNotIn("\x1b", done.out + done.err)
+
     def test_runs_of_a_study(self):
         self.make("runs/a.h5", request_id="q1")
         self.make("runs/b.h5", request_id="q2")

@@ -88,12 +88,19 @@ class Output(FolderCase):
             self.assertIn("Left out: 4\n  4 files: cannot be opened", done.stdout.decode())
             self.assertNotIn("red-s4", done.stdout.decode())
 
+    def test_a_full_disk_behind_standard_output(self):
+        self.study(self.place)
+        for words in (("table", self.place), ("runs", self.place, "--format", "csv")):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+            self.assertEqual((done.returncode, done.stderr.decode()), (1, "analysis: standard output cannot be written: No space left on device\n"))
+
     def test_no_such_control(self):
         self.study(self.place)
         for verb, words in (("table", ()), ("report", ("--out", self.place / "report.html")), ("plot", ("--out-dir", self.place, "--only", "score-sent"))):
             for control, is_said in (("dora", True), ("red", False)):
                 done = self.call(verb, "--study", self.place, "--control", control, *words)
-                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(done.returncode, int(is_said), done.stderr)
                 self.assertEqual("there is no row of dora here. Rows: lora, red; name one" in done.stderr.decode(), is_said, (verb, control))
 
     def test_no_archive(self):

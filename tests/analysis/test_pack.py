@@ -174,7 +174,8 @@ class Pack(Case):
     def test_unpack_refuses(self):
         self.pack()
         before = (self.runs / "lora-s1.h5").read_bytes()
-        cases = ((["lora-s1x"], "holds no run 'lora-s1x'; did you mean lora-s1?"), (["lora-s1", "--out", self.runs], "lora-s1.h5: is there already"))
+        cases = ((["lora-s1x"], "holds no run 'lora-s1x'; did you mean lora-s1?"), (["lora-s3"], "; did you mean lora-s"),
+                  (["lora-s1", "--out", self.runs], "lora-s1.h5: is there already"))
         for words, expected in cases:
             done = analyse("unpack", self.archive, *words)
             self.assertEqual((done.status, done.err.count("\n")), (1, 1))

@@ -167,7 +167,7 @@ class Compare(unittest.TestCase):
         self.assertIsNone(found.rows[1].difference)
         self.assertIsNone(found.rows[1].score)
         self.assertEqual((found.family, found.rows[1].letters), (1, ""))
-        self.has_note(found, "Not compared, because a test score is not known: full.")
+        self.has_note(found, "Not compared, because a test score is not known: full (seed 2).")
         self.has_note(stats.compare(rows, "full"), "No control: a test score of full is not known.")
         rows[2].planned = 5
         self.has_note(stats.compare(rows, "lora"), "red 3 of 5")

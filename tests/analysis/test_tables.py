@@ -2,6 +2,7 @@
 """The comparison table, from run files made here to the printed numbers. Run: python3 tests/analysis/test_tables.py [-v]"""
 
 import csv
+import io
 import os
 import shutil
 import statistics
@@ -257,6 +258,26 @@ class Table(FolderCase):
                 self.assertIn("Not alike: 1 ", shown)
                 self.assertIn(f"- {words[:20]}", self.analyse("table", self.place / "runs", "--format", "markdown").stdout.replace("- Mixture: ", "- "))
                 self.assertEqual(shown.count("Mixture") + shown.count("Dirty") + shown.count("Contaminated"), 1, shown)
+
+    def test_runs_of_one_seed_that_differ(self):
+        """Their mean counts, and that is said; repetitions that score alike are none."""
+        self.pair()
+        self.run_file("runs/again.h5", method="red", seed=2, binary_hash="b" * 32, commit="c" * 40, dirty="0", blas_core="Haswell", order_hash=f"{2:032d}",
+                      run_id="a" * 32)
+        self.mixture()
+        self.run_file("runs/again.h5", method="red", seed=2, binary_hash="b" * 32, commit="c" * 40, dirty="0", blas_core="Haswell", order_hash=f"{2:032d}",
+                      run_id="a" * 32, test=0.99)
+        self.assertIn("Not alike: 1 Several runs of one seed, which count as their mean: red, seed 2: 99.00 (again.h5), ",
+                      self.mixture("Several runs of one seed"))
+
+    def test_what_batches_send_is_averaged(self):
+        """Of full fine-tuning the rows of embeddings that a seed's batches reach differ."""
+        for seed, count in ((1, 1000), (2, 3000), (3, 8000)):
+            self.run_file(f"runs/full-{seed}.h5", method="full", seed=seed, sent=count, message=4 * count + 400, trainable=9000)
+        text = self.analyse("table", self.place / "runs", "--columns", "sent,sent_with_head").stdout
+        self.assertRegex(text, r"full +16\.0 kB +16\.4 kB")
+        (row,) = csv.DictReader(io.StringIO(self.analyse("table", self.place / "runs", "--format", "csv").stdout))
+        self.assertEqual((row["sent_bytes"], row["sent_bytes_with_head"]), ("16000", "16400"))
 
     def test_marks_in_csv(self):
         self.pair(second={"dirty": "1", "contaminated": 1})

@@ -345,6 +345,13 @@ class Places(Base):
         (self.folder / "index.tsv").write_text("\n".join(text).replace("\t0.5\t", "\tmuch\t") + "\n")
         self.assertTrue(math.isnan(Study(self.folder).look().entries[0].outcome.test))
 
+    def test_tuned_values_stay_whole(self):
+        lines = [{"request_id": f"q{number}", "role": role, "state": "missing", "method": method, "seed": 1, "tuned": tuned}
+                 for number, (role, method, tuned) in enumerate((("run", "bitfit", "train.lr=1.67e-3"), ("trial", "head", "train.lr_head=1.5e-2"),
+                                                                 ("run", "lora", "train.lr=3e-3")))]
+        write_index(self.folder, lines)
+        self.assertEqual({entry.label for entry in Study(self.folder).look().entries}, {"bitfit lr=1.67e-3 s1", "head lr_head=1.5e-2 trial s1", "lora lr=3e-3 s1"})
+
     def test_run_files_of_every_kind(self):
         runs = self.run_path.parent
         write_run(runs / "good.h5", test=0.5)
