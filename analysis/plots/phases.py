@@ -20,6 +20,7 @@ from .words import listed, sentences
 WAIT, REST = "wait", "rest"  # parts beside PHASES
 WORDS = {WAIT: "waiting"}
 NEAR = 5e-3  # of a step: what is smaller in every row has no entry in the legend
+LEAST = 5e-4  # overhead: less would read 0.0 %
 LABEL = 0.16  # of the axis: what a number behind a bar takes
 
 
@@ -71,11 +72,11 @@ def draw_phases(group: Group, steps: StepReader) -> Figure | str:
                 part = PARTS[name]
                 axes.barh(y, factor * seconds, 0.72, factor * left, color=part.colour, hatch=part.hatch, edgecolor="white", linewidth=0.3, label=name)
                 left += seconds
-            if stack.overhead > 0:
+            if stack.overhead >= LEAST:
                 axes.annotate(f"+{100 * stack.overhead:.1f} %", (factor * left, y), (3, 0), textcoords="offset points", va="center", fontsize=SMALL)
         axes.set_yticks(range(len(stacks)), [stack.member.name for stack in stacks])
         axes.set_ylim(len(stacks) - 0.5, -0.5)
-        labelled = max((stack.total for stack in stacks if stack.overhead > 0), default=0.0)
+        labelled = max((stack.total for stack in stacks if stack.overhead >= LEAST), default=0.0)
         axes.set_xlim(0, factor * max(1.02 * longest, labelled / (1 - LABEL)))
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)

@@ -44,12 +44,14 @@ def bar(done: int, failed: int, total: int, width: int, unicode: bool = True) ->
 
 
 def counts_line(snapshot: Snapshot) -> str:
-    """10 runs: 3 done, 2 running, 5 missing; about 1:20 left"""
+    """10 runs: 3 done, 2 running, 5 missing; about 1:20 left. With nothing running no end is in sight: it is what all the rest would take."""
     counts = snapshot.counts
     text = count(len(snapshot.entries), "run")
     if counts:
         text += ": " + ", ".join(f"{number:,} {state}" for state, number in counts.items())
-    return text + (f"; about {duration(snapshot.left_s)} left" if math.isfinite(snapshot.left_s) else "")
+    if not math.isfinite(snapshot.left_s):
+        return text
+    return f"{text}; about {duration(snapshot.left_s)} {'left' if snapshot.of(RUNNING) else 'of work left'}"
 
 
 def loss_text(loss: float) -> str:

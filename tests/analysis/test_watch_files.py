@@ -448,6 +448,8 @@ class Pictures(unittest.TestCase):
         self.assertAlmostEqual(Snapshot("", "", [*done, half, half, entry("missing", "full")], True, 0).left_s, 57)
         self.assertAlmostEqual(Snapshot("", "", [half, entry("missing")], True, 0).left_s, 7 + 14, msg="none has finished: as the running one is going to take")
         self.assertTrue(math.isnan(Snapshot("", "", [entry("missing")], True, 0).left_s), "nothing is known")
+        self.assertEqual(words.counts_line(Snapshot("", "", [half, entry("missing")], True, 0)), "2 runs: 1 running, 1 missing; about 0:21 left")
+        self.assertEqual(words.counts_line(Snapshot("", "", [done[0], entry("missing")], True, 0)), "2 runs: 1 done, 1 missing; about 0:10 of work left")
         self.assertTrue(math.isnan(Snapshot("", "", [*done, entry("failed")], True, 0).left_s))
 
 
