@@ -65,8 +65,10 @@ class Curve:
     def is_tied(self) -> bool:
         """Whether another value scored as the chosen one did."""
         chosen = {(trial.value, trial.line.validation) for trial in self.trials if trial.is_chosen and trial.has_score}
-        return len({trial.value for trial in self.trials}) > 1 and len(chosen) == 1 and any(
-            trial.has_score and trial.line.validation == score and trial.value != value for value, score in chosen for trial in self.trials)
+        if len(chosen) != 1:
+            return False
+        ((value, score),) = chosen
+        return any(trial.has_score and trial.value != value and trial.line.validation == score for trial in self.trials)
 
     @property
     def metric(self) -> str:

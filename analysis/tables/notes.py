@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 from ..common.words import count, enumerate_words, some
@@ -12,12 +11,9 @@ from ..load.mixture import find_mixtures, left_out_kinds
 from ..load.runs import Collection
 from ..load.targets import describe_targets
 from .build import Group, entries_of
-from .columns import AGAINST, COLUMNS, MOST_NAMED, TARGETS, TO_CONTROL
-from .entry import Entry
+from .columns import AGAINST, MOST_NAMED, TARGETS, TO_CONTROL
+from .entry import Entry, over_seeds
 from .shown import has_interval, seeds_of
-
-
-PART = re.compile(r" \d+/\d+$")  # of_seeds of shown.py
 
 
 def names_of(entries: Sequence[Entry], among: Sequence[Entry]) -> str:
@@ -90,9 +86,12 @@ def explain_targets(columns: Sequence[str], groups: Sequence[Group], given: bool
 
 
 def explain_parts(columns: Sequence[str], entries: Sequence[Entry]) -> list[str]:
-    """Of energies of some of the seeds."""
-    found = [match[0].strip() for entry in entries if "energy" in columns and (match := PART.search(COLUMNS["energy"].show(entry).text))]
-    return [f"{found[0]}: mean over the {' of '.join(found[0].split('/'))} seeds that tell it and whose times count."] if found else []
+    """Of the first energy that is a mean over some of the seeds."""
+    for entry in entries if "energy" in columns else []:
+        known, all_seeds = len(over_seeds(entry.runs, lambda run: run.energy_j, times=True)[1]), len(entry.row.seeds)
+        if 0 < known < all_seeds:
+            return [f"{known}/{all_seeds}: mean over the {known} of {all_seeds} seeds that tell it and whose times count."]
+    return []
 
 
 def tuned_settings(entries: Sequence[Entry]) -> str:
